@@ -1,0 +1,57 @@
+"""quadtok: mixed-resolution tokens for Vision Transformers, chosen by a saliency-based quadtree.
+
+Names are loaded on first use, so that `quadtok --help` does not pay for torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "IMAGENET_MEAN": "pixels",
+    "IMAGENET_STD": "pixels",
+    "Plan": "plan",
+    "QuadtokError": "errors",
+    "QuadtreeTokenizer": "tokenizers",
+    "Spec": "spec",
+    "Tokens": "patches",
+    "VanillaTokenizer": "tokenizers",
+    "denormalize": "pixels",
+    "extract_patches": "patches",
+    "get_quadtree": "quadtrees",
+    "get_scorer": "scorers",
+    "load_tokens": "artifact",
+    "normalize": "pixels",
+    "read_image": "images",
+    "render": "render",
+    "reverse": "reverse",
+    "save_tokens": "artifact",
+    "tokenize": "tokenizers",
+}
+
+__all__ = ["__version__", *_HOME]  # noqa: PLE0604  # every entry is a string
+
+if TYPE_CHECKING:
+    from quadtok.artifact import load_tokens, save_tokens
+    from quadtok.errors import QuadtokError
+    from quadtok.images import read_image
+    from quadtok.patches import Tokens, extract_patches
+    from quadtok.pixels import IMAGENET_MEAN, IMAGENET_STD, denormalize, normalize
+    from quadtok.plan import Plan
+    from quadtok.quadtrees import get_quadtree
+    from quadtok.render import render
+    from quadtok.reverse import reverse
+    from quadtok.scorers import get_scorer
+    from quadtok.spec import Spec
+    from quadtok.tokenizers import QuadtreeTokenizer, VanillaTokenizer, tokenize
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module 'quadtok' has no attribute {name!r}")
+    return getattr(import_module(f"quadtok.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,87 @@
+"""What the numbers of an image mean: bytes 0…255, or floats that were normalised with a mean and a std."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from quadtok.errors import InputError
+from quadtok.spec import Spec
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+def check_images(images: Tensor, spec: Spec | None = None) -> None:
+    """Refuse everything that is no batch of images `[B, C, H, W]`, uint8 or floating, of the spec's size.
+
+    Values are not looked at: that would make the device wait. A non-finite pixel spoils the saliency of its own
+    patch (NaN ranks below everything) and of no other image.
+
+    Raises:
+        InputError: naming the shape or the type that was found.
+    """
+    if not isinstance(images, Tensor):
+        raise InputError(f"images must be one tensor [B, C, H, W], got {_describe(images)}")
+    if images.ndim != 4:
+        raise InputError(f"images must be a batch [B, C, H, W], got shape {list(images.shape)}")
+    if images.dtype != torch.uint8 and not images.is_floating_point():
+        raise InputError(f"images must be uint8 or floating, got {images.dtype}")
+    if spec is not None and tuple(images.shape[2:]) != (spec.height, spec.width):
+        raise InputError(
+            f"images are {images.shape[2]}×{images.shape[3]} (height × width) and the spec says "
+            f"{spec.height}×{spec.width}: resize them, or make another Spec"
+        )
+
+
+def normalize(pixels: Tensor, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD) -> Tensor:
+    """Pixels on the scale 0…255 to `(pixels / 255 − mean) / std`.
+
+    Args:
+        pixels: `[..., C, h, w]`, uint8 or floating.
+        mean: one number a channel, on the scale 0…1.
+        std: one number a channel, on the scale 0…1.
+
+    Returns:
+        The same shape; float32 for uint8, else the pixels' own dtype.
+    """
+    values = pixels if pixels.is_floating_point() else pixels.float()
+    scale, offset = _affine(values, mean, std)
+    return (values - offset) / scale
+
+
+def denormalize(values: Tensor, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD) -> Tensor:
+    """The inverse of `normalize`: `[..., C, h, w]` back to the scale 0…255, in the values' dtype."""
+    scale, offset = _affine(values, mean, std)
+    return values * scale + offset
+
+
+def as_floats(images: Tensor) -> Tensor:
+    """What scorers look at: float32; bytes are normalised first, as the reference's images are.
+
+    ImageNet's mean and std weigh the three channels of a photograph. Bytes with another number of channels are
+    only brought to 0…1.
+    """
+    if images.is_floating_point():
+        return images.float()
+    return normalize(images) if images.shape[1] == len(IMAGENET_MEAN) else images.float() / 255
+
+
+def _affine(like: Tensor, mean: Sequence[float], std: Sequence[float]) -> tuple[Tensor, Tensor]:
+    channels = like.shape[-3]
+    if len(mean) != channels or len(std) != channels:
+        raise InputError(f"mean has {len(mean)} and std {len(std)} numbers, the pixels have {channels} channels")
+    scale, offset = (
+        torch.tensor([255 * number for number in numbers], dtype=like.dtype, device=like.device)[:, None, None]
+        for numbers in (std, mean)
+    )
+    return scale, offset
+
+
+def _describe(images: object) -> str:
+    if isinstance(images, list | tuple):
+        shapes = sorted({tuple(image.shape) for image in images if isinstance(image, Tensor)})
+        return f"a {type(images).__name__} of {len(images)} with the shapes {shapes}: give all of them one size and stack them"
+    return type(images).__name__

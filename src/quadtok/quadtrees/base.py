@@ -1,0 +1,130 @@
+"""What a quadtree is and must promise, and what the tensor ones share.
+
+Nodes are the splittable patches (scale ≥ 1) of an image. All tensor quadtrees number them the same way: coarser
+scales first, forest z-order inside a scale. That number is the tie order of design.md, so a stable sort by saliency
+alone settles every tie.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from quadtok.errors import InputError
+from quadtok.plan import Plan, to_z_order
+from quadtok.spec import Spec
+
+
+class Quadtree(Protocol):
+    """Saliency to plan: repeat `spec.num_splits` times, split the patch of highest priority (spec.md section 2).
+
+    A node's priority is (saliency, larger first; coarser scale first; forest z-order first): a strict total order,
+    so there is one right answer, and every implementation gives it bit for bit. ±inf are saliencies like others.
+    NaN ranks below everything; NaNs tie with each other. Nothing is remembered between calls; the images of a batch
+    do not see each other.
+    """
+
+    def __call__(self, saliency: Sequence[Tensor], spec: Spec) -> Plan:
+        """Choose the patches of each image.
+
+        Args:
+            saliency: one floating tensor a splittable scale; entry k-1 is `[B, H/P, W/P]` for P = min_patch * 2**k;
+                larger splits first. Where the spec has one scale the list is empty, there is nothing to choose,
+                and the plan is that of one image, on the CPU.
+            spec: the integers of the run.
+
+        Returns:
+            The plan of B images, on the saliency's device.
+
+        Raises:
+            InputError: where the saliency does not have the spec's shapes.
+        """
+
+
+def check_saliency(saliency: Sequence[Tensor], spec: Spec) -> None:
+    """Refuse saliency that does not have the spec's shapes; never looks at a value."""
+    expected = [spec.grid(scale) for scale in range(1, spec.num_scales)]
+    if len(saliency) != len(expected):
+        raise InputError(
+            f"saliency has {len(saliency)} scales, the spec has {len(expected)} that can be split "
+            f"(patch sizes {[spec.patch_size(scale) for scale in range(1, spec.num_scales)]})"
+        )
+    for scale, (scores, grid) in enumerate(zip(saliency, expected, strict=True), start=1):
+        if not scores.is_floating_point():
+            raise InputError(f"saliency of scale {scale} is {scores.dtype}: it must be floating")
+        if tuple(scores.shape) != (saliency[0].shape[0], *grid):
+            raise InputError(
+                f"saliency of scale {scale} (patches of {spec.patch_size(scale)} pixels) has shape "
+                f"{list(scores.shape)}, expected {[saliency[0].shape[0], *grid]}"
+            )
+
+
+def node_saliency(saliency: Sequence[Tensor], spec: Spec) -> Tensor:
+    """`[B, n]`: the saliency of all n nodes in tie order. Mixed float types meet in the widest, without loss."""
+    coarsest_first = [
+        to_z_order(saliency[scale - 1], spec.num_scales - 1 - scale) for scale in range(spec.num_scales - 1, 0, -1)
+    ]
+    return torch.cat(coarsest_first, dim=1)
+
+
+def node_ranks(saliency: Sequence[Tensor], spec: Spec) -> Tensor:
+    """`[B, n]` int64: the place of each node in the total order of priorities; 0 would be split first."""
+    # Ascending order of the negated values, because torch sorts NaN as the largest: here that is last.
+    order = node_saliency(saliency, spec).neg().argsort(dim=1, stable=True)
+    places = torch.arange(order.shape[1], device=order.device).expand_as(order)
+    return torch.empty_like(order).scatter_(1, order, places)
+
+
+def split_best_first(ranks: Tensor, children: Callable[[Tensor], Tensor], spec: Spec) -> Tensor:
+    """The loop that the batched quadtrees share: one split of every image a step.
+
+    Args:
+        ranks: `[B, n]` from `node_ranks`.
+        children: nodes `[B]` → their children's numbers `[B, 4]`; numbers from n on are patches that never split.
+        spec: the integers of the run.
+
+    Returns:
+        `[B, S]` int64: the nodes that were split, first to last.
+    """
+    batch, num_nodes = ranks.shape
+    never = num_nodes
+    # One column more than nodes: whatever is written for a finest patch lands there and stays `never`.
+    all_ranks = torch.nn.functional.pad(ranks, (0, 1), value=never)
+    waiting = torch.full_like(all_ranks, never)
+    waiting[:, : spec.num_roots] = ranks[:, : spec.num_roots]
+    splits = ranks.new_empty(batch, spec.num_splits)
+    for step in range(spec.num_splits):
+        node = waiting.argmin(dim=1)
+        splits[:, step] = node
+        waiting.scatter_(1, node[:, None], never)
+        born = children(node).clamp(max=num_nodes)
+        waiting.scatter_(1, born, all_ranks.gather(1, born))
+    return splits
+
+
+def plan_from_splits(splits: Tensor, spec: Spec) -> Plan:
+    """The plan that is left when these nodes, `[B, S]` in any order, have been split.
+
+    A split puts three new cut points into the line of cells (see plan.py): the first cells of the patch's second,
+    third and fourth quadrant. So the roots' first cells and three a split are the tokens' first cells, each once.
+    """
+    begin, quarter = _node_cells(spec, splits.device)
+    fourth = torch.arange(1, 4, device=splits.device)
+    cuts = begin[splits][..., None] + quarter[splits][..., None] * fourth  # [B, S, 3]
+    root_cells = 4 ** (spec.num_scales - 1)
+    roots = torch.arange(spec.num_roots, device=splits.device).expand(splits.shape[0], -1) * root_cells
+    first = torch.cat([roots, cuts.flatten(1)], dim=1).sort(dim=1).values
+    return Plan.from_first_cells(first, spec)
+
+
+def _node_cells(spec: Spec, device: torch.device) -> tuple[Tensor, Tensor]:
+    """For every node: the number of its first cell in forest z-order, and how many cells one quadrant has."""
+    begin, quarter = [], []
+    for scale in range(spec.num_scales - 1, 0, -1):
+        rows, cols = spec.grid(scale)
+        begin.append(torch.arange(rows * cols, device=device) << (2 * scale))
+        quarter.append(torch.full((rows * cols,), 4 ** (scale - 1), device=device))
+    return torch.cat(begin), torch.cat(quarter)

@@ -24,8 +24,8 @@ _HOME = {
     "load_tokens": "artifact",
     "normalize": "pixels",
     "read_image": "images",
-    "render": "render",
-    "reverse": "reverse",
+    "render": "rendering",
+    "reverse": "reversal",
     "save_tokens": "artifact",
     "tokenize": "tokenizers",
 }
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from quadtok.pixels import IMAGENET_MEAN, IMAGENET_STD, denormalize, normalize
     from quadtok.plan import Plan
     from quadtok.quadtrees import get_quadtree
-    from quadtok.render import render
-    from quadtok.reverse import reverse
+    from quadtok.rendering import render
+    from quadtok.reversal import reverse
     from quadtok.scorers import get_scorer
     from quadtok.spec import Spec
     from quadtok.tokenizers import QuadtreeTokenizer, VanillaTokenizer, tokenize

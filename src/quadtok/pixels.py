@@ -48,36 +48,34 @@ def normalize(pixels: Tensor, mean: Sequence[float] = IMAGENET_MEAN, std: Sequen
         The same shape; float32 for uint8, else the pixels' own dtype.
     """
     values = pixels if pixels.is_floating_point() else pixels.float()
-    scale, offset = _affine(values, mean, std)
-    return (values - offset) / scale
+    # The order of operations of torchvision's to_tensor and normalize, so that models see the very same numbers.
+    return (values / 255 - per_channel(mean, values)) / per_channel(std, values)
 
 
 def denormalize(values: Tensor, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD) -> Tensor:
     """The inverse of `normalize`: `[..., C, h, w]` back to the scale 0…255, in the values' dtype."""
-    scale, offset = _affine(values, mean, std)
-    return values * scale + offset
+    return (values * per_channel(std, values) + per_channel(mean, values)) * 255
 
 
 def as_floats(images: Tensor) -> Tensor:
-    """What scorers look at: float32; bytes are normalised first, as the reference's images are.
+    """What scorers and models look at: floats as they are given, in float32; bytes normalised first."""
+    return images.float() if images.is_floating_point() else standardize(images)
 
-    ImageNet's mean and std weigh the three channels of a photograph. Bytes with another number of channels are
-    only brought to 0…1.
+
+def standardize(pixels: Tensor) -> Tensor:
+    """Pixels `[..., C, h, w]` on the scale 0…255 as the reference's nets see them: normalised with ImageNet's numbers.
+
+    Those weigh the three channels of a photograph. Another number of channels is only brought to 0…1.
     """
-    if images.is_floating_point():
-        return images.float()
-    return normalize(images) if images.shape[1] == len(IMAGENET_MEAN) else images.float() / 255
+    return normalize(pixels) if pixels.shape[-3] == len(IMAGENET_MEAN) else pixels.float() / 255
 
 
-def _affine(like: Tensor, mean: Sequence[float], std: Sequence[float]) -> tuple[Tensor, Tensor]:
-    channels = like.shape[-3]
-    if len(mean) != channels or len(std) != channels:
-        raise InputError(f"mean has {len(mean)} and std {len(std)} numbers, the pixels have {channels} channels")
-    scale, offset = (
-        torch.tensor([255 * number for number in numbers], dtype=like.dtype, device=like.device)[:, None, None]
-        for numbers in (std, mean)
-    )
-    return scale, offset
+def per_channel(numbers: Sequence[float], pixels: Tensor) -> Tensor:
+    """`[C, 1, 1]`: one number for each channel of `pixels` `[..., C, h, w]`, in its dtype and on its device."""
+    channels = pixels.shape[-3]
+    if len(numbers) != channels:
+        raise InputError(f"mean and std must have a number a channel: got {len(numbers)} for {channels} channels")
+    return torch.tensor(numbers, dtype=pixels.dtype, device=pixels.device)[:, None, None]
 
 
 def _describe(images: object) -> str:

@@ -1,0 +1,287 @@
+"""The token file: what one image became, in a form that can be trusted.
+
+A `torch.save` archive that `torch.load(path, weights_only=True)` reads:
+
+    {"format": "quadtok", "version": 1,
+     "layout":   int32 [N, 3],           (y, x, scale): first cell of each token in units of min_patch, in forest z-order
+     "patches":  [N, C, p, p],           pixels on the scale 0…255, float16, uint8 or float32; absent: layout only
+     "saliency": [float32 [H/P, W/P]],   one map a splittable scale: what the plan was chosen by; may be empty
+     "meta":     str,                    JSON: geometry, scorer, normalisation, source
+     "crc32":    int}                    over everything above
+
+float16 holds the mean of four bytes without loss: 8 bits before the point and 2 behind it, and it has 11. Nothing in the
+file depends on the clock or on its own name, so the same input gives the same bytes.
+
+A file is data from elsewhere. Loading runs nothing in it, and believes nothing in it before it was checked: that the
+archive is not compressed (a bomb), that each tensor is exactly as large as its storage (a kilobyte can declare a
+terabyte), the checksum, and that the tokens tile the image, summed up before anything of the image's size is made.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+from torch import Tensor
+
+from quadtok import __version__
+from quadtok.errors import InputError, QuadtokError, TokenFileError
+from quadtok.files import write_atomically
+from quadtok.names import PixelDtypeName
+from quadtok.patches import Tokens
+from quadtok.pixels import denormalize
+from quadtok.plan import Plan
+from quadtok.spec import Spec
+
+FORMAT = "quadtok"
+VERSION = 1
+MAX_FILE_BYTES = 4 << 30
+_DTYPES = {"float16": torch.float16, "uint8": torch.uint8, "float32": torch.float32}
+
+
+def save_tokens(
+    path: str | Path,
+    tokens: Tokens,
+    *,
+    dtype: PixelDtypeName = "float16",
+    normalized_with: tuple[Sequence[float], Sequence[float]] | None = None,
+    metadata: Mapping[str, Any] | None = None,
+) -> None:
+    """Write the tokens of one image; the file appears whole or not at all.
+
+    Args:
+        path: where to; missing folders are made.
+        tokens: of one image (`tokens[i]`).
+        dtype: of the stored pixels: `"float16"` keeps means of bytes exactly, `"uint8"` rounds them to the nearest byte,
+            `"float32"` keeps anything, `"none"` stores the layout alone.
+        normalized_with: (mean, std) on the scale 0…1 that the patches were normalised with, undone here. None: they are
+            on the scale 0…255 already, as those of uint8 images are.
+        metadata: JSON values to record beside the geometry: scorer, normalize, preprocess, source, …
+
+    Raises:
+        InputError: for several images, unknown dtypes, or pixels that the dtype cannot hold.
+        OutputError: where the file cannot be written.
+    """
+    write_atomically(Path(path), encode_tokens(tokens, dtype, normalized_with, metadata))
+
+
+def encode_tokens(
+    tokens: Tokens,
+    dtype: PixelDtypeName = "float16",
+    normalized_with: tuple[Sequence[float], Sequence[float]] | None = None,
+    metadata: Mapping[str, Any] | None = None,
+) -> bytes:
+    """The bytes that `save_tokens` writes."""
+    if len(tokens) != 1:
+        raise InputError(f"a token file holds one image, these are {len(tokens)}: save tokens[i]")
+    if dtype not in get_args(PixelDtypeName):
+        raise InputError(f"there is no stored dtype {dtype!r}: choose one of {', '.join(get_args(PixelDtypeName))}")
+    plan = tokens.plan
+    cells = [field[0] // plan.spec.min_patch for field in (plan.top, plan.left)]
+    content: dict[str, Any] = {
+        "format": FORMAT,
+        "version": VERSION,
+        "layout": torch.stack([*cells, plan.scale[0]], dim=1).to("cpu", torch.int32),
+        "saliency": [scores[0].detach().to("cpu", torch.float32, copy=True) for scores in tokens.saliency or []],
+        "meta": json.dumps({**_geometry(plan.spec), **(metadata or {})}, sort_keys=True),
+    }
+    if dtype != "none":
+        content["patches"] = _stored_pixels(tokens, dtype, normalized_with)
+    content["crc32"] = _checksum(content)
+    buffer = BytesIO()  # a file object of ours: torch would write the file's name into the archive
+    torch.save(content, buffer)
+    return buffer.getvalue()
+
+
+def load_tokens(path: str | Path) -> Tokens:
+    """Read a token file and check all of it.
+
+    Returns:
+        The tokens of one image (a batch of 1) on the CPU. `.patches` are float32 on the scale 0…255 whatever the stored
+        type, `.normalized()` is what a model wants; None for a layout-only file. `.metadata` is the recorded JSON.
+
+    Raises:
+        TokenFileError: one sentence that begins with the path.
+    """
+    try:
+        return decode_tokens(_read(Path(path)))
+    except TokenFileError as problem:
+        raise TokenFileError(f"{path}: {problem}") from problem.__cause__
+
+
+def decode_tokens(data: bytes) -> Tokens:
+    """The tokens in the bytes of a token file; see `load_tokens`."""
+    content = _unpickle(data)
+    if content.get("format") != FORMAT:
+        raise TokenFileError("not a quadtok token file")
+    if content.get("version") != VERSION:
+        raise TokenFileError(f"format version {content.get('version')!r}, this quadtok reads {VERSION}; upgrade it")
+    _check_types(content)
+    if content["crc32"] != _checksum(content):
+        raise TokenFileError("checksum mismatch: the file was damaged after it was written")
+    meta, spec = _parse_meta(content["meta"])
+    plan = _plan(content["layout"], spec)
+    saliency = [scores[None] for scores in content["saliency"]] or None
+    _check_maps(saliency, spec)
+    patches = content.get("patches")
+    if patches is not None:
+        if patches.shape[0] != spec.num_tokens or patches.shape[2:] != (spec.min_patch, spec.min_patch):
+            raise TokenFileError(f"patches have shape {list(patches.shape)}, which does not fit the layout")
+        patches = patches.float()[None]
+    return Tokens(plan, patches, saliency, meta)
+
+
+def looks_like_ours(data: bytes) -> bool:
+    """Whether bytes that do not load are a damaged token file rather than somebody else's."""
+    return data[:2] == b"PK" and f"\x06\x00\x00\x00format".encode() in data[:4096] and FORMAT.encode() in data[:4096]
+
+
+def describe_tokens(tokens: Tokens) -> dict[str, Any]:
+    """What tokens of one image are made of, as JSON values: the geometry, how many of each patch size, the metadata."""
+    spec = tokens.plan.spec
+    counts = torch.bincount(tokens.plan.scale[0], minlength=spec.num_scales).tolist()
+    return {
+        **_geometry(spec),
+        **tokens.metadata,
+        "scales": [
+            {"scale": scale, "patch_size": spec.patch_size(scale), "tokens": count} for scale, count in enumerate(counts)
+        ],
+        "channels": None if tokens.patches is None else tokens.patches.shape[2],
+    }
+
+
+def _geometry(spec: Spec) -> dict[str, Any]:
+    return {
+        "quadtok": __version__,
+        "torch": torch.__version__,
+        "image_size": [spec.height, spec.width],
+        "grid": list(spec.grid(0)),
+        "min_patch": spec.min_patch,
+        "max_patch": spec.max_patch,
+        "num_tokens": spec.num_tokens,
+        "token_order": "forest-z",
+    }
+
+
+def _stored_pixels(
+    tokens: Tokens, dtype: PixelDtypeName, normalized_with: tuple[Sequence[float], Sequence[float]] | None
+) -> Tensor:
+    """`[N, C, p, p]` in memory of its own: torch would save the whole batch that a view belongs to."""
+    if tokens.patches is None:
+        raise InputError('these tokens hold no pixels: save them with dtype="none"')
+    pixels = tokens.patches[0].detach().to("cpu", torch.float32)
+    if normalized_with is not None:
+        pixels = denormalize(pixels, *normalized_with)
+    if dtype == "uint8":
+        pixels = pixels.round()
+        if not bool(((pixels >= 0) & (pixels <= 255)).all()):
+            raise InputError("pixels lie outside 0…255: give normalized_with=(mean, std), or save them as float32")
+    stored = pixels.to(_DTYPES[dtype], copy=True).contiguous()
+    if stored.is_floating_point() and not bool(torch.isfinite(stored).all()):
+        raise InputError(f"pixels hold NaN or infinity as {dtype}")
+    return stored
+
+
+def _checksum(content: Mapping[str, Any]) -> int:
+    """crc32 over the metadata and over type, shape and bytes of each tensor, in a fixed order."""
+    crc = zlib.crc32(content["meta"].encode())
+    patches = [content["patches"]] if "patches" in content else []
+    for tensor in [content["layout"], *patches, *content["saliency"]]:
+        crc = zlib.crc32(f"{tensor.dtype} {list(tensor.shape)}".encode(), crc)
+        crc = zlib.crc32(tensor.numpy().tobytes(), crc)
+    return crc
+
+
+def _read(path: Path) -> bytes:
+    try:
+        if not path.is_file():
+            raise TokenFileError("not a regular file" if path.exists() else "no such file")
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise TokenFileError(f"{path.stat().st_size} bytes are more than a token file has")
+        return path.read_bytes()
+    except OSError as problem:
+        raise TokenFileError(problem.strerror or "cannot be read") from problem
+
+
+def _unpickle(data: bytes) -> dict[str, Any]:
+    try:
+        with zipfile.ZipFile(BytesIO(data)) as archive:
+            entries = archive.infolist()
+        honest = all(entry.compress_type == zipfile.ZIP_STORED for entry in entries)
+        if not honest or sum(entry.file_size for entry in entries) > len(data):
+            raise TokenFileError("not a quadtok token file (a compressed archive)")
+        content = torch.load(BytesIO(data), map_location="cpu", weights_only=True)
+    except TokenFileError:
+        raise
+    except Exception as problem:  # zipfile and torch.load raise a dozen types, torch's in paragraphs
+        damaged = "damaged or cut short" if looks_like_ours(data) else "not a quadtok token file"
+        raise TokenFileError(damaged) from problem
+    if not isinstance(content, dict):
+        raise TokenFileError("not a quadtok token file")
+    return content
+
+
+def _check_types(content: Mapping[str, Any]) -> None:
+    saliency = content.get("saliency")
+    rules = [
+        isinstance(content.get("meta"), str),
+        isinstance(content.get("crc32"), int),
+        isinstance(saliency, list),
+        _is_plain(content.get("layout"), (torch.int32,), 2),
+        "patches" not in content or _is_plain(content["patches"], tuple(_DTYPES.values()), 4),
+        isinstance(saliency, list) and all(_is_plain(scores, (torch.float32,), 2) for scores in saliency),
+    ]
+    if not all(rules):
+        raise TokenFileError("not a quadtok token file (its entries have other types)")
+
+
+def _is_plain(tensor: object, dtypes: tuple[torch.dtype, ...], ndim: int) -> bool:
+    """A dense CPU tensor that fills its storage exactly."""
+    if type(tensor) is not Tensor or tensor.layout != torch.strided or tensor.device.type != "cpu":
+        return False
+    # The size in Python's integers: a declared shape may overflow 64 bits.
+    size = math.prod(tensor.shape) * tensor.element_size()
+    fills = tensor.is_contiguous() and tensor.storage_offset() == 0 and tensor.untyped_storage().nbytes() == size
+    return fills and tensor.dtype in dtypes and tensor.ndim == ndim
+
+
+def _parse_meta(text: str) -> tuple[dict[str, Any], Spec]:
+    try:
+        meta = json.loads(text)
+        height, width = meta["image_size"]
+        return meta, Spec(height, width, meta["min_patch"], meta["max_patch"], meta["num_tokens"])
+    except QuadtokError as problem:
+        raise TokenFileError(f"its geometry is impossible: {problem}") from problem
+    except (ValueError, KeyError, TypeError, RecursionError) as problem:
+        raise TokenFileError("its metadata cannot be read") from problem
+
+
+def _plan(layout: Tensor, spec: Spec) -> Plan:
+    if layout.shape != (spec.num_tokens, 3):
+        raise TokenFileError(f"layout has shape {list(layout.shape)}, expected [{spec.num_tokens}, 3]")
+    rows, cols, scale = layout.long().T
+    in_range = bool(((scale >= 0) & (scale < spec.num_scales)).all())
+    # Summed before anything of the image's size is made: a grid of 10⁶ × 10⁶ cells would ask for terabytes.
+    if not in_range or sum(4**k for k in scale.tolist()) != spec.num_cells:
+        raise TokenFileError("tokens do not tile the image exactly once")
+    plan = Plan(*(field[None] for field in (cols * spec.min_patch, rows * spec.min_patch, scale)), spec)
+    try:
+        plan.check_tiling()
+    except InputError as problem:
+        raise TokenFileError("tokens do not tile the image exactly once") from problem
+    if not bool((plan.first_cell().diff(dim=1) > 0).all()):
+        raise TokenFileError("tokens are not in forest z-order")
+    return plan
+
+
+def _check_maps(saliency: list[Tensor] | None, spec: Spec) -> None:
+    expected = [(1, *spec.grid(scale)) for scale in range(1, spec.num_scales)]
+    if saliency is not None and [tuple(scores.shape) for scores in saliency] != expected:
+        raise TokenFileError("its saliency maps do not fit the geometry")

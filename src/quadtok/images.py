@@ -1,0 +1,357 @@
+"""Image files to pixels: read with Pillow alone, upright, in RGB, and fitted to the size that a spec asks for.
+
+torchvision's decoder is faster on some formats, but one flipped byte of a PNG ends the whole process there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import math
+import os
+import re
+import stat
+import struct
+import threading
+import warnings
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageColor, UnidentifiedImageError
+from torch import Tensor
+
+from quadtok.errors import ImageError, InputError
+from quadtok.names import FitName
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "PPM", "TIFF", "AVIF", "JPEG2000")
+SUFFIXES = frozenset(
+    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".bmp", ".dib", ".gif", ".ppm", ".pgm", ".pbm", ".pnm")
+    + (".tif", ".tiff", ".avif", ".avifs", ".jp2", ".j2k", ".jpx", ".j2c", ".jpc", ".jpf")
+)
+MAX_PIXELS = 89_478_485  # Pillow's own limit: a quarter of a gigabyte of RGB
+CROP_FRACTION = 0.875  # the share of the short side that the centre crop keeps: the field's evaluation standard
+
+# What decoders raise on bad data (the list of Pillow's own fuzzers, and a safety net behind it).
+_DECODER_ERRORS = (OSError, SyntaxError, MemoryError, ValueError, NotImplementedError, OverflowError, EOFError)
+_DECODER_ERRORS += (struct.error, zlib.error, TypeError, IndexError, KeyError, AttributeError)
+_FOREIGN_MAGIC = (b"%!PS", b"%PDF", b"8BPS", b"SIMPLE  =", b"<svg", b"<?xml", b"\xc5\xd0\xd3\xc6")
+_opening = threading.Lock()
+_stderr = threading.Lock()
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """A decoded image file.
+
+    Attributes:
+        image: RGB, upright.
+        format: as Pillow names it, by content.
+        mode: of the stored pixels, as Pillow names it.
+        frames: how many the file holds; the first was taken.
+        orientation: the EXIF orientation that was applied; 1 is upright.
+        sha256: of the bytes that were read.
+        notes: what a careful user may want to know.
+    """
+
+    image: Image.Image
+    format: str
+    mode: str
+    frames: int
+    orientation: int
+    sha256: str
+    notes: list[str] = field(default_factory=list)
+
+    def describe(self) -> dict[str, Any]:
+        """The file as JSON values: what a token file records of its source. `size` is upright [width, height]."""
+        return {
+            "size": list(self.image.size),
+            "format": self.format,
+            "mode": self.mode,
+            "frames": self.frames,
+            "exif_orientation": self.orientation,
+            "sha256": self.sha256,
+        }
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """An image brought to a size.
+
+    Attributes:
+        pixels: uint8 `[3, H, W]`.
+        crop_box: (left, top, right, bottom) of the pixels' frame in the upright source image, in source pixels; reaches beyond it
+            where the image was padded.
+    """
+
+    pixels: Tensor
+    crop_box: tuple[float, float, float, float]
+
+
+def read_image(
+    path: str | Path, *, max_pixels: int = MAX_PIXELS, background: str = "white", exif: bool = True
+) -> ImageFile:
+    """Decode an image file to upright RGB.
+
+    Alpha is composited over `background`; 16-bit gray is scaled to 8 bits; CMYK, palettes and the like are converted; of an animation
+    the first frame is taken.
+
+    Args:
+        path: the file; its format is told by content.
+        max_pixels: refuse larger images before decoding them.
+        background: a colour as Pillow reads it.
+        exif: apply the EXIF orientation.
+
+    Raises:
+        ImageError: one sentence that begins with the path.
+    """
+    try:
+        return _read(Path(path), max_pixels, check_color(background), exif)
+    except ImageError as problem:
+        raise ImageError(f"{path}: {problem}") from problem.__cause__
+
+
+def fit_image(image: Image.Image, height: int, width: int, fit: FitName) -> Fitted:
+    """Bring an RGB image to `height × width` pixels.
+
+    Args:
+        image: any size, mode RGB.
+        height: in pixels.
+        width: in pixels.
+        fit: `"crop"`, as the paper evaluates: scale until the image covers the frame divided by 0.875, then cut out the
+            centre; `"pad"`: scale until it fits inside, and repeat its edge pixels outwards (a solid colour would make
+            an edge that draws tokens); `"squash"`: ignore the aspect ratio.
+    """
+    if fit == "squash":
+        return _resized(image, height, width, (0.0, 0.0, *map(float, image.size)))
+    if fit == "pad":
+        scale = min(height / image.height, width / image.width)
+        return _padded(image, height, width, (_scaled(image.height, scale), _scaled(image.width, scale)))
+    cover = _covering(image, int(height / CROP_FRACTION), int(width / CROP_FRACTION))
+    return _center_cropped(image, height, width, cover)
+
+
+def native_size(image: Image.Image, multiple: int, fit: FitName) -> tuple[int, int]:
+    """(height, width): the size nearest to the image's own whose sides are multiples of `multiple`.
+
+    Rounded up for `"pad"`, down for `"crop"`, to the nearest for `"squash"`; at least one multiple.
+    """
+    rounding = {"pad": math.ceil, "crop": math.floor, "squash": round}[fit]
+    height, width = (max(1, rounding(side / multiple)) * multiple for side in (image.height, image.width))
+    return height, width
+
+
+def fit_native(image: Image.Image, multiple: int, fit: FitName) -> Fitted:
+    """Bring an RGB image to its `native_size`: pixels are cropped or repeated, and resampled only where that cannot do."""
+    height, width = native_size(image, multiple, fit)
+    if fit == "squash":
+        return fit_image(image, height, width, fit)
+    if fit == "pad":
+        return _padded(image, height, width, (image.height, image.width))
+    large_enough = image.height >= height and image.width >= width
+    shown = (image.height, image.width) if large_enough else _covering(image, height, width)
+    return _center_cropped(image, height, width, shown)
+
+
+def to_pixels(image: Image.Image) -> Tensor:
+    """An RGB image as uint8 `[3, H, W]`."""
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
+
+
+def _covering(image: Image.Image, height: int, width: int) -> tuple[int, int]:
+    """(height, width) of the image scaled until it covers a frame; torchvision's rounding."""
+    if width * image.height >= height * image.width:
+        return max(height, int(width * image.height / image.width)), width
+    return height, max(width, int(height * image.width / image.height))
+
+
+def _center_cropped(image: Image.Image, height: int, width: int, shown: tuple[int, int]) -> Fitted:
+    """Resize to `shown` (height, width) and cut out the centre."""
+    down, across = image.height / shown[0], image.width / shown[1]
+    top, left = round((shown[0] - height) / 2), round((shown[1] - width) / 2)
+    right, bottom = min((left + width) * across, image.width), min((top + height) * down, image.height)
+    box = (left * across, top * down, right, bottom)
+    if shown[0] * shown[1] > MAX_PIXELS:
+        # A 20000 × 1 strip would become 5.8 million pixels wide. Resampling the box alone differs from the other
+        # way only where a pixel's value lies on the border of two bytes.
+        return _resized(image, height, width, box)
+    whole = image.resize((shown[1], shown[0]), Image.Resampling.BILINEAR)
+    return Fitted(to_pixels(whole.crop((left, top, left + width, top + height))), box)
+
+
+def _resized(image: Image.Image, height: int, width: int, box: tuple[float, float, float, float]) -> Fitted:
+    return Fitted(to_pixels(image.resize((width, height), Image.Resampling.BILINEAR, box=box)), box)
+
+
+def _padded(image: Image.Image, height: int, width: int, shown: tuple[int, int]) -> Fitted:
+    """Resize to `shown` (height, width), centre it, and repeat the edge pixels outwards."""
+    pixels = to_pixels(image.resize((shown[1], shown[0]), Image.Resampling.BILINEAR))
+    top, left = (height - shown[0]) // 2, (width - shown[1]) // 2
+    rows = (torch.arange(height) - top).clamp(0, shown[0] - 1)
+    cols = (torch.arange(width) - left).clamp(0, shown[1] - 1)
+    down, across = image.height / shown[0], image.width / shown[1]
+    box = (-left * across, -top * down, (width - left) * across, (height - top) * down)
+    return Fitted(pixels[:, rows][:, :, cols].contiguous(), box)
+
+
+def _scaled(side: int, scale: float) -> int:
+    return max(1, round(side * scale))
+
+
+def _read(path: Path, max_pixels: int, background: str, exif: bool) -> ImageFile:
+    data = _regular_bytes(path)
+    if not data:
+        raise ImageError("empty file")
+    try:
+        with _open(data, max_pixels) as opened:
+            return _decode(opened, hashlib.sha256(data).hexdigest(), background, exif)
+    except ImageError:
+        raise
+    except _DECODER_ERRORS as problem:
+        raise ImageError(_reason(problem, data)) from problem
+
+
+def _regular_bytes(path: Path) -> bytes:
+    """The bytes of a file; pipes, sockets and devices are never opened."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise ImageError("is a folder" if path.is_dir() else "not a regular file")
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise ImageError("no such file") from None
+    except PermissionError:
+        raise ImageError("permission denied") from None
+    except OSError as problem:
+        raise ImageError(problem.strerror or "cannot be read") from problem
+
+
+def _open(data: bytes, max_pixels: int) -> Image.Image:
+    """Read the header only. Pillow's pixel limit is a global: it is set to ours for this moment, under a lock."""
+    with _opening, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a warning about a large image comes before our own, stricter check
+        before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, max_pixels
+        try:
+            opened = Image.open(BytesIO(data), formats=FORMATS)
+        except Image.DecompressionBombError as problem:
+            found = re.search(r"\d+", str(problem))
+            raise ImageError(_too_large(int(found[0]) if found else 2 * max_pixels, max_pixels)) from None
+        finally:
+            Image.MAX_IMAGE_PIXELS = before
+    if opened.width * opened.height > max_pixels:
+        raise ImageError(_too_large(opened.width * opened.height, max_pixels))
+    return opened
+
+
+def _decode(opened: Image.Image, digest: str, background: str, exif: bool) -> ImageFile:
+    notes = []
+    frames = getattr(opened, "n_frames", 1)
+    if frames > 1:
+        notes.append(f"first of {frames} frames")
+    mode = opened.mode
+    with _silent_libtiff(opened.format), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow warns about metadata that it then skips
+        opened.load()
+        orientation = _orientation(opened, notes) if exif else 1
+        upright = _rotated(_eight_bit(opened), orientation)
+        return ImageFile(_rgb(upright, background), opened.format or "?", mode, frames, orientation, digest, notes)
+
+
+def _orientation(opened: Image.Image, notes: list[str]) -> int:
+    try:
+        orientation = opened.getexif().get(0x0112, 1)
+    except _DECODER_ERRORS:
+        notes.append("unreadable EXIF block, taken as upright")
+        return 1
+    return orientation if orientation in range(1, 9) else 1
+
+
+def _rotated(image: Image.Image, orientation: int) -> Image.Image:
+    """The image turned upright. Goes by the number, so that a damaged EXIF block is not parsed twice."""
+    transpose = Image.Transpose
+    turns = {
+        2: transpose.FLIP_LEFT_RIGHT,
+        3: transpose.ROTATE_180,
+        4: transpose.FLIP_TOP_BOTTOM,
+        5: transpose.TRANSPOSE,
+        6: transpose.ROTATE_270,
+        7: transpose.TRANSVERSE,
+        8: transpose.ROTATE_90,
+    }
+    return image.transpose(turns[orientation]) if orientation in turns else image
+
+
+def _eight_bit(opened: Image.Image) -> Image.Image:
+    """16-bit gray scaled by 1/257 (Pillow's own conversion clips at 255); wider pixels are refused."""
+    sixteen = opened.mode.startswith("I;16") or (opened.mode == "I" and opened.format in ("PPM", "PNG"))
+    if sixteen:
+        values = np.asarray(opened).astype(np.uint32)
+        return Image.fromarray(((values + 128) // 257).astype(np.uint8))
+    if opened.mode.startswith(("I", "F")):
+        raise ImageError("32-bit images are not supported: convert it to 8 or 16 bits")
+    return opened
+
+
+def _rgb(image: Image.Image, background: str) -> Image.Image:
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    color = ImageColor.getrgb(background)[:3]
+    backdrop = Image.new("RGBA", image.size, (*color, 255))
+    return Image.alpha_composite(backdrop, image.convert("RGBA")).convert("RGB")
+
+
+def check_color(color: str) -> str:
+    """The colour itself, if Pillow can read it.
+
+    Raises:
+        InputError: otherwise.
+    """
+    try:
+        ImageColor.getrgb(color)
+    except ValueError:
+        raise InputError(f"{color!r} is no colour: use a name such as white, or #RRGGBB") from None
+    return color
+
+
+@contextlib.contextmanager
+def _silent_libtiff(image_format: str | None) -> Iterator[None]:
+    """libtiff writes its complaints straight to file descriptor 2; what matters of them is in the exception."""
+    if image_format != "TIFF":
+        yield
+        return
+    with _stderr:
+        kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+        try:
+            os.dup2(nowhere, 2)
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            os.close(nowhere)
+
+
+def _too_large(pixels: int, limit: int) -> str:
+    return f"{_grouped(pixels)} pixels exceed --max-pixels {_grouped(limit)}"
+
+
+def _grouped(number: int) -> str:
+    return f"{number:,}".replace(",", " ")
+
+
+def _reason(problem: Exception, data: bytes) -> str:
+    """A decoder's complaint in the words of E.3 of the conventions: truncated, broken, unsupported."""
+    text = str(problem).lower()
+    if isinstance(problem, UnidentifiedImageError):
+        foreign = data.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(_FOREIGN_MAGIC)
+        return f"unsupported format (allowed: {', '.join(FORMATS)})" if foreign else "not a supported image"
+    if isinstance(problem, MemoryError):
+        return "not enough memory to decode it"
+    if "truncated" in text or isinstance(problem, EOFError):
+        return "truncated image"
+    if "too large" in text or "max_text" in text:
+        return "broken image data (metadata too large)"
+    return "broken image data"

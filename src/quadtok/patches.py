@@ -1,0 +1,130 @@
+"""The pixels of a plan's tokens: choose first, then read only what was chosen.
+
+A token of scale k is its patch shrunk to `p × p` by a bilinear resize of the image by `2**k`. That factor is a power of
+two, so each output pixel is the mean of the central 2 × 2 pixels of its `2**k × 2**k` cell (spec.md section 4), and
+no pixel outside the patch is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from quadtok.errors import InputError
+from quadtok.pixels import IMAGENET_MEAN, IMAGENET_STD, check_images, normalize
+from quadtok.plan import Plan
+
+
+@dataclass(frozen=True, eq=False)
+class Tokens:
+    """What was chosen and what it shows, for a batch of images.
+
+    Attributes:
+        plan: B images, N tokens each.
+        patches: `[B, N, C, p, p]`, or None where only the layout was kept.
+        saliency: what the plan was chosen by: one float32 tensor `[B, H/P, W/P]` a splittable scale, or None.
+        metadata: what a token file says about its making; empty for tokens made in memory.
+    """
+
+    plan: Plan
+    patches: Tensor | None
+    saliency: list[Tensor] | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+    def normalized(self, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD) -> Tensor:
+        """Patches on the scale 0…255 (of uint8 images, or of a file) as a model wants them: `[B, N, C, p, p]`."""
+        return normalize(self._pixels(), mean, std)
+
+    def to_reference_layout(self) -> Tensor:
+        """One row a token, as models trained with the paper's code expect (spec.md section 4).
+
+        Returns:
+            `[B, N, C*p*p + 3]` in the patches' dtype: the pixels, channel first, then row, then column; the
+            centre (x, y) in units of `min_patch`; the scale. Half precision cannot hold the centres of large grids
+            (bfloat16 from 256 cells a side on): convert the patches to float32 first.
+        """
+        pixels = self._pixels().flatten(2)
+        geometry = torch.cat([self.plan.centers, self.plan.scale[..., None].float()], dim=-1)
+        return torch.cat([pixels, geometry.to(pixels.dtype)], dim=-1)
+
+    def to(self, device: torch.device | str) -> Tokens:
+        """The same tokens on another device."""
+        return replace(
+            self,
+            plan=self.plan.to(device),
+            patches=None if self.patches is None else self.patches.to(device),
+            saliency=None if self.saliency is None else [scores.to(device) for scores in self.saliency],
+        )
+
+    def __getitem__(self, image: int) -> Tokens:
+        """The tokens of one image, still a batch, of 1."""
+        plan = self.plan[image]
+        batch = slice(image, image + 1 or None)
+        return replace(
+            self,
+            plan=plan,
+            patches=None if self.patches is None else self.patches[batch],
+            saliency=None if self.saliency is None else [scores[batch] for scores in self.saliency],
+        )
+
+    def __len__(self) -> int:
+        """The number of images."""
+        return len(self.plan)
+
+    def _pixels(self) -> Tensor:
+        if self.patches is None:
+            raise InputError("these tokens hold no pixels, only their layout (--dtype none)")
+        return self.patches
+
+
+def extract_patches(images: Tensor, plan: Plan) -> Tensor:
+    """Read the pixels of the plan's tokens; differentiable in the images.
+
+    Args:
+        images: `[B, C, H, W]`, floating or uint8, of the plan's size and on its device. Any C.
+        plan: which patches, for B images.
+
+    Returns:
+        `[B, N, C, p, p]` with p = min_patch: in the images' dtype; float32 means on the scale 0…255 for uint8.
+
+    Raises:
+        InputError: where the images are not what the plan was made for.
+    """
+    spec = plan.spec
+    check_images(images, spec)
+    if images.shape[0] != len(plan):
+        raise InputError(f"the plan is for {len(plan)} images and was given {images.shape[0]}")
+    batch, channels = images.shape[:2]
+    flat = images.flatten(2)  # [B, C, H*W]
+    rows, cols = (_central_pair(corner, plan.scale, spec.min_patch) for corner in (plan.top, plan.left))
+    # The sum runs in the order in which a bilinear resize takes its four neighbours.
+    total: Tensor | float = 0.0
+    for row in rows:
+        for col in cols:
+            pixel = row[..., :, None] * spec.width + col[..., None, :]  # [B, N, p, p]
+            index = pixel.view(batch, 1, -1).expand(-1, channels, -1)
+            total = total + flat.gather(2, index).to(_sum_dtype(images.dtype))
+    shape = (batch, channels, spec.num_tokens, spec.min_patch, spec.min_patch)
+    means = (total / 4).view(shape).transpose(1, 2)
+    return means.to(images.dtype if images.is_floating_point() else torch.float32).contiguous()
+
+
+def _central_pair(corner: Tensor, scale: Tensor, min_patch: int) -> tuple[Tensor, Tensor]:
+    """`[B, N, p]` each: the two central pixel rows (or columns) of the p cells of each patch.
+
+    At scale 0 a cell is one pixel, and both are that pixel.
+    """
+    step = 1 << scale
+    cells = torch.arange(min_patch, device=corner.device)
+    begin = corner[..., None] + step[..., None] * cells
+    second = (step >> 1)[..., None]
+    return begin + (second - 1).clamp(min=0), begin + second
+
+
+def _sum_dtype(dtype: torch.dtype) -> torch.dtype:
+    """Four half-precision pixels are added in float32, as torch's own resize does."""
+    return torch.float64 if dtype == torch.float64 else torch.float32

@@ -1,0 +1,43 @@
+"""Images to saliency. A new scorer is one file, one line here, and its name in `names.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from quadtok.errors import InputError
+from quadtok.scorers.base import Scorer, ScorerFunction
+from quadtok.scorers.blur import BlurScorer
+from quadtok.scorers.feature import FeatureScorer
+from quadtok.scorers.precomputed import PrecomputedScorer
+from quadtok.scorers.random import RandomScorer
+
+SCORERS: dict[str, Callable[..., Scorer]] = {
+    "feature": FeatureScorer,
+    "blur": BlurScorer,
+    "precomputed": PrecomputedScorer,
+    "random": RandomScorer,
+}
+
+
+def get_scorer(name: str, **options: Any) -> Scorer:
+    """The scorer of this name: a callable (images, spec) → saliency; see `Scorer` for what it promises.
+
+    Args:
+        name: `"feature"` (the paper's; loads weights), `"blur"`, `"precomputed"` or `"random"`.
+        **options: feature: `weights`, `net`, `stride`, `error`, `high_res_fraction`; precomputed: `maps`;
+            random: `seed`; blur has none.
+
+    Raises:
+        InputError: for another name or option.
+        WeightsError: where the feature scorer's weights cannot be had.
+    """
+    if name not in SCORERS:
+        raise InputError(f"there is no scorer {name!r}: choose one of {', '.join(SCORERS)}")
+    try:
+        return SCORERS[name](**options)
+    except TypeError as problem:
+        raise InputError(f"the {name} scorer was given options it does not have: {problem}") from None
+
+
+__all__ = ["SCORERS", "Scorer", "ScorerFunction", "get_scorer"]

@@ -1,0 +1,75 @@
+"""What a scorer is and must promise, and how maps are brought to the grids of patches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from quadtok.spec import Spec
+
+# What the quadtree asks of a scorer. Any callable of this shape will do, a function too.
+ScorerFunction = Callable[[Tensor, Spec], Sequence[Tensor]]
+
+
+@runtime_checkable
+class Scorer(Protocol):
+    """Images to saliency: where is information lost when a patch is kept at token resolution? (spec.md section 3)
+
+    A scorer is a plain object, no `nn.Module`: a model that holds one neither trains it nor saves it, and `train()`
+    does not reach it. Scores depend on the arguments alone. They are computed in float32 without gradients, under
+    autocast too, so that a plan's integers do not depend on the precision the model around it runs in.
+    """
+
+    def __call__(self, images: Tensor, spec: Spec) -> list[Tensor]:
+        """Score every splittable patch.
+
+        Args:
+            images: `[B, C, H, W]`, floating and normalised, or uint8 (then normalised with ImageNet's mean and std).
+            spec: the integers of the run.
+
+        Returns:
+            One float32 tensor a splittable scale, larger splits first; entry k-1 is `[B, H/P, W/P]` for
+            P = min_patch * 2**k.
+
+        Raises:
+            InputError: where the images are no batch of the spec's size.
+        """
+
+    def describe(self) -> dict[str, Any]:
+        """The scorer's name and options, as JSON values: what a token file records."""
+
+
+def full_precision(device: torch.device) -> AbstractContextManager[None]:
+    """Switch autocast off for a block, whatever the caller has on."""
+    return torch.autocast(device_type=device.type, enabled=False)
+
+
+def resize(images: Tensor, height: int, width: int) -> Tensor:
+    """Bilinear, half-pixel centres, no antialiasing: `[B, C, h, w]` → `[B, C, height, width]`.
+
+    Bit for bit what `torchvision.transforms.functional.resize(..., antialias=False)` gives.
+    """
+    return F.interpolate(images, size=(height, width), mode="bilinear", align_corners=False)
+
+
+def blurred(images: Tensor, scale: int) -> Tensor:
+    """`[B, C, H, W]`: the images as tokens of this scale would show them: down by `2**scale`, and back up."""
+    height, width = images.shape[2:]
+    return resize(resize(images, height >> scale, width >> scale), height, width)
+
+
+def pool_to_grid(maps: Tensor, rows: int, cols: int) -> Tensor:
+    """`[B, h, w]` → `[B, rows, cols]`: the mean of the map over each patch.
+
+    Where the map is finer by a whole factor on both sides this is average pooling. Everything else is a bilinear
+    resize: finer but not by a whole factor as the reference does, and coarser, where the reference fails.
+    """
+    height, width = maps.shape[1:]
+    if height % rows == 0 and width % cols == 0:
+        return F.avg_pool2d(maps[:, None], (height // rows, width // cols))[:, 0]
+    return resize(maps[:, None], rows, cols)[:, 0]

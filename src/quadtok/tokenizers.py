@@ -1,0 +1,156 @@
+"""Images to tokens: the pipeline as a function, and the two tokenizers as modules."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, overload
+
+import torch
+from torch import Tensor, nn
+
+from quadtok.embed import PatchEmbedding, sinusoidal_embedding
+from quadtok.errors import InputError
+from quadtok.names import QuadtreeName
+from quadtok.patches import Tokens, extract_patches
+from quadtok.pixels import check_images, standardize
+from quadtok.plan import Plan
+from quadtok.quadtrees import get_quadtree
+from quadtok.scorers import ScorerFunction, get_scorer
+from quadtok.spec import Spec
+
+
+def tokenize(
+    images: Tensor, spec: Spec, scorer: str | ScorerFunction = "feature", quadtree: QuadtreeName = "parallel"
+) -> Tokens:
+    """Choose the patches of each image and read their pixels.
+
+    Args:
+        images: `[B, C, H, W]`, floating and normalised, or uint8.
+        spec: the integers of the run.
+        scorer: a name for `get_scorer`, or any function (images, spec) → saliency.
+        quadtree: a name for `get_quadtree`.
+
+    Returns:
+        `.plan`, `.patches` `[B, N, C, p, p]` (see `extract_patches` for their dtype), `.saliency`. The patches carry gradients to
+        the images; the choice does not.
+
+    Raises:
+        InputError: where the images, the saliency and the spec do not fit together.
+        WeightsError: for `scorer="feature"` without weights.
+    """
+    check_images(images, spec)
+    plan, saliency = choose(images, spec, scorer, quadtree)
+    return Tokens(plan, extract_patches(images, plan), saliency)
+
+
+@torch.no_grad()
+def choose(
+    images: Tensor, spec: Spec, scorer: str | ScorerFunction, quadtree: QuadtreeName = "parallel"
+) -> tuple[Plan, list[Tensor]]:
+    """Score the images `[B, C, H, W]` and choose their patches: the plan, and the saliency it was chosen by."""
+    select = get_quadtree(quadtree)
+    score = get_scorer(scorer) if isinstance(scorer, str) else scorer
+    saliency: Sequence[Tensor] = score(images, spec)
+    if spec.num_scales == 1:
+        return Plan.uniform(spec, scale=0, batch=images.shape[0], device=images.device), []
+    plan = select(saliency, spec)
+    if len(plan) != images.shape[0]:
+        raise InputError(f"the scorer gave saliency for {len(plan)} images, there are {images.shape[0]}")
+    return plan, list(saliency)
+
+
+class QuadtreeTokenizer(nn.Module):
+    """Mixed-resolution tokens: quadtree patches, embedded, with sinusoidal positions and a cls token in front.
+
+    Args:
+        spec: the integers of the run.
+        scorer: a name for `get_scorer`, or any function (images, spec) → saliency. It is held outside the module's
+            own registry: its weights are neither trained nor saved, and `train()` does not reach it.
+        embed_dim: D, even.
+        in_channels: C.
+        quadtree: a name for `get_quadtree`.
+
+    The state dict holds the learned weights alone: `patch_embed.proj.weight`, `patch_embed.proj.bias`, `cls_token`
+    (timm's names). Positions are patch centres in units of `min_patch` (the paper's section 3.3).
+    """
+
+    def __init__(
+        self,
+        spec: Spec,
+        scorer: str | ScorerFunction = "feature",
+        *,
+        embed_dim: int = 768,
+        in_channels: int = 3,
+        quadtree: QuadtreeName = "parallel",
+    ) -> None:
+        super().__init__()
+        get_quadtree(quadtree)
+        self.spec = spec
+        self.quadtree = quadtree
+        self.patch_embed = PatchEmbedding(in_channels, spec.min_patch, embed_dim)
+        self.cls_token = _cls_token(embed_dim)
+        # Inside a tuple, so that `nn.Module` does not adopt a scorer that is a module itself.
+        self._scorer = (get_scorer(scorer) if isinstance(scorer, str) else scorer,)
+
+    @overload
+    def forward(self, images: Tensor, return_plan: Literal[False] = False) -> Tensor: ...
+    @overload
+    def forward(self, images: Tensor, return_plan: Literal[True]) -> tuple[Tensor, Plan]: ...
+    def forward(self, images: Tensor, return_plan: bool = False) -> Tensor | tuple[Tensor, Plan]:
+        """`[B, C, H, W]`, normalised floats or uint8, → tokens `[B, 1 + N, D]`, cls first; on request the plan too."""
+        check_images(images, self.spec)
+        plan, _ = choose(images, self.spec, self._scorer[0], self.quadtree)
+        patches = _in_weights_dtype(extract_patches(images, plan), images, self.patch_embed)
+        tokens = _assemble(self.patch_embed(patches), plan.centers, self.cls_token)
+        return (tokens, plan) if return_plan else tokens
+
+
+class VanillaTokenizer(nn.Module):
+    """The uniform grid of `patch_size` patches in raster order, embedded in the same way: the ViT's own tokens.
+
+    Args:
+        patch_size: p, in pixels.
+        embed_dim: D, even.
+        in_channels: C.
+
+    Positions are integer (column, row), without the half offset of `QuadtreeTokenizer`: models trained with the paper's
+    code expect this difference.
+    """
+
+    def __init__(self, patch_size: int = 16, *, embed_dim: int = 768, in_channels: int = 3) -> None:
+        super().__init__()
+        self.patch_size = patch_size
+        self.patch_embed = PatchEmbedding(in_channels, patch_size, embed_dim)
+        self.cls_token = _cls_token(embed_dim)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """`[B, C, H, W]`, normalised floats or uint8, → tokens `[B, 1 + H/p * W/p, D]`, cls first."""
+        check_images(images)
+        batch, channels, height, width = images.shape
+        size = self.patch_size
+        if height % size or width % size:
+            raise InputError(f"images are {height}×{width}: both sides must be multiples of patch_size {size}")
+        rows, cols = height // size, width // size
+        patches = images.view(batch, channels, rows, size, cols, size)
+        patches = patches.permute(0, 2, 4, 1, 3, 5).flatten(1, 2)  # [B, rows*cols, C, p, p]
+        row, col = torch.meshgrid(*(torch.arange(n, device=images.device) for n in (rows, cols)), indexing="ij")
+        positions = torch.stack([col, row], dim=-1).view(1, -1, 2).expand(batch, -1, -1)
+        embedded = self.patch_embed(_in_weights_dtype(patches, images, self.patch_embed))
+        return _assemble(embedded, positions, self.cls_token)
+
+
+def _cls_token(embed_dim: int) -> nn.Parameter:
+    """`[1, 1, D]`, drawn as timm draws it."""
+    return nn.Parameter(torch.randn(1, 1, embed_dim) * 0.02)
+
+
+def _in_weights_dtype(patches: Tensor, images: Tensor, patch_embed: PatchEmbedding) -> Tensor:
+    """The patches `[B, N, C, p, p]`, normalised if the images were bytes, in the dtype of the learned weights."""
+    values = patches if images.is_floating_point() else standardize(patches)
+    return values.to(patch_embed.proj.weight.dtype)
+
+
+def _assemble(embedded: Tensor, positions: Tensor, cls_token: Tensor) -> Tensor:
+    """`[B, N, D]` with positions `[B, N, 2]` added and the cls token, which has none, in front: `[B, 1 + N, D]`."""
+    placed = embedded + sinusoidal_embedding(positions, embedded.shape[-1]).to(embedded.dtype)
+    return torch.cat([cls_token.to(embedded.dtype).expand(len(embedded), -1, -1), placed], dim=1)

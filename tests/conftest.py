@@ -1,8 +1,8 @@
 """Fixtures that follow the code's own tables: a new quadtree or scorer is tested by adding its name there."""
 
 import pytest
-from helpers import DEVICES
 
+from helpers import DEVICES
 from quadtok.quadtrees import QUADTREES
 
 

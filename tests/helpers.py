@@ -1,4 +1,4 @@
-"""What many tests share: the goldens, grids of specs, kinds of saliency, and two checkers (tested in test_helpers.py)."""
+"""What many tests share: goldens, specs, kinds of saliency, slow definitions, and checkers."""
 
 import json
 import math
@@ -14,7 +14,7 @@ GOLDEN_INDEX = json.loads((GOLDEN / "index.json").read_text())
 SAMPLE_IMAGES = Path(__file__).parents[1] / "sample_images"
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 
-# Squares and rectangles, 1 to 5 scales, min_patch 1, 14, 16 and odd ones; budgets from the roots to the full grid.
+# Squares and rectangles, 1 to 7 scales, min_patch 1, 14, 16 and odd; budgets from the roots to the full grid.
 SPECS = [
     Spec(256, 256, 16, 64, 100),
     Spec(256, 256, 16, 64, 16),
@@ -22,7 +22,7 @@ SPECS = [
     Spec(224, 224, 14, 56, 64),
     Spec(32, 32, 16, 16, 4),
     Spec(32, 96, 16, 32, 9),
-    Spec(96, 64, 1, 4, 500),
+    Spec(96, 64, 1, 4, 501),
     Spec(8, 24, 1, 8, 60),
     Spec(448, 224, 14, 224, 50),
     Spec(384, 128, 8, 128, 120),
@@ -43,17 +43,30 @@ def golden_spec(name: str) -> Spec:
     return Spec(side, side, facts["min_patch"], facts["max_patch"], facts["num_tokens"])
 
 
+def golden_plan(name: str) -> Plan:
+    """The golden's boxes in canonical order, and so checked to tile the images."""
+    spec = golden_spec(name)
+    left, top, size = golden(name)["boxes"].unbind(dim=2)
+    sizes = torch.tensor([spec.patch_size(scale) for scale in range(spec.num_scales)])
+    return Plan.from_boxes(left, top, torch.searchsorted(sizes, size.long()), spec)
+
+
 def golden_saliency(name: str) -> list[Tensor]:
     """The golden's saliency as quadtok passes it around: one `[B, rows, cols]` a splittable scale."""
     spec, data = golden_spec(name), golden(name)
-    return [data[f"saliency_{spec.patch_size(scale)}"].view(-1, *spec.grid(scale)) for scale in range(1, spec.num_scales)]
+    return [
+        data[f"saliency_{spec.patch_size(scale)}"].view(-1, *spec.grid(scale))
+        for scale in range(1, spec.num_scales)
+    ]
 
 
 def goldens(kind: str) -> list[str]:
     return [name for name, facts in GOLDEN_INDEX.items() if facts["kind"] == kind]
 
 
-def random_saliency(spec: Spec, batch: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> list[Tensor]:
+def random_saliency(
+    spec: Spec, batch: int, seed: int = 0, dtype: torch.dtype = torch.float32
+) -> list[Tensor]:
     generator = torch.Generator().manual_seed(seed)
     return [
         torch.rand(batch, *spec.grid(scale), generator=generator, dtype=torch.float64).to(dtype)
@@ -69,6 +82,13 @@ def _with_nans(scores: Tensor) -> Tensor:
     return torch.where(scores < 0.3, math.nan, torch.where(scores > 0.8, -math.inf, scores))
 
 
+def _with_negative_nans(scores: Tensor) -> Tensor:
+    """NaNs of both signs: a sort by bits would tear them apart."""
+    return torch.where(
+        scores < 0.2, math.nan, torch.where(scores < 0.4, torch.full_like(scores, math.nan).neg(), scores)
+    )
+
+
 # Each kind turns uniform numbers in 0…1 into a saliency that has broken a quadtree somewhere.
 SALIENCY_KINDS = {
     "random": lambda scores: scores,
@@ -77,6 +97,7 @@ SALIENCY_KINDS = {
     "signed zeros": lambda scores: torch.where(scores < 0.5, -0.0, 0.0),
     "infinite": _with_infinities,
     "nan": _with_nans,
+    "nans of both signs": _with_negative_nans,
     "shifted by -1e12": lambda scores: scores.double() - 1e12,
     "shifted by +1e12": lambda scores: scores.double() + 1e12,
     "half": lambda scores: scores.half(),
@@ -89,12 +110,14 @@ def saliency_of_kind(kind: str, spec: Spec, batch: int = 3, seed: int = 0) -> li
 
 
 def assert_partition(plan: Plan) -> None:
-    """Every image is covered exactly once, in forest z-order. Paints each box, so it shares no code with Plan."""
+    """Every image is covered exactly once, in forest z-order. Paints the boxes: shares no code with Plan."""
     spec = plan.spec
     for image in range(len(plan)):
         painted = torch.zeros(spec.height, spec.width, dtype=torch.int32)
         keys = []
-        for left, top, scale in zip(*(f[image].tolist() for f in (plan.left, plan.top, plan.scale)), strict=True):
+        for left, top, scale in zip(
+            *(f[image].tolist() for f in (plan.left, plan.top, plan.scale)), strict=True
+        ):
             size = spec.min_patch * 2**scale
             assert 0 <= scale < spec.num_scales
             assert left % size == 0 and top % size == 0
@@ -137,3 +160,67 @@ def order_by_scale(plan: Plan) -> Tensor:
     spec = plan.spec
     key = (plan.scale * spec.height + plan.top) * spec.width + plan.left
     return key.argsort(dim=1)
+
+
+def boxes(plan: Plan, image: int = 0) -> list[tuple[int, int, int]]:
+    """(left, top, size) of the tokens of one image, in the plan's order."""
+    return list(zip(*(field[image].tolist() for field in (plan.left, plan.top, plan.size)), strict=True))
+
+
+def patches_in_tie_order(spec: Spec, finest: int = 1) -> list[tuple[int, int, int]]:
+    """(scale, left, top) of all patches down to scale `finest`: coarser first, then in forest z-order."""
+    patches = [
+        (scale, left, top)
+        for scale in range(finest, spec.num_scales)
+        for top in range(0, spec.height, spec.patch_size(scale))
+        for left in range(0, spec.width, spec.patch_size(scale))
+    ]
+    return sorted(patches, key=lambda patch: (-patch[0], z_order_key(patch[1], patch[2], spec)))
+
+
+def split_patches(plan: Plan, image: int = 0) -> set[tuple[int, int, int]]:
+    """(scale, left, top) of the patches that were split: every ancestor of a token."""
+    spec = plan.spec
+    return {
+        (scale, left - left % spec.patch_size(scale), top - top % spec.patch_size(scale))
+        for left, top, size in boxes(plan, image)
+        for scale in range(1, spec.num_scales)
+        if spec.patch_size(scale) > size
+    }
+
+
+def best_first_by_definition(
+    saliency: list[Tensor], spec: Spec, image: int = 0
+) -> list[tuple[int, int, int]]:
+    """(scale, left, top) of the split patches, first to last: looks at all that wait before each split."""
+
+    def priority(patch: tuple[int, int, int]) -> tuple[bool, float, int, tuple[int, ...]]:
+        scale, left, top = patch
+        size = spec.patch_size(scale)
+        value = saliency[scale - 1][image, top // size, left // size].item()
+        return math.isnan(value), 0.0 if math.isnan(value) else -value, -scale, z_order_key(left, top, spec)
+
+    waiting = [patch for patch in patches_in_tie_order(spec) if patch[0] == spec.num_scales - 1]
+    splits = []
+    for _ in range(spec.num_splits):
+        scale, left, top = min(waiting, key=priority)
+        waiting.remove((scale, left, top))
+        splits.append((scale, left, top))
+        half = spec.patch_size(scale - 1)
+        if scale > 1:
+            waiting += [(scale - 1, x, y) for x in (left, left + half) for y in (top, top + half)]
+    return splits
+
+
+def assert_same_up_to_ties(plan: Plan, other: Plan, saliency: list[Tensor]) -> None:
+    """As many patches are split in both, and those that only one of them splits have the same saliency."""
+    assert plan.spec == other.spec
+    assert len(plan) == len(other)
+    for image in range(len(plan)):
+        ours, theirs = split_patches(plan, image), split_patches(other, image)
+        assert len(ours) == len(theirs)
+        values = set()
+        for scale, left, top in ours ^ theirs:
+            size = plan.spec.patch_size(scale)
+            values.add(saliency[scale - 1][image, top // size, left // size].item())
+        assert len(values) <= 1, f"image {image}: splits differ in patches of saliency {sorted(values)}"

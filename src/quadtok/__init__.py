@@ -30,7 +30,7 @@ _HOME = {
     "tokenize": "tokenizers",
 }
 
-__all__ = ["__version__", *_HOME]  # noqa: PLE0604  # every entry is a string
+__all__ = ["__version__", *_HOME]
 
 if TYPE_CHECKING:
     from quadtok.artifact import load_tokens, save_tokens

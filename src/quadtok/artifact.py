@@ -3,14 +3,14 @@
 A `torch.save` archive that `torch.load(path, weights_only=True)` reads:
 
     {"format": "quadtok", "version": 1,
-     "layout":   int32 [N, 3],           (y, x, scale): first cell of each token in units of min_patch, in forest z-order
-     "patches":  [N, C, p, p],           pixels on the scale 0…255, float16, uint8 or float32; absent: layout only
-     "saliency": [float32 [H/P, W/P]],   one map a splittable scale: what the plan was chosen by; may be empty
+     "layout":   int32 [N, 3],           (y, x, scale): first cell of each token in units of min_patch, in forest
+     z-order "patches":  [N, C, p, p],           pixels on the scale 0…255, float16, uint8 or float32; absent: layout
+     only "saliency": [float32 [H/P, W/P]],   one map a splittable scale: what the plan was chosen by; may be empty
      "meta":     str,                    JSON: geometry, scorer, normalisation, source
      "crc32":    int}                    over everything above
 
-float16 holds the mean of four bytes without loss: 8 bits before the point and 2 behind it, and it has 11. Nothing in the
-file depends on the clock or on its own name, so the same input gives the same bytes.
+float16 holds the mean of four bytes without loss: 8 bits before the point and 2 behind it, and it has 11. Nothing in
+the file depends on the clock or on its own name, so the same input gives the same bytes.
 
 A file is data from elsewhere. Loading runs nothing in it, and believes nothing in it before it was checked: that the
 archive is not compressed (a bomb), that each tensor is exactly as large as its storage (a kilobyte can declare a
@@ -59,8 +59,8 @@ def save_tokens(
     Args:
         path: where to; missing folders are made.
         tokens: of one image (`tokens[i]`).
-        dtype: of the stored pixels: `"float16"` keeps means of bytes exactly, `"uint8"` rounds them to the nearest byte,
-            `"float32"` keeps anything, `"none"` stores the layout alone.
+        dtype: of the stored pixels: `"float16"` keeps means of bytes exactly, `"uint8"` rounds them to the nearest
+            byte, `"float32"` keeps anything, `"none"` stores the layout alone.
         normalized_with: (mean, std) on the scale 0…1 that the patches were normalised with, undone here. None: they are
             on the scale 0…255 already, as those of uint8 images are.
         metadata: JSON values to record beside the geometry: scorer, normalize, preprocess, source, …
@@ -90,7 +90,7 @@ def encode_tokens(
         "version": VERSION,
         "layout": torch.stack([*cells, plan.scale[0]], dim=1).to("cpu", torch.int32),
         "saliency": [scores[0].detach().to("cpu", torch.float32, copy=True) for scores in tokens.saliency or []],
-        "meta": json.dumps({**_geometry(plan.spec), **(metadata or {})}, sort_keys=True),
+        "meta": json.dumps({**_geometry(plan.spec), "dtype": dtype, **(metadata or {})}, sort_keys=True),
     }
     if dtype != "none":
         content["patches"] = _stored_pixels(tokens, dtype, normalized_with)
@@ -140,7 +140,7 @@ def decode_tokens(data: bytes) -> Tokens:
 
 def looks_like_ours(data: bytes) -> bool:
     """Whether bytes that do not load are a damaged token file rather than somebody else's."""
-    return data[:2] == b"PK" and f"\x06\x00\x00\x00format".encode() in data[:4096] and FORMAT.encode() in data[:4096]
+    return data[:2] == b"PK" and b"\x06\x00\x00\x00format" in data[:4096] and FORMAT.encode() in data[:4096]
 
 
 def describe_tokens(tokens: Tokens) -> dict[str, Any]:
@@ -151,7 +151,8 @@ def describe_tokens(tokens: Tokens) -> dict[str, Any]:
         **_geometry(spec),
         **tokens.metadata,
         "scales": [
-            {"scale": scale, "patch_size": spec.patch_size(scale), "tokens": count} for scale, count in enumerate(counts)
+            {"scale": scale, "patch_size": spec.patch_size(scale), "tokens": count}
+            for scale, count in enumerate(counts)
         ],
         "channels": None if tokens.patches is None else tokens.patches.shape[2],
     }
@@ -249,7 +250,7 @@ def _is_plain(tensor: object, dtypes: tuple[torch.dtype, ...], ndim: int) -> boo
     # The size in Python's integers: a declared shape may overflow 64 bits.
     size = math.prod(tensor.shape) * tensor.element_size()
     fills = tensor.is_contiguous() and tensor.storage_offset() == 0 and tensor.untyped_storage().nbytes() == size
-    return fills and tensor.dtype in dtypes and tensor.ndim == ndim
+    return bool(fills) and tensor.dtype in dtypes and tensor.ndim == ndim
 
 
 def _parse_meta(text: str) -> tuple[dict[str, Any], Spec]:
@@ -271,7 +272,7 @@ def _plan(layout: Tensor, spec: Spec) -> Plan:
     # Summed before anything of the image's size is made: a grid of 10⁶ × 10⁶ cells would ask for terabytes.
     if not in_range or sum(4**k for k in scale.tolist()) != spec.num_cells:
         raise TokenFileError("tokens do not tile the image exactly once")
-    plan = Plan(*(field[None] for field in (cols * spec.min_patch, rows * spec.min_patch, scale)), spec)
+    plan = Plan(cols[None] * spec.min_patch, rows[None] * spec.min_patch, scale[None], spec)
     try:
         plan.check_tiling()
     except InputError as problem:

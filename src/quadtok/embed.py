@@ -28,7 +28,8 @@ class PatchEmbedding(nn.Module):
         """`[B, N, C, p, p]` → `[B, N, D]`."""
         if patches.shape[2:] != self.proj.weight.shape[1:]:
             raise InputError(
-                f"patches are {list(patches.shape[2:])} (C, p, p), the embedding takes {list(self.proj.weight.shape[1:])}"
+                f"patches are {list(patches.shape[2:])} (C, p, p), "
+                f"the embedding takes {list(self.proj.weight.shape[1:])}"
             )
         return F.linear(patches.flatten(2), self.proj.weight.flatten(1), self.proj.bias)
 
@@ -46,9 +47,14 @@ def sinusoidal_embedding(positions: Tensor, embed_dim: int) -> Tensor:
     Raises:
         InputError: for an odd D.
     """
+    check_embed_dim(embed_dim)
+    return torch.cat([_embed_coordinate(positions[..., axis], embed_dim // 2) for axis in (0, 1)], dim=-1)
+
+
+def check_embed_dim(embed_dim: int) -> None:
+    """Refuse a width that x and y cannot share."""
     if embed_dim < 2 or embed_dim % 2:
         raise InputError(f"embed_dim {embed_dim} cannot be shared between x and y: it must be even")
-    return torch.cat([_embed_coordinate(positions[..., axis], embed_dim // 2) for axis in (0, 1)], dim=-1)
 
 
 def _embed_coordinate(position: Tensor, dim: int) -> Tensor:

@@ -15,7 +15,7 @@ import struct
 import threading
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -30,16 +30,14 @@ from quadtok.errors import ImageError, InputError
 from quadtok.names import FitName
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "PPM", "TIFF", "AVIF", "JPEG2000")
-SUFFIXES = frozenset(
-    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".bmp", ".dib", ".gif", ".ppm", ".pgm", ".pbm", ".pnm")
-    + (".tif", ".tiff", ".avif", ".avifs", ".jp2", ".j2k", ".jpx", ".j2c", ".jpc", ".jpf")
-)
 MAX_PIXELS = 89_478_485  # Pillow's own limit: a quarter of a gigabyte of RGB
 CROP_FRACTION = 0.875  # the share of the short side that the centre crop keeps: the field's evaluation standard
 
 # What decoders raise on bad data (the list of Pillow's own fuzzers, and a safety net behind it).
-_DECODER_ERRORS = (OSError, SyntaxError, MemoryError, ValueError, NotImplementedError, OverflowError, EOFError)
-_DECODER_ERRORS += (struct.error, zlib.error, TypeError, IndexError, KeyError, AttributeError)
+_DECODER_ERRORS = (
+    *(OSError, SyntaxError, MemoryError, ValueError, NotImplementedError, OverflowError, EOFError),
+    *(struct.error, zlib.error, TypeError, IndexError, KeyError, AttributeError),
+)
 _FOREIGN_MAGIC = (b"%!PS", b"%PDF", b"8BPS", b"SIMPLE  =", b"<svg", b"<?xml", b"\xc5\xd0\xd3\xc6")
 _opening = threading.Lock()
 _stderr = threading.Lock()
@@ -85,8 +83,8 @@ class Fitted:
 
     Attributes:
         pixels: uint8 `[3, H, W]`.
-        crop_box: (left, top, right, bottom) of the pixels' frame in the upright source image, in source pixels; reaches beyond it
-            where the image was padded.
+        crop_box: (left, top, right, bottom) of the pixels' frame in the upright source image, in source pixels;
+            reaches beyond it where the image was padded.
     """
 
     pixels: Tensor
@@ -98,8 +96,8 @@ def read_image(
 ) -> ImageFile:
     """Decode an image file to upright RGB.
 
-    Alpha is composited over `background`; 16-bit gray is scaled to 8 bits; CMYK, palettes and the like are converted; of an animation
-    the first frame is taken.
+    Alpha is composited over `background`; 16-bit gray is scaled to 8 bits; CMYK, palettes and the like are
+    converted; of an animation the first frame is taken.
 
     Args:
         path: the file; its format is told by content.
@@ -110,10 +108,38 @@ def read_image(
     Raises:
         ImageError: one sentence that begins with the path.
     """
+    return decode_image(read_bytes(path), path, max_pixels=max_pixels, background=background, exif=exif)
+
+
+def read_bytes(path: str | Path) -> bytes:
+    """The bytes of a regular file that is not empty; pipes, sockets and devices are never opened.
+
+    Raises:
+        ImageError: one sentence that begins with the path.
+    """
     try:
-        return _read(Path(path), max_pixels, check_color(background), exif)
+        return _regular_bytes(Path(path))
     except ImageError as problem:
         raise ImageError(f"{path}: {problem}") from problem.__cause__
+
+
+def decode_image(
+    data: bytes,
+    path: str | Path,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    background: str = "white",
+    exif: bool = True,
+) -> ImageFile:
+    """Decode the bytes of an image file; `path` is what errors call it. Otherwise as `read_image`."""
+    check_color(background)
+    try:
+        with _open(data, max_pixels) as opened:
+            return _decode(opened, hashlib.sha256(data).hexdigest(), background, exif)
+    except ImageError as problem:
+        raise ImageError(f"{path}: {problem}") from problem.__cause__
+    except _DECODER_ERRORS as problem:
+        raise ImageError(f"{path}: {_reason(problem, data)}") from problem
 
 
 def fit_image(image: Image.Image, height: int, width: int, fit: FitName) -> Fitted:
@@ -128,7 +154,7 @@ def fit_image(image: Image.Image, height: int, width: int, fit: FitName) -> Fitt
             an edge that draws tokens); `"squash"`: ignore the aspect ratio.
     """
     if fit == "squash":
-        return _resized(image, height, width, (0.0, 0.0, *map(float, image.size)))
+        return _resized(image, height, width, (0.0, 0.0, float(image.width), float(image.height)))
     if fit == "pad":
         scale = min(height / image.height, width / image.width)
         return _padded(image, height, width, (_scaled(image.height, scale), _scaled(image.width, scale)))
@@ -141,13 +167,14 @@ def native_size(image: Image.Image, multiple: int, fit: FitName) -> tuple[int, i
 
     Rounded up for `"pad"`, down for `"crop"`, to the nearest for `"squash"`; at least one multiple.
     """
-    rounding = {"pad": math.ceil, "crop": math.floor, "squash": round}[fit]
+    roundings: dict[FitName, Callable[[float], int]] = {"pad": math.ceil, "crop": math.floor, "squash": round}
+    rounding = roundings[fit]
     height, width = (max(1, rounding(side / multiple)) * multiple for side in (image.height, image.width))
     return height, width
 
 
 def fit_native(image: Image.Image, multiple: int, fit: FitName) -> Fitted:
-    """Bring an RGB image to its `native_size`: pixels are cropped or repeated, and resampled only where that cannot do."""
+    """Bring an RGB image to its `native_size`: cropped or padded, and resampled only where that cannot do."""
     height, width = native_size(image, multiple, fit)
     if fit == "squash":
         return fit_image(image, height, width, fit)
@@ -203,31 +230,20 @@ def _scaled(side: int, scale: float) -> int:
     return max(1, round(side * scale))
 
 
-def _read(path: Path, max_pixels: int, background: str, exif: bool) -> ImageFile:
-    data = _regular_bytes(path)
-    if not data:
-        raise ImageError("empty file")
-    try:
-        with _open(data, max_pixels) as opened:
-            return _decode(opened, hashlib.sha256(data).hexdigest(), background, exif)
-    except ImageError:
-        raise
-    except _DECODER_ERRORS as problem:
-        raise ImageError(_reason(problem, data)) from problem
-
-
 def _regular_bytes(path: Path) -> bytes:
-    """The bytes of a file; pipes, sockets and devices are never opened."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             raise ImageError("is a folder" if path.is_dir() else "not a regular file")
-        return path.read_bytes()
+        data = path.read_bytes()
     except FileNotFoundError:
         raise ImageError("no such file") from None
     except PermissionError:
         raise ImageError("permission denied") from None
     except OSError as problem:
         raise ImageError(problem.strerror or "cannot be read") from problem
+    if not data:
+        raise ImageError("empty file")
+    return data
 
 
 def _open(data: bytes, max_pixels: int) -> Image.Image:

@@ -8,3 +8,26 @@ ErrorName = Literal["mse", "cosine_distance"]
 StyleName = Literal["overlay", "blur", "mini"]
 FitName = Literal["crop", "pad", "squash"]
 PixelDtypeName = Literal["float16", "uint8", "float32", "none"]
+IfExistsName = Literal["resume", "skip", "overwrite", "error"]
+
+# What folders are searched for; a file named directly may have any ending, its format is told by content.
+IMAGE_SUFFIXES = frozenset(
+    (
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jfif",
+        ".png",
+        ".apng",
+        ".webp",
+        ".bmp",
+        ".dib",
+        ".gif",
+        ".ppm",
+        ".pgm",
+        ".pbm",
+        ".pnm",
+    )
+    + (".tif", ".tiff", ".avif", ".avifs", ".jp2", ".j2k", ".jpx", ".j2c", ".jpc", ".jpf")
+)
+TOKEN_SUFFIXES = frozenset((".pt",))

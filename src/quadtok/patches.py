@@ -101,13 +101,10 @@ def extract_patches(images: Tensor, plan: Plan) -> Tensor:
     batch, channels = images.shape[:2]
     flat = images.flatten(2)  # [B, C, H*W]
     rows, cols = (_central_pair(corner, plan.scale, spec.min_patch) for corner in (plan.top, plan.left))
-    # The sum runs in the order in which a bilinear resize takes its four neighbours.
-    total: Tensor | float = 0.0
-    for row in rows:
-        for col in cols:
-            pixel = row[..., :, None] * spec.width + col[..., None, :]  # [B, N, p, p]
-            index = pixel.view(batch, 1, -1).expand(-1, channels, -1)
-            total = total + flat.gather(2, index).to(_sum_dtype(images.dtype))
+    corners = [(row, col) for row in rows for col in cols]
+    pixels = [row[..., :, None] * spec.width + col[..., None, :] for row, col in corners]  # 4 × [B, N, p, p]
+    indices = [pixel.view(batch, 1, -1).expand(-1, channels, -1) for pixel in pixels]
+    total = torch.stack([flat.gather(2, index).to(_sum_dtype(images.dtype)) for index in indices]).sum(dim=0)
     shape = (batch, channels, spec.num_tokens, spec.min_patch, spec.min_patch)
     means = (total / 4).view(shape).transpose(1, 2)
     return means.to(images.dtype if images.is_floating_point() else torch.float32).contiguous()

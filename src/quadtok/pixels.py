@@ -81,5 +81,8 @@ def per_channel(numbers: Sequence[float], pixels: Tensor) -> Tensor:
 def _describe(images: object) -> str:
     if isinstance(images, list | tuple):
         shapes = sorted({tuple(image.shape) for image in images if isinstance(image, Tensor)})
-        return f"a {type(images).__name__} of {len(images)} with the shapes {shapes}: give all of them one size and stack them"
+        return (
+            f"a {type(images).__name__} of {len(images)} with the shapes {shapes}: "
+            "give all of them one size and stack them"
+        )
     return type(images).__name__

@@ -47,7 +47,8 @@ class Plan:
         unsorted = cls(left.long(), top.long(), scale.long(), spec)
         unsorted.check_tiling()
         order = unsorted.first_cell().argsort(dim=1)
-        return cls(*(field.gather(1, order) for field in (unsorted.left, unsorted.top, unsorted.scale)), spec)
+        left, top, scale = (field.gather(1, order) for field in (unsorted.left, unsorted.top, unsorted.scale))
+        return cls(left, top, scale, spec)
 
     @classmethod
     def uniform(cls, spec: Spec, scale: int, batch: int = 1, device: torch.device | str | None = None) -> Plan:

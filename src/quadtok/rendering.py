@@ -27,8 +27,8 @@ def render(
     """Draw the plan of one image.
 
     Args:
-        image: `[C, H, W]` or `[1, C, H, W]`, uint8 or floats in 0…1, or a PIL image, of the plan's size. One and two channels
-            are drawn as gray (and alpha dropped); of more than three, the first three as RGB.
+        image: `[C, H, W]` or `[1, C, H, W]`, uint8 or floats in 0…1, or a PIL image, of the plan's size. One and two
+            channels are drawn as gray (and alpha dropped); of more than three, the first three as RGB.
         plan: of this one image.
         style: `"overlay"`, the image with the borders of the patches; `"blur"`, each patch at the resolution that its
             token keeps; `"mini"`, each patch at token size, centred in its box, on white.
@@ -39,10 +39,13 @@ def render(
         An RGB picture of the image's size.
 
     Raises:
-        InputError: where image and plan do not fit together, or for an unknown style or colour.
+        InputError: where image and plan do not fit together, or for an unknown style or colour, or a negative line
+            width.
     """
     if style not in STYLES:
         raise InputError(f"there is no style {style!r}: choose one of {', '.join(STYLES)}")
+    if line_width < 0:
+        raise InputError(f"line_width {line_width} is negative: use 0 for no lines")
     picture = to_picture(image)
     spec = plan.spec
     if len(plan) != 1:
@@ -72,8 +75,8 @@ def to_picture(image: Tensor | Image.Image) -> Image.Image:
 def draw_lines(picture: Image.Image, boxes: list[Box], color: str = BLACK_THIRD, width: int = 1) -> Image.Image:
     """Each border between patches once, on the last rows and columns of the patch before it; then the outer frame.
 
-    The frame is painted over them, so a translucent border is a shade darker where it meets the top or left edge, as in the
-    reference's pictures.
+    The frame is painted over them, so a translucent border is a shade darker where it meets the top or left edge, as
+    in the reference's pictures.
     """
     try:
         red, green, blue, *alpha = ImageColor.getcolor(color, "RGBA")  # type: ignore[misc]  # "RGBA" gives four

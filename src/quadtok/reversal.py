@@ -32,4 +32,5 @@ def reverse(features: Tensor, plan: Plan) -> Tensor:
         )
     cell_to_token = plan.cell_to_token  # [B, H/p, W/p]
     index = cell_to_token.flatten(1)[..., None].expand(-1, -1, features.shape[2])
-    return features.gather(1, index).transpose(1, 2).unflatten(2, cell_to_token.shape[1:]).contiguous()
+    dense = features.gather(1, index).transpose(1, 2)  # [B, D, H/p * W/p]
+    return dense.reshape(*dense.shape[:2], *cell_to_token.shape[1:])

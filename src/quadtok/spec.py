@@ -137,7 +137,7 @@ def _ways_out(name: str, side: int, height: int, width: int, min_patch: int, max
     if smaller >= min_patch and ratio > 1:
         ways.append(f"max_patch {smaller}")
     other_min = next((p for p in _nearest_first(min_patch) if not (height % (p * ratio) or width % (p * ratio))), 0)
-    if other_min > 1 or min_patch == 1:
+    if other_min > 1:
         ways.append(f"{'' if ways else 'max_patch '}{other_min * ratio} with min_patch {other_min}")
     below, above = side // max_patch * max_patch, -(-side // max_patch) * max_patch
     nearest = above if above - side <= side - below or not below else below
@@ -154,7 +154,8 @@ def _check_tokens(num_tokens: int, num_roots: int, num_cells: int) -> None:
         raise SpecError(_below_roots(num_tokens, num_roots, num_cells))
     if num_tokens > num_cells:
         raise SpecError(
-            f"num_tokens {num_tokens} is more than the {num_cells} finest patches of the image: use {num_cells} or fewer"
+            f"num_tokens {num_tokens} is more than the {num_cells} finest patches of the image: "
+            f"use {num_cells} or fewer"
         )
     surplus = (num_tokens - num_roots) % 3
     if surplus:

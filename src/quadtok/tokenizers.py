@@ -8,7 +8,7 @@ from typing import Literal, overload
 import torch
 from torch import Tensor, nn
 
-from quadtok.embed import PatchEmbedding, sinusoidal_embedding
+from quadtok.embed import PatchEmbedding, check_embed_dim, sinusoidal_embedding
 from quadtok.errors import InputError
 from quadtok.names import QuadtreeName
 from quadtok.patches import Tokens, extract_patches
@@ -31,8 +31,8 @@ def tokenize(
         quadtree: a name for `get_quadtree`.
 
     Returns:
-        `.plan`, `.patches` `[B, N, C, p, p]` (see `extract_patches` for their dtype), `.saliency`. The patches carry gradients to
-        the images; the choice does not.
+        `.plan`, `.patches` `[B, N, C, p, p]` (see `extract_patches` for their dtype), `.saliency`. The patches carry
+        gradients to the images; the choice does not.
 
     Raises:
         InputError: where the images, the saliency and the spec do not fit together.
@@ -85,6 +85,7 @@ class QuadtreeTokenizer(nn.Module):
     ) -> None:
         super().__init__()
         get_quadtree(quadtree)
+        check_embed_dim(embed_dim)
         self.spec = spec
         self.quadtree = quadtree
         self.patch_embed = PatchEmbedding(in_channels, spec.min_patch, embed_dim)
@@ -119,6 +120,7 @@ class VanillaTokenizer(nn.Module):
 
     def __init__(self, patch_size: int = 16, *, embed_dim: int = 768, in_channels: int = 3) -> None:
         super().__init__()
+        check_embed_dim(embed_dim)
         self.patch_size = patch_size
         self.patch_embed = PatchEmbedding(in_channels, patch_size, embed_dim)
         self.cls_token = _cls_token(embed_dim)

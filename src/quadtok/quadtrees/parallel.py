@@ -7,22 +7,23 @@ records, most significant first, a sequence that ends counting as smaller. In th
 nodes. So the nodes it splits are the S smallest.
 
 **Why it is right.** Best-first splitting pops v once all its ancestors are popped and v is the smallest waiting node.
-While u_i, with the largest rank m of the path, waits, the loop pops everything that can be reached without passing a node of
-rank ≥ m; only then u_i itself. So of two nodes the one with the smaller path maximum comes first, *wherever* it lies. If
-both have the same maximum, then (ranks differ) both paths pass the very same node u_i; v is either that node, popped
-first and a sequence that ends here, or lies in the subtree below it. From the moment u_i is popped, all that waits
-elsewhere has rank > m and does not interfere before the subtree's part of rank < m is done, so the same argument
-decides between two nodes inside that subtree: by the largest rank *behind* u_i. That is the next record. By
-induction on the depth the orders agree. A parent's records are a prefix-dominated version of its child's, so a child never
-comes before its parent, and any S smallest nodes are closed under taking parents: a tree.
+While u_i, with the largest rank m of the path, waits, the loop pops everything that can be reached without passing a
+node of rank ≥ m; only then u_i itself. So of two nodes the one with the smaller path maximum comes first, *wherever*
+it lies. If both have the same maximum, then (ranks differ) both paths pass the very same node u_i; v is either that
+node, popped first and a sequence that ends here, or lies in the subtree below it. From the moment u_i is popped, all
+that waits elsewhere has rank > m and does not interfere before the subtree's part of rank < m is done, so the same
+argument decides between two nodes inside that subtree: by the largest rank *behind* u_i. That is the next record. By
+induction on the depth the orders agree. A parent's records are a prefix-dominated version of its child's, so a child
+never comes before its parent, and any S smallest nodes are closed under taking parents: a tree.
 
 **How.** A child's records are the parent's entries that exceed r(v), which are a prefix because records fall, and then
-r(v). All nodes of a level are done at once: a level is one `where`. A sequence becomes one integer: ranks + 1 as digits in
-base n + 1, most significant first, absent digits 0. `topk` then takes the S smallest. Where L levels of digits do not fit in 63 bits they
-are spread over several integers, and stable sorts from the least significant to the most do the same.
+r(v). All nodes of a level are done at once: a level is one `where`. A sequence becomes one integer: ranks + 1 as
+digits in base n + 1, most significant first, absent digits 0. `topk` then takes the S smallest. Where L levels of
+digits do not fit in 63 bits they are spread over several integers, and stable sorts from the least significant to
+the most do the same.
 
-**Cost.** One sort of the n nodes for the ranks, L² elementwise passes over them for the records, one top-k; nothing grows with S
-except the sort of the chosen tokens. No value ever travels to the host.
+**Cost.** One sort of the n nodes for the ranks, L² elementwise passes over them for the records, one top-k; nothing
+grows with S except the sort of the chosen tokens. No value ever travels to the host.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ def path_records(ranks: Tensor, spec: Spec) -> list[Tensor]:
     absent = torch.zeros_like(ranks)
     by_level = []
     inherited = [absent[:, : sizes[0]]] * levels
-    for own in ranks.split(sizes, dim=1):
+    for own in torch.split(ranks, sizes, dim=1):
         records = _append(inherited, own)
         by_level.append(records)
         inherited = [record.repeat_interleave(4, dim=1) for record in records]

@@ -2,8 +2,8 @@
 
 A node's number is (how many nodes are coarser) + its z-order number z. One level down there are four times as many
 patches, and the children of z are 4z … 4z + 3. With R roots the coarser levels hold c = R + 4R + … nodes, and the next
-level begins at R + 4c; so the children of node i = c + z are R + 4c + 4z + j = R + 4i + j. With a single root that is the
-textbook's 4i + 1 … 4i + 4. Each root carries its own curve, so the grid of roots may have any shape.
+level begins at R + 4c; so the children of node i = c + z are R + 4c + 4z + j = R + 4i + j. With a single root that
+is the textbook's 4i + 1 … 4i + 4. Each root carries its own curve, so the grid of roots may have any shape.
 """
 
 from __future__ import annotations

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import hashlib
 import math
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, get_args
@@ -99,7 +101,9 @@ class FeatureScorer:
 
     def _net_size(self, pixels: Tensor, of: Tensor | None = None) -> Tensor:
         """The pixels at the size the net sees: `high_res_fraction` of the size of `of`, by default of their own."""
-        height, width = (max(1, int(side * self.high_res_fraction)) for side in (pixels if of is None else of).shape[2:])
+        height, width = (
+            max(1, int(side * self.high_res_fraction)) for side in (pixels if of is None else of).shape[2:]
+        )
         return pixels if pixels.shape[2:] == (height, width) else resize(pixels, height, width)
 
     def _features(self, pixels: Tensor) -> Tensor:
@@ -142,7 +146,8 @@ def imagenet_state() -> Mapping[str, Tensor]:
 
     weights = ShuffleNet_V2_X0_5_Weights.IMAGENET1K_V1
     try:
-        return weights.get_state_dict(progress=True, check_hash=True)
+        with contextlib.redirect_stdout(sys.stderr):  # torch.hub announces the download on stdout, which is for data
+            return weights.get_state_dict(progress=True, check_hash=True)
     except (OSError, RuntimeError) as problem:  # URLError is an OSError; a wrong digest is a RuntimeError
         raise WeightsError(
             f"the ImageNet weights could not be fetched from {weights.url} ({_first_line(problem)}): "
@@ -187,7 +192,8 @@ def _load_strictly(net: nn.Module, state: Mapping[str, Tensor], name: str) -> No
     for label, keys in (("missing", missing), ("unexpected", unexpected), ("of another shape", misshapen)):
         if keys:
             raise WeightsError(
-                f"weights {name}: not a ShuffleNetV2 x0.5: {len(keys)} of {len(wanted)} tensors {label}, first {keys[0]}"
+                f"weights {name}: not a ShuffleNetV2 x0.5: "
+                f"{len(keys)} of {len(wanted)} tensors {label}, first {keys[0]}"
             )
     net.load_state_dict(given, strict=False)
 

@@ -19,8 +19,8 @@ class PrecomputedScorer:
 
     Args:
         maps: `[B, h, w]` for all scales alike, `[B, K, h, w]` with one map for each of the K splittable scales, or a
-            list of K tensors `[B, h, w]`, entry k-1 for patches of scale k. Any resolution, any real numbers. Values are not checked: that would make the device
-            wait. NaN makes its patch rank below everything.
+            list of K tensors `[B, h, w]`, entry k-1 for patches of scale k. Any resolution, any real numbers. Values
+            are not checked: that would make the device wait. NaN makes its patch rank below everything.
     """
 
     def __init__(self, maps: Tensor | Sequence[Tensor]) -> None:

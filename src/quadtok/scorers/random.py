@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,8 +28,8 @@ class RandomScorer:
     def __init__(self, seed: int | Sequence[int] | Tensor = 0) -> None:
         values = seed.tolist() if isinstance(seed, Tensor) else seed
         try:
-            self.seeds = [int(value) for value in values] if isinstance(values, Sequence) else int(values)
-        except (TypeError, ValueError):
+            self.seeds = list(map(operator.index, values)) if isinstance(values, Sequence) else operator.index(values)
+        except TypeError:
             raise InputError(f"seed must be an integer or one for each image, got {seed!r}") from None
 
     @torch.no_grad()

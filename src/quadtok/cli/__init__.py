@@ -1,0 +1,78 @@
+"""The command line: the app, and the boundary where errors become one line and an exit code.
+
+Nothing here or in the modules imported here loads torch; commands import what they need when they run.
+Exit codes: 0 all done, 1 some inputs failed, 2 usage, 130 interrupted, 143 terminated.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from quadtok import __version__
+from quadtok.cli.info import info
+from quadtok.cli.output import say_error
+from quadtok.cli.tokenize import tokenize
+from quadtok.errors import QuadtokError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Example: quadtok tokenize photos/ -o tokens/ -n 100 · "
+    "Exit codes: 0 all done, 1 some inputs failed, 2 usage, 130 interrupted",
+)
+app.command(epilog="find . -name '*.jpg' -print0 | quadtok tokenize -0 - -o tokens/ --json > log.jsonl")(tokenize)
+app.command(epilog="quadtok info tokens/ --check · quadtok info (the environment, for bug reports)")(info)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def quadtok(
+    version: Annotated[
+        bool,
+        typer.Option("--version", "-V", callback=_print_version, is_eager=True, help="Print the version and exit."),
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.", envvar="QUADTOK_DEBUG")] = False,
+) -> None:
+    """Turn images into mixed-resolution quadtree tokens for Vision Transformers."""
+
+
+def main() -> None:
+    """Run the command line and exit with its code."""
+    try:
+        code = run(sys.argv[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader of our stdout went away, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        code = 141
+    sys.exit(code)
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command line on these arguments; the exit code."""
+    try:
+        return app(arguments, prog_name="quadtok", standalone_mode=False) or 0
+    except QuadtokError as problem:
+        if "--debug" in arguments or os.environ.get("QUADTOK_DEBUG"):
+            raise
+        say_error(str(problem))
+        return 2
+    except Exception as problem:
+        # typer raises its vendored click's exceptions, whose home has moved between versions: told by what they can do.
+        describe = getattr(problem, "format_message", None)
+        if describe is None:
+            raise
+        if message := describe():
+            command = getattr(getattr(problem, "ctx", None), "command_path", "quadtok")
+            say_error(f"{message.removeprefix('Value error, ')} Try '{command} --help'.")
+        return int(getattr(problem, "exit_code", 2))

@@ -1,0 +1,192 @@
+"""Scorers as the command line uses them: what each image brings along, how a batch is scored, what is recorded."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol, get_args
+
+import torch
+from torch import Tensor
+
+from quadtok.cli.inputs import Source
+from quadtok.errors import InputError, QuadtokError
+from quadtok.names import ScorerName
+from quadtok.scorers import ScorerFunction, get_scorer
+from quadtok.spec import Spec
+
+
+class Scoring(Protocol):
+    """A scorer and what it needs to know of each image."""
+
+    def prepare(self, source: Source, num_scales: int) -> Any:
+        """What this image brings along (a seed, a map); fails for this image alone."""
+
+    def saliency(self, images: Tensor, spec: Spec, extras: Sequence[Any]) -> Sequence[Tensor]:
+        """Score a batch."""
+
+    def describe(self, extra: Any) -> dict[str, Any]:
+        """The scorer as JSON values, as it was for one image."""
+
+
+class SharedScoring:
+    """One scorer for all images, which bring nothing along."""
+
+    def __init__(self, scorer: ScorerFunction, name: str) -> None:
+        self._scorer = scorer
+        describe: Callable[[], dict[str, Any]] | None = getattr(scorer, "describe", None)
+        self._description = describe() if describe else {"name": name}
+
+    def prepare(self, source: Source, num_scales: int) -> None:
+        """Nothing."""
+
+    def saliency(self, images: Tensor, spec: Spec, extras: Sequence[Any]) -> Sequence[Tensor]:
+        """Score a batch; whatever a user's scorer raises becomes one sentence."""
+        try:
+            return self._scorer(images, spec)
+        except QuadtokError:
+            raise
+        except Exception as problem:
+            name = self._description["name"]
+            raise InputError(f"scorer {name} failed: {type(problem).__name__}: {problem}") from problem
+
+    def describe(self, extra: Any) -> dict[str, Any]:
+        """The scorer's own description."""
+        return self._description
+
+
+class RandomScoring:
+    """Each image's seed is a hash of `--seed` and its relative name: no other image and no order plays a part."""
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+
+    def prepare(self, source: Source, num_scales: int) -> int:
+        """The image's own 63-bit seed."""
+        name = os.fsencode(source.relative.as_posix())
+        digest = hashlib.sha256(f"{self._seed}/".encode() + name).digest()
+        return int.from_bytes(digest[:8], "big") >> 1
+
+    def saliency(self, images: Tensor, spec: Spec, extras: Sequence[Any]) -> Sequence[Tensor]:
+        """Score a batch, each image by its seed."""
+        return get_scorer("random", seed=list(extras))(images, spec)
+
+    def describe(self, extra: Any) -> dict[str, Any]:
+        """Name, `--seed`, and the image's own seed."""
+        return {"name": "random", "seed": self._seed, "image_seed": extra}
+
+
+class MapScoring:
+    """Each image brings its importance map: from a folder that mirrors the inputs, or its row of one file."""
+
+    def __init__(self, maps: Path, sources: Sequence[Source]) -> None:
+        self._folder = maps if maps.is_dir() else None
+        self._row = {source: row for row, source in enumerate(sources)}
+        self._all = None if self._folder else _load_maps(maps)
+        if isinstance(self._all, Tensor) and self._all.ndim > 2 and len(self._all) != len(sources):
+            raise InputError(
+                f"--maps {maps} holds maps for {len(self._all)} images and there are {len(sources)} inputs"
+            )
+
+    def prepare(self, source: Source, num_scales: int) -> list[Tensor]:
+        """One map `[1, h, w]` a splittable scale, checked for shape and NaN."""
+        if self._folder:
+            path = self._folder / source.relative.with_suffix(".pt")
+            maps = _load_maps(path)
+        else:
+            path, maps = source.path, self._all
+            if isinstance(maps, Tensor) and maps.ndim > 2:
+                maps = maps[self._row[source]]
+        return _one_a_scale(maps, num_scales - 1, f"{source.path}: map {path}")
+
+    def saliency(self, images: Tensor, spec: Spec, extras: Sequence[Any]) -> Sequence[Tensor]:
+        """Pool each image's maps, which may differ in size."""
+        scored = [get_scorer("precomputed", maps=maps)(images[row : row + 1], spec) for row, maps in enumerate(extras)]
+        return [torch.cat(scores) for scores in zip(*scored, strict=True)]
+
+    def describe(self, extra: Any) -> dict[str, Any]:
+        """Name, and a digest of the image's maps."""
+        digest = hashlib.sha256()
+        for entry in extra:
+            digest.update(f"{list(entry.shape)}".encode() + entry.numpy().tobytes())
+        return {"name": "precomputed", "maps_sha256": digest.hexdigest()}
+
+
+def make_scoring(
+    name: str,
+    *,
+    weights: str | None,
+    maps: Path | None,
+    seed: int,
+    options: dict[str, Any],
+    sources: Sequence[Source],
+) -> Scoring:
+    """The scoring that the flags ask for; `name` is one of quadtok's, or `module:attribute` for a user's own.
+
+    Raises:
+        QuadtokError: for flags that do not fit together, and whatever loading the scorer raises.
+    """
+    if name != "feature" and weights is not None:
+        raise InputError(f"--weights belongs to --scorer feature, not to {name}")
+    if (name == "precomputed") != (maps is not None):
+        raise InputError("--maps and --scorer precomputed go together: give both")
+    if name == "random":
+        return RandomScoring(seed)
+    if maps is not None:
+        return MapScoring(maps, sources)
+    if ":" in name:
+        return SharedScoring(_imported(name, options), name)
+    if name == "feature" and weights is not None:
+        options = {"weights": weights, **options}
+    return SharedScoring(get_scorer(name, **options), name)
+
+
+def check_scorer_name(name: str) -> None:
+    """Refuse a name that is neither a scorer's nor of the form module:attribute; loads nothing."""
+    if name not in get_args(ScorerName) and ":" not in name:
+        raise InputError(
+            f"there is no scorer {name!r}: choose one of {', '.join(get_args(ScorerName))}, or module:attribute"
+        )
+
+
+def _imported(name: str, options: dict[str, Any]) -> ScorerFunction:
+    """A user's scorer: a function (images, spec) → saliency, or a class that makes one from the options."""
+    module_name, _, attribute = name.partition(":")
+    sys.path.insert(0, os.getcwd())  # as `python -m` does: a scorer of one's own lies in the working folder
+    try:
+        found = getattr(importlib.import_module(module_name), attribute)
+        scorer = found(**options) if isinstance(found, type) or options else found
+    except Exception as problem:
+        raise InputError(f"scorer {name} cannot be loaded: {type(problem).__name__}: {problem}") from problem
+    finally:
+        sys.path.remove(os.getcwd())
+    if not callable(scorer):
+        raise InputError(f"scorer {name} is no function of (images, spec)")
+    return scorer
+
+
+def _load_maps(path: Path) -> Any:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise InputError(f"map {path}: no such file") from None
+    except Exception as problem:
+        raise InputError(f"map {path}: not a tensor that can be loaded safely") from problem
+
+
+def _one_a_scale(maps: Any, num_scales: int, where: str) -> list[Tensor]:
+    """`[h, w]`, `[1, h, w]`, `[K, h, w]` or a list of K `[h, w]` → K tensors `[1, h, w]`."""
+    entries = list(maps) if isinstance(maps, list | tuple) or (isinstance(maps, Tensor) and maps.ndim == 3) else [maps]
+    if not all(isinstance(entry, Tensor) and entry.ndim == 2 and entry.numel() for entry in entries):
+        raise InputError(f"{where}: must be [h, w], or [K, h, w] with one map a scale")
+    if len(entries) == 1:
+        entries *= num_scales
+    if len(entries) != num_scales:
+        raise InputError(f"{where}: holds {len(entries)} scales, {num_scales} can be split")
+    if any(bool(entry.isnan().any()) for entry in entries):
+        raise InputError(f"{where}: holds NaN")
+    return [entry.float()[None] for entry in entries]

@@ -1,0 +1,133 @@
+"""What the flags mean: sizes and budgets as values, checked before torch is loaded."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from quadtok.errors import InputError
+from quadtok.names import FitName
+from quadtok.spec import Spec
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Tokens of an image: a count, or a share of its full grid."""
+
+    count: int | None = None
+    share: Fraction | None = None
+
+    def __str__(self) -> str:
+        """As it was typed."""
+        return str(self.count) if self.share is None else f"{float(self.share * 100):g}%"
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """How images become grids.
+
+    Attributes:
+        size: (height, width) that every image is brought to, or None: each keeps its own, rounded to whole root
+            patches.
+        fit: how; None is `crop` for a fixed size and `pad` (which keeps every pixel) for native sizes.
+        min_patch: see `Spec`.
+        max_patch: see `Spec`.
+        budget: see `Budget`.
+    """
+
+    size: tuple[int, int] | None
+    fit: FitName
+    min_patch: int
+    max_patch: int
+    budget: Budget
+
+    @property
+    def num_scales(self) -> int:
+        """As `Spec.num_scales`: it depends on the patch sizes alone."""
+        return (self.max_patch // self.min_patch).bit_length()
+
+    def spec(self, height: int, width: int) -> Spec:
+        """The spec for an image of this size. A share, and any count with native sizes, is rounded down.
+
+        Raises:
+            SpecError: with the nearest values that work.
+        """
+        sides = (height, width, self.min_patch, self.max_patch)
+        if self.budget.share is not None:
+            wanted = int(self.budget.share * Spec.full(*sides).num_cells)
+            return Spec.at_most(*sides, max(1, wanted))
+        assert self.budget.count is not None  # a budget is one or the other
+        return Spec(*sides, self.budget.count) if self.size else Spec.at_most(*sides, self.budget.count)
+
+    def describe(self) -> dict[str, Any]:
+        """As JSON values, for the fingerprint and the metadata."""
+        return {
+            "image_size": list(self.size) if self.size else "native",
+            "fit": self.fit,
+            "min_patch": self.min_patch,
+            "max_patch": self.max_patch,
+            "tokens": str(self.budget),
+        }
+
+
+def parse_geometry(image_size: str, fit: FitName | None, min_patch: int, max_patch: int, tokens: str) -> Geometry:
+    """The geometry that the flags describe; a fixed size is checked at once.
+
+    Raises:
+        InputError: for text that is no size or budget.
+        SpecError: for a fixed size that does not work.
+    """
+    size = parse_size(image_size)
+    geometry = Geometry(size, fit or ("crop" if size else "pad"), min_patch, max_patch, parse_budget(tokens))
+    # Native sizes are whole roots by construction; one root shows whether the patch sizes fit each other.
+    if size:
+        geometry.spec(*size)
+    else:
+        Spec.full(max_patch, max_patch, min_patch, max_patch)
+    return geometry
+
+
+def parse_size(text: str) -> tuple[int, int] | None:
+    """`256` or `384x512` (height × width) to (height, width); `native` to None."""
+    if text == "native":
+        return None
+    match = re.fullmatch(r"(\d+)(?:[x×](\d+))?", text)
+    if match is None:
+        raise InputError(f"--image-size {text!r} is none of N, HxW and native")
+    height = int(match[1])
+    return height, int(match[2] or height)
+
+
+def parse_budget(text: str) -> Budget:
+    """`100` to a count, `40%` to a share."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(%?)", text)
+    if match is None or (not match[2] and "." in match[1]):
+        raise InputError(f"--tokens {text!r} is neither a number nor a percentage such as 40%")
+    if not match[2]:
+        return Budget(count=int(match[1]))
+    share = Fraction(match[1]) / 100
+    if not 0 < share <= 1:
+        raise InputError(f"--tokens {text} is outside 0% to 100% of the full grid")
+    return Budget(share=share)
+
+
+def parse_options(pairs: list[str]) -> dict[str, Any]:
+    """`key=value` texts to scorer options; numbers become numbers."""
+    options: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key.isidentifier():
+            raise InputError(f"--scorer-option {pair!r} is not of the form key=value")
+        options[key] = _number(value)
+    return options
+
+
+def _number(text: str) -> int | float | str:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text

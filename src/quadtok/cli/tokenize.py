@@ -1,0 +1,89 @@
+"""`quadtok tokenize`: image files to token files."""
+
+from __future__ import annotations
+
+import signal
+
+from quadtok.cli import options
+from quadtok.cli.device import check_device_name, resolve_device
+from quadtok.cli.inputs import find_sources
+from quadtok.cli.output import Report, write_data
+from quadtok.cli.outputs import Task, plan_outputs
+from quadtok.cli.settings import parse_geometry, parse_options
+from quadtok.names import IMAGE_SUFFIXES
+
+
+def tokenize(
+    inputs: options.Inputs,
+    null: options.Null = False,
+    tokens: options.Tokens = "100",
+    image_size: options.ImageSize = "256",
+    min_patch: options.MinPatch = 16,
+    max_patch: options.MaxPatch = 64,
+    scorer: options.Scorer = "feature",
+    scorer_option: options.ScorerOption = None,
+    weights: options.Weights = None,
+    maps: options.Maps = None,
+    seed: options.Seed = 0,
+    impl: options.Impl = "parallel",
+    fit: options.Fit = None,
+    background: options.Background = "white",
+    exif: options.Exif = True,
+    max_pixels: options.MaxPixels = 89_478_485,
+    output_dir: options.OutputDir = None,
+    output: options.OutputFile = None,
+    keep_ext: options.KeepExt = False,
+    dtype: options.Dtype = "float16",
+    if_exists: options.IfExists = "resume",
+    overwrite: options.Overwrite = False,
+    device: options.Device = "auto",
+    batch_size: options.BatchSize = 32,
+    fail_fast: options.FailFast = False,
+    dry_run: options.DryRun = False,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = 0,
+) -> int:
+    """Write one quadtree token file per image."""
+    geometry = parse_geometry(image_size, fit, min_patch, max_patch, tokens)
+    scorer_options = parse_options(scorer_option or [])
+    check_device_name(device)
+    sources = find_sources(inputs, IMAGE_SUFFIXES, null)
+    tasks = plan_outputs(sources, folder=output_dir, file=output, keep_ext=keep_ext, suffix=".pt")
+    report = Report(len(tasks), as_json=as_json, quiet=quiet, verbose=verbose)
+    if dry_run:
+        _show_plan(tasks, report)
+        return 0
+
+    with report.progress("tokenize"):
+        # From here on torch is needed, which takes seconds to load: everything above has failed already if it could.
+        from quadtok.cli.pipeline import Pipeline, Settings
+        from quadtok.cli.scoring import check_scorer_name, make_scoring
+        from quadtok.images import check_color
+
+        check_scorer_name(scorer)
+        settings = Settings(
+            geometry=geometry,
+            quadtree=impl,
+            dtype=dtype,
+            device=resolve_device(device),
+            batch_size=batch_size,
+            if_exists="overwrite" if overwrite else if_exists,
+            fail_fast=fail_fast,
+            max_pixels=max_pixels,
+            background=check_color(background),
+            exif=exif,
+        )
+        scoring = make_scoring(scorer, weights=weights, maps=maps, seed=seed, options=scorer_options, sources=sources)
+        stop = Pipeline(settings, scoring, report).run(tasks)
+    report.summary(interrupted=bool(stop.signal), settings=settings.describe())
+    if stop.signal:
+        return 130 if stop.signal == signal.SIGINT else 143
+    return 1 if report.counts["failed"] else 0
+
+
+def _show_plan(tasks: list[Task], report: Report) -> None:
+    for task in tasks:
+        report.file("planned", str(task.source.path), output=str(task.target), exists=task.target.exists())
+        if not report.as_json:
+            write_data(f"{task.source.path} -> {task.target}{' (exists)' if task.target.exists() else ''}")

@@ -1,0 +1,50 @@
+"""Run the command line in this process, and photographs to run it on."""
+
+from dataclasses import dataclass
+
+import pytest
+from PIL import Image
+
+from helpers import SAMPLE_IMAGES
+from quadtok.cli import run
+
+
+@dataclass
+class Result:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def lines(self) -> list[str]:
+        return self.err.splitlines()
+
+
+@pytest.fixture
+def quadtok(capfd, monkeypatch):
+    """Call with arguments; gives exit code, stdout and stderr as the user would see them."""
+    monkeypatch.setenv("COLUMNS", "120")
+
+    def call(*arguments: object) -> Result:
+        capfd.readouterr()
+        code = run([str(argument) for argument in arguments])
+        out, err = capfd.readouterr()
+        return Result(code, out, err)
+
+    return call
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """A folder with three small photographs, one of them in a subfolder."""
+    folder = tmp_path / "photos"
+    (folder / "pets").mkdir(parents=True)
+    for name, place in (("coffee", "coffee.jpg"), ("rocket", "rocket.png"), ("chelsea", "pets/cat.jpg")):
+        with Image.open(SAMPLE_IMAGES / f"{name}.jpg") as image:
+            image.resize((image.width // 4, image.height // 4)).save(folder / place)
+    return folder
+
+
+@pytest.fixture
+def photo(photos):
+    return photos / "coffee.jpg"

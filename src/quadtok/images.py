@@ -36,11 +36,14 @@ CROP_FRACTION = 0.875  # the share of the short side that the centre crop keeps:
 # What decoders raise on bad data (the list of Pillow's own fuzzers, and a safety net behind it).
 _DECODER_ERRORS = (
     *(OSError, SyntaxError, MemoryError, ValueError, NotImplementedError, OverflowError, EOFError),
-    *(struct.error, zlib.error, TypeError, IndexError, KeyError, AttributeError),
+    *(struct.error, zlib.error, TypeError, IndexError, KeyError, AttributeError, Image.DecompressionBombError),
 )
 _FOREIGN_MAGIC = (b"%!PS", b"%PDF", b"8BPS", b"SIMPLE  =", b"<svg", b"<?xml", b"\xc5\xd0\xd3\xc6")
-_opening = threading.Lock()
-_stderr = threading.Lock()
+_OUR_MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"II*\x00", b"MM\x00*")
+_limit = threading.Lock()  # held while Pillow's pixel limit (and for a TIFF, file descriptor 2) is ours
+_quiet = threading.Lock()
+_quiet_readers = 0
+_filters = contextlib.ExitStack()
 
 
 @dataclass(frozen=True)
@@ -135,7 +138,7 @@ def decode_image(
     check_color(background)
     try:
         with _open(data, max_pixels) as opened:
-            return _decode(opened, hashlib.sha256(data).hexdigest(), background, exif)
+            return _decode(opened, hashlib.sha256(data).hexdigest(), max_pixels, background, exif)
     except ImageError as problem:
         raise ImageError(f"{path}: {problem}") from problem.__cause__
     except _DECODER_ERRORS as problem:
@@ -247,43 +250,45 @@ def _regular_bytes(path: Path) -> bytes:
 
 
 def _open(data: bytes, max_pixels: int) -> Image.Image:
-    """Read the header only. Pillow's pixel limit is a global: it is set to ours for this moment, under a lock."""
-    with _opening, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a warning about a large image comes before our own, stricter check
-        before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, max_pixels
+    """Read the header only."""
+    with _pixel_limit(max_pixels), _without_warnings():
         try:
             opened = Image.open(BytesIO(data), formats=FORMATS)
         except Image.DecompressionBombError as problem:
             found = re.search(r"\d+", str(problem))
             raise ImageError(_too_large(int(found[0]) if found else 2 * max_pixels, max_pixels)) from None
-        finally:
-            Image.MAX_IMAGE_PIXELS = before
     if opened.width * opened.height > max_pixels:
         raise ImageError(_too_large(opened.width * opened.height, max_pixels))
     return opened
 
 
-def _decode(opened: Image.Image, digest: str, background: str, exif: bool) -> ImageFile:
-    notes = []
-    frames = getattr(opened, "n_frames", 1)
-    if frames > 1:
-        notes.append(f"first of {frames} frames")
+def _decode(opened: Image.Image, digest: str, max_pixels: int, background: str, exif: bool) -> ImageFile:
+    notes: list[str] = []
     mode = opened.mode
-    with _silent_libtiff(opened.format), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow warns about metadata that it then skips
+    with _without_warnings(), _tiff_manners(opened.format, max_pixels):
+        frames = getattr(opened, "n_frames", 1)
+        if frames > 1:
+            notes.append(f"first of {frames} frames")
+        if opened.format != "TIFF":  # a TIFF is loaded when its tag is taken out: Pillow would turn it by itself
+            opened.load()
+        found = _take_orientation(opened, notes)
         opened.load()
-        orientation = _orientation(opened, notes) if exif else 1
+        orientation = found if exif else 1
         upright = _rotated(_eight_bit(opened), orientation)
         return ImageFile(_rgb(upright, background), opened.format or "?", mode, frames, orientation, digest, notes)
 
 
-def _orientation(opened: Image.Image, notes: list[str]) -> int:
+def _take_orientation(opened: Image.Image, notes: list[str]) -> int:
+    """The EXIF orientation, 1…8, removed from what Pillow knows of the image."""
     try:
-        orientation = opened.getexif().get(0x0112, 1)
+        exif = opened.getexif()
+        readable = len(exif) > 0 or not opened.info.get("exif")
+        orientation = exif.pop(0x0112, 1)
     except _DECODER_ERRORS:
+        readable, orientation = False, 1
+    if not readable:
         notes.append("unreadable EXIF block, taken as upright")
-        return 1
-    return orientation if orientation in range(1, 9) else 1
+    return int(orientation) if orientation in range(1, 9) else 1
 
 
 def _rotated(image: Image.Image, orientation: int) -> Image.Image:
@@ -306,7 +311,10 @@ def _eight_bit(opened: Image.Image) -> Image.Image:
     sixteen = opened.mode.startswith("I;16") or (opened.mode == "I" and opened.format in ("PPM", "PNG"))
     if sixteen:
         values = np.asarray(opened).astype(np.uint32)
-        return Image.fromarray(((values + 128) // 257).astype(np.uint8))
+        gray = Image.fromarray(((values + 128) // 257).astype(np.uint8))
+        if (clear := opened.info.get("transparency")) is not None:
+            gray.putalpha(Image.fromarray(np.where(values == clear, 0, 255).astype(np.uint8)))
+        return gray
     if opened.mode.startswith(("I", "F")):
         raise ImageError("32-bit images are not supported: convert it to 8 or 16 bits")
     return opened
@@ -334,20 +342,55 @@ def check_color(color: str) -> str:
 
 
 @contextlib.contextmanager
-def _silent_libtiff(image_format: str | None) -> Iterator[None]:
-    """libtiff writes its complaints straight to file descriptor 2; what matters of them is in the exception."""
+def _pixel_limit(max_pixels: int) -> Iterator[None]:
+    """Pillow's pixel limit is a global: it is ours for a moment, under a lock."""
+    with _limit:
+        before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, max_pixels
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = before
+
+
+@contextlib.contextmanager
+def _tiff_manners(image_format: str | None, max_pixels: int) -> Iterator[None]:
+    """Pillow checks the size of a TIFF again while loading it, and libtiff complains straight to file descriptor 2.
+
+    What matters of the complaints is in the exception.
+    """
     if image_format != "TIFF":
         yield
         return
-    with _stderr:
-        kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-        try:
+    with _pixel_limit(max_pixels), contextlib.ExitStack() as undo:
+        with contextlib.suppress(OSError):  # a process without a stderr has none to keep clean
+            kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+            for descriptor in (kept, nowhere):
+                undo.callback(os.close, descriptor)
+            undo.callback(os.dup2, kept, 2)
             os.dup2(nowhere, 2)
-            yield
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
-            os.close(nowhere)
+        yield
+
+
+@contextlib.contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Pillow warns about what we refuse ourselves, and about metadata that it then skips.
+
+    `warnings.catch_warnings` alone would leave its filters behind when two threads leave it in another order than
+    they came: the first to come changes them, and the last to go changes them back.
+    """
+    global _quiet_readers
+    with _quiet:
+        if not _quiet_readers:
+            _filters.enter_context(warnings.catch_warnings())
+            warnings.simplefilter("ignore")
+        _quiet_readers += 1
+    try:
+        yield
+    finally:
+        with _quiet:
+            _quiet_readers -= 1
+            if not _quiet_readers:
+                _filters.close()
 
 
 def _too_large(pixels: int, limit: int) -> str:
@@ -362,10 +405,14 @@ def _reason(problem: Exception, data: bytes) -> str:
     """A decoder's complaint in the words of E.3 of the conventions: truncated, broken, unsupported."""
     text = str(problem).lower()
     if isinstance(problem, UnidentifiedImageError):
-        foreign = data.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(_FOREIGN_MAGIC)
+        if data.startswith(_OUR_MAGIC) or data[4:12] == b"ftypavif":
+            return "broken image data"
+        foreign = data.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(_FOREIGN_MAGIC) or data[4:8] == b"ftyp"
         return f"unsupported format (allowed: {', '.join(FORMATS)})" if foreign else "not a supported image"
     if isinstance(problem, MemoryError):
         return "not enough memory to decode it"
+    if text.startswith("conversion from "):
+        return f"{str(problem).split()[2]} pixels are not supported: convert it to RGB"
     if "truncated" in text or isinstance(problem, EOFError):
         return "truncated image"
     if "too large" in text or "max_text" in text:

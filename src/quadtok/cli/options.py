@@ -119,7 +119,7 @@ Dtype = Annotated[
     PixelDtypeName,
     typer.Option(
         rich_help_panel=_OUTPUT,
-        help="Stored pixels: float16 is exact, uint8 half as large and within half a step, none keeps the layout alone.",
+        help="Stored pixels: float16 is exact, uint8 half as large and within half a step, none the layout alone.",
     ),
 ]  # fmt: skip
 IfExists = Annotated[

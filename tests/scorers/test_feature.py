@@ -1,0 +1,397 @@
+"""The paper's scorer: goldens, a slow twin, the frozen copy of a net, and every way in which weights can be wrong.
+
+The random golden net's features hardly differ between an image and its blurred copies. At stride 32 the mse maps are
+near 2e-10, where convolutions that add in another order (another CPU, another number of threads) move them by 1.4e-4
+of the largest; the cosine maps are -1 but for float32's last digits. So those goldens pin little, and the twin below,
+with a net whose features do differ, pins the rest.
+"""
+
+import copy
+import importlib.abc
+import re
+import sys
+from urllib.error import URLError
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from helpers import (
+    GOLDEN,
+    GOLDEN_INDEX,
+    boxes_by_scale,
+    golden,
+    golden_plan,
+    golden_saliency,
+    golden_spec,
+    goldens,
+    split_patches,
+)
+from quadtok import Spec, get_scorer, normalize, tokenize
+from quadtok.errors import InputError, WeightsError
+from quadtok.scorers.feature import ERRORS, STAGES, weights_digest
+
+FEATURE_GOLDENS = [name for name in goldens("tokens") if GOLDEN_INDEX[name]["scorer"].startswith("feature")]
+# Their boxes turn on exact ties in the reference's saliency, whose order it leaves undefined.
+TIED = {"tokens_256_16_64_100_feature_mse_16_0.5", "tokens_512_16_128_253_feature_cosine_distance_32_1.0"}
+NET = GOLDEN / "feature_net.pt"
+SPEC = Spec(64, 96, 8, 32, 24)
+
+
+def feature(**options):
+    return get_scorer("feature", **({} if "net" in options else {"weights": NET}) | options)
+
+
+def tolerance(name):
+    """Of the largest saliency; found across instruction sets and thread counts: 1.34e-4 and 1e-5 (see above)."""
+    return 5e-4 if "mse_32" in name else 1e-4
+
+
+def assert_split_best_first_up_to(plan, saliency, slack):
+    """What lies above the cut by more than the slack is split, what lies below it by more is not.
+
+    A patch can be split once all its ancestors are, so its rank is the least saliency on the path from its root.
+    """
+    spec = plan.spec
+    for image in range(len(plan)):
+        least = {}
+        for scale in range(spec.num_scales - 1, 0, -1):
+            size = spec.patch_size(scale)
+            for row, values in enumerate(saliency[scale - 1][image].tolist()):
+                for col, value in enumerate(values):
+                    left, top = col * size, row * size
+                    parent = (scale + 1, left - left % (2 * size), top - top % (2 * size))
+                    least[scale, left, top] = min(value, least.get(parent, value))
+        cut = sorted(least.values(), reverse=True)[spec.num_splits - 1]
+        split = split_patches(plan, image)
+        assert len(split) == spec.num_splits
+        assert {patch for patch, value in least.items() if value > cut + slack} <= split
+        assert not {patch for patch, value in least.items() if value < cut - slack} & split
+
+
+@pytest.mark.parametrize("name", FEATURE_GOLDENS)
+def test_saliency_and_boxes_are_the_references(name):
+    spec, theirs = golden_spec(name), golden_saliency(name)
+    error, stride, fraction = GOLDEN_INDEX[name]["scorer"].removeprefix("feature_").rsplit("_", 2)
+    scorer = feature(error=error, stride=int(stride), high_res_fraction=float(fraction))
+    tokens = tokenize(golden(GOLDEN_INDEX[name]["images"])["images_u8"], spec, scorer)
+    for scores, expected in zip(tokens.saliency, theirs, strict=True):
+        assert (scores - expected).abs().max() <= tolerance(name) * expected.abs().max()
+    slack = 2 * tolerance(name) * max(scores.abs().max().item() for scores in theirs)
+    if "cosine" in name:
+        slack = 2e-6  # 34 roundings of numbers near 1; found: 4e-7
+        assert all((a - b).abs().max() <= 1e-6 for a, b in zip(tokens.saliency, theirs, strict=True))
+    assert_split_best_first_up_to(golden_plan(name), tokens.saliency, slack)
+    if name not in TIED and all(map(torch.equal, tokens.saliency, theirs)):
+        assert torch.equal(boxes_by_scale(tokens.plan), golden(name)["boxes"])
+
+
+@pytest.mark.parametrize("name", FEATURE_GOLDENS)
+def test_the_check_of_boxes_up_to_rounding_refuses_a_moved_split(name):
+    # Turned upside down, the saliency no longer explains the golden's boxes: the check above can fail.
+    if "cosine" in name:
+        pytest.skip("all saliencies of the cosine goldens lie within rounding of each other")
+    upside_down = [-scores for scores in golden_saliency(name)]
+    with pytest.raises(AssertionError):
+        assert_split_best_first_up_to(golden_plan(name), upside_down, 1e-12)
+
+
+def small_net(stride=8, seed=0):
+    """Convolutions with a kinked function between: features that differ much, at any stride, in [B, 5, h, w]."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return nn.Sequential(
+            nn.Conv2d(3, 4, 3, 2, 1), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 5, stride // 2, stride // 2)
+        )
+
+
+def photographs(spec=SPEC, batch=2):
+    whole = golden("tokens_256_16_64_100_blur")["images_u8"][:batch]
+    return normalize(whole)[..., 40 : 40 + spec.height, 60 : 60 + spec.width].contiguous()
+
+
+def definition(net, images, spec, error, stride, fraction):
+    """spec.md section 3, word by word, in float64."""
+    net, x = copy.deepcopy(net).double().eval(), images.double()
+    height, width = x.shape[2:]
+
+    def resize(pixels, size):
+        return F.interpolate(pixels, size=size, mode="bilinear", align_corners=False, antialias=False)
+
+    saliency = []
+    for scale in range(1, spec.num_scales):
+        small = resize(x, (height // 2**scale, width // 2**scale))
+        seen = (int(height * fraction), int(width * fraction))
+        blurry, sharp = (net(resize(pixels, seen)) for pixels in (small, x))
+        if error == "mse":
+            lost = ((blurry - sharp) ** 2).mean(dim=1)
+        else:
+            lost = -(blurry * sharp).sum(dim=1) / (blurry.norm(dim=1) * sharp.norm(dim=1))
+        if fraction < 1:
+            lost = resize(lost[:, None], (height // stride, width // stride))[:, 0]
+        rows, cols = spec.grid(scale)
+        if lost.shape[1] % rows == 0 and lost.shape[2] % cols == 0:
+            lost = lost.view(len(x), rows, lost.shape[1] // rows, cols, lost.shape[2] // cols).mean(dim=(2, 4))
+        else:
+            lost = resize(lost[:, None], (rows, cols))[:, 0]
+        saliency.append(lost.detach())
+    return saliency
+
+
+@pytest.mark.parametrize("fraction", [1.0, 0.75, 0.5, 0.3])
+@pytest.mark.parametrize("stride", sorted(STAGES))
+@pytest.mark.parametrize("error", sorted(ERRORS))
+def test_saliency_is_the_definition_computed_in_float64(error, stride, fraction):
+    net = small_net(stride)
+    if fraction == 0.3 and stride == 32:
+        fraction = 0.6  # 19 pixels are too few for a net of stride 32
+    ours = feature(net=net, error=error, stride=stride, high_res_fraction=fraction)(photographs(), SPEC)
+    for scores, expected in zip(ours, definition(net, photographs(), SPEC, error, stride, fraction), strict=True):
+        assert expected.std() > 1e-3  # the features do differ
+        torch.testing.assert_close(scores.double(), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("min_patch", [2, 4, 8])
+@pytest.mark.parametrize("stride", sorted(STAGES))
+@pytest.mark.parametrize("error", sorted(ERRORS))
+def test_an_image_of_32_pixels_works_with_small_patches(min_patch, stride, error):
+    # The reference fails here: its map is coarser than the grid.
+    spec = Spec(32, 32, min_patch, 16, 10)
+    tokens = tokenize(photographs(spec), spec, feature(stride=stride, error=error))
+    assert [scores.shape[1:] for scores in tokens.saliency] == [spec.grid(k) for k in range(1, spec.num_scales)]
+    assert all(scores.isfinite().all() for scores in tokens.saliency)
+
+
+def snapshot(net):
+    flags = [(module.training, [p.requires_grad for p in module.parameters()]) for module in net.modules()]
+    return {name: value.clone() for name, value in net.state_dict().items()}, flags
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_callers_net_is_left_as_it_is(training, device):
+    net = small_net().train(training)
+    net[0].weight.requires_grad_(False)
+    state, flags = snapshot(net)
+    feature(net=net, stride=8)(photographs().to(device), SPEC)
+    after, flags_after = snapshot(net)
+    assert flags == flags_after
+    assert state.keys() == after.keys()
+    assert all(torch.equal(state[name], after[name]) for name in state)  # batch-norm statistics too
+    assert all(value.device.type == "cpu" for value in net.state_dict().values())
+
+
+def test_a_net_in_train_mode_scores_as_in_eval_mode():
+    training, evaluating = small_net().train(), small_net().eval()
+    for ours, theirs in zip(
+        feature(net=training, stride=8)(photographs(), SPEC),
+        feature(net=evaluating, stride=8)(photographs(), SPEC),
+        strict=True,
+    ):
+        assert torch.equal(ours, theirs)
+
+
+def test_what_happens_to_the_callers_net_later_does_not_reach_the_scorer():
+    net = small_net()
+    scorer = feature(net=net, stride=8)
+    before = scorer(photographs(), SPEC)
+    net.train()
+    with torch.no_grad():
+        for value in net.parameters():
+            value.fill_(7)
+    net.half()
+    for ours, theirs in zip(before, scorer(photographs(), SPEC), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_a_net_that_gives_no_map_is_refused_with_its_shape():
+    with pytest.raises(InputError, match=r"features \[B, D, h, w\], it gave \[2, 3, 6144\]"):
+        feature(net=nn.Flatten(2))(photographs(), SPEC)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"stride": 12}, "stride 12 is none of 8, 16, 32"),
+        ({"error": "mae"}, "error 'mae' is none of mse, cosine_distance"),
+        ({"high_res_fraction": 0}, "high_res_fraction 0 is outside 0 < f ≤ 1"),
+        ({"high_res_fraction": 1.5}, "high_res_fraction 1.5 is outside"),
+        ({"high_res_fraction": float("nan")}, "high_res_fraction nan is outside"),
+    ],
+)
+def test_an_option_out_of_range_is_refused(options, sentence):
+    with pytest.raises(InputError, match=sentence):
+        feature(**options)
+
+
+def state():
+    return dict(torch.load(NET, weights_only=True))
+
+
+def saved(tmp_path, content, **options):
+    path = tmp_path / "weights.pt"
+    torch.save(content, path, **options)
+    return path
+
+
+def test_a_files_classifier_is_ignored_and_its_order_and_container_do_not_matter(tmp_path):
+    scorer = feature(stride=16)
+    shuffled = dict(reversed(state().items())) | {"fc.weight": torch.ones(10, 1024), "fc.bias": torch.ones(10)}
+    other = feature(stride=16, weights=saved(tmp_path, shuffled, _use_new_zipfile_serialization=False))
+    assert other.weights_sha256 == scorer.weights_sha256
+    for ours, theirs in zip(other(photographs(), SPEC), scorer(photographs(), SPEC), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_the_digest_changes_with_one_weight_a_type_a_shape_or_a_name():
+    plain = {"a": torch.zeros(2, 3), "b": torch.tensor(1)}
+    others = [
+        plain | {"b": torch.tensor(2)},
+        plain | {"a": torch.zeros(3, 2)},
+        plain | {"a": torch.zeros(2, 3, dtype=torch.int32)},
+        {"a": plain["a"], "c": plain["b"]},
+        {"a": plain["a"]},
+    ]
+    digests = {weights_digest(content) for content in [plain, *others]}
+    assert len(digests) == 6
+    assert weights_digest(dict(reversed(plain.items()))) == weights_digest(plain)
+
+
+def test_the_digest_is_of_the_weights_that_score(tmp_path):
+    changed = state()
+    changed["stage4.0.branch2.0.weight"][0, 0] += 1e-3
+    path = saved(tmp_path, changed)
+    assert feature(weights=path).weights_sha256 != feature().weights_sha256
+    assert feature(weights=path, stride=16).weights_sha256 == feature(stride=16).weights_sha256  # without stage4
+
+
+def test_describe_names_the_file_and_every_option():
+    facts = feature(stride=16, error="cosine_distance", high_res_fraction=0.5).describe()
+    assert re.fullmatch("[0-9a-f]{64}", facts.pop("weights_sha256"))
+    assert facts == {
+        "name": "feature",
+        "weights": "feature_net.pt",
+        "stride": 16,
+        "error": "cosine_distance",
+        "high_res_fraction": 0.5,
+    }
+    assert feature(net=small_net()).describe()["weights"] == "net"
+
+
+def refusal(**options):
+    """The sentence with which the weights are refused: one line."""
+    with pytest.raises(WeightsError) as caught:
+        get_scorer("feature", **options)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda s: s.pop("conv5.0.weight"), "1 of 336 tensors missing, first conv5.0.weight"),
+        (lambda s: s.clear(), "336 of 336 tensors missing, first conv1.0.weight"),
+        (lambda s: s.update(extra=torch.zeros(1)), "1 of 336 tensors unexpected, first extra"),
+        (lambda s: s.update({"conv1.0.weight": torch.zeros(24, 1, 3, 3)}), "of another shape, first conv1.0.weight"),
+        # A x1.0 or a state dict with a prefix: all names differ.
+        (lambda s: s.update({f"module.{key}": s.pop(key) for key in list(s)}), "336 of 336 tensors missing"),
+    ],
+    ids=["missing", "empty", "unexpected", "misshapen", "prefixed"],
+)
+def test_a_state_dict_that_does_not_fit_is_refused_naming_the_tensor(tmp_path, change, sentence):
+    content = state()
+    change(content)
+    path = saved(tmp_path, content)
+    said = refusal(weights=path)
+    assert said.startswith(f"weights {path}: not a ShuffleNetV2 x0.5: ")
+    assert sentence in said
+
+
+def test_a_file_that_is_no_state_dict_is_refused(tmp_path):
+    for content in ([torch.zeros(1)], {"epoch": 3}, torch.zeros(2)):
+        assert "not a state dict (a mapping of names to tensors)" in refusal(weights=saved(tmp_path, content))
+
+
+def test_a_file_that_would_run_code_is_refused(tmp_path):
+    assert "cannot be" in (said := refusal(weights=saved(tmp_path, small_net()))) or "loaded safely" in said
+
+
+@pytest.mark.parametrize("cut", [0, 1, 100, 100_000])
+def test_a_damaged_file_is_refused(tmp_path, cut):
+    path = tmp_path / "half.pt"
+    path.write_bytes(NET.read_bytes()[:cut])
+    assert refusal(weights=path) == f"weights {path}: not a state dict that can be loaded safely"
+
+
+def test_a_missing_file_is_refused_with_both_ways_on(tmp_path):
+    path = tmp_path / "nowhere.pt"
+    assert refusal(weights=path) == f"weights {path}: no such file; give imagenet or the path of a state dict"
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [URLError("no route to host"), TimeoutError("no route to host"), RuntimeError("no route to host\ndigest differs")],
+    ids=lambda problem: type(problem).__name__,
+)
+def test_offline_the_imagenet_weights_name_both_ways_out(monkeypatch, problem):
+    from torchvision.models import ShuffleNet_V2_X0_5_Weights
+
+    def offline(self, *args, **kwargs):
+        raise problem
+
+    monkeypatch.setattr(ShuffleNet_V2_X0_5_Weights, "get_state_dict", offline)
+    said = refusal(weights="imagenet")
+    assert "no route to host" in said
+    assert "https://download.pytorch.org/models/shufflenetv2_x0.5" in said
+    assert "--weights FILE" in said
+    assert "--scorer blur" in said
+
+
+def test_the_imagenet_weights_are_the_default_and_are_digest_checked(monkeypatch):
+    from torchvision.models import ShuffleNet_V2_X0_5_Weights
+
+    asked = []
+
+    def fetched(self, *args, **kwargs):
+        asked.append((self, kwargs))
+        return state()
+
+    monkeypatch.setattr(ShuffleNet_V2_X0_5_Weights, "get_state_dict", fetched)
+    assert get_scorer("feature").weights_sha256 == feature().weights_sha256
+    assert asked == [(ShuffleNet_V2_X0_5_Weights.IMAGENET1K_V1, {"progress": True, "check_hash": True})]
+
+
+class NoTorchvision(importlib.abc.MetaPathFinder):
+    """Importing torchvision fails with this problem."""
+
+    def __init__(self, problem):
+        self.problem = problem
+
+    def find_spec(self, fullname, path=None, target=None):
+        if fullname.partition(".")[0] == "torchvision":
+            raise self.problem
+        return
+
+
+@pytest.mark.parametrize(
+    ("problem", "sentence"),
+    [
+        (
+            ModuleNotFoundError("No module named 'torchvision'", name="torchvision"),
+            "^the feature scorer needs torchvision: pip install torch torchvision from one index$",
+        ),
+        (
+            RuntimeError("operator torchvision::nms does not exist\nTraceback: ..."),
+            rf"^torchvision does not fit torch {re.escape(torch.__version__)} \(operator torchvision::nms does not "
+            r"exist\): reinstall both from one index; the other scorers work without it$",
+        ),
+        (ImportError("libtorch.so: undefined symbol"), r"does not fit torch .*undefined symbol.*reinstall both"),
+    ],
+    ids=lambda case: type(case).__name__,
+)
+def test_without_a_fitting_torchvision_one_sentence_says_what_to_do(monkeypatch, problem, sentence):
+    for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "meta_path", [NoTorchvision(problem), *sys.meta_path])
+    assert re.search(sentence, refusal(weights=NET))
+    assert feature(net=small_net(), stride=8)(photographs(), SPEC)  # a net of one's own needs no torchvision

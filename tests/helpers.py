@@ -55,8 +55,7 @@ def golden_saliency(name: str) -> list[Tensor]:
     """The golden's saliency as quadtok passes it around: one `[B, rows, cols]` a splittable scale."""
     spec, data = golden_spec(name), golden(name)
     return [
-        data[f"saliency_{spec.patch_size(scale)}"].view(-1, *spec.grid(scale))
-        for scale in range(1, spec.num_scales)
+        data[f"saliency_{spec.patch_size(scale)}"].view(-1, *spec.grid(scale)) for scale in range(1, spec.num_scales)
     ]
 
 
@@ -64,9 +63,7 @@ def goldens(kind: str) -> list[str]:
     return [name for name, facts in GOLDEN_INDEX.items() if facts["kind"] == kind]
 
 
-def random_saliency(
-    spec: Spec, batch: int, seed: int = 0, dtype: torch.dtype = torch.float32
-) -> list[Tensor]:
+def random_saliency(spec: Spec, batch: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> list[Tensor]:
     generator = torch.Generator().manual_seed(seed)
     return [
         torch.rand(batch, *spec.grid(scale), generator=generator, dtype=torch.float64).to(dtype)
@@ -115,9 +112,7 @@ def assert_partition(plan: Plan) -> None:
     for image in range(len(plan)):
         painted = torch.zeros(spec.height, spec.width, dtype=torch.int32)
         keys = []
-        for left, top, scale in zip(
-            *(f[image].tolist() for f in (plan.left, plan.top, plan.scale)), strict=True
-        ):
+        for left, top, scale in zip(*(f[image].tolist() for f in (plan.left, plan.top, plan.scale)), strict=True):
             size = spec.min_patch * 2**scale
             assert 0 <= scale < spec.num_scales
             assert left % size == 0 and top % size == 0
@@ -189,9 +184,7 @@ def split_patches(plan: Plan, image: int = 0) -> set[tuple[int, int, int]]:
     }
 
 
-def best_first_by_definition(
-    saliency: list[Tensor], spec: Spec, image: int = 0
-) -> list[tuple[int, int, int]]:
+def best_first_by_definition(saliency: list[Tensor], spec: Spec, image: int = 0) -> list[tuple[int, int, int]]:
     """(scale, left, top) of the split patches, first to last: looks at all that wait before each split."""
 
     def priority(patch: tuple[int, int, int]) -> tuple[bool, float, int, tuple[int, ...]]:
@@ -213,14 +206,21 @@ def best_first_by_definition(
 
 
 def assert_same_up_to_ties(plan: Plan, other: Plan, saliency: list[Tensor]) -> None:
-    """As many patches are split in both, and those that only one of them splits have the same saliency."""
-    assert plan.spec == other.spec
+    """As many patches are split in both, and those that only one of them splits tie.
+
+    Best-first splitting takes patches by the smallest saliency on their path from the root, larger first: what
+    lies below that bottleneck has to wait for it. So the order of ties decides between equal bottlenecks only.
+    """
+    spec = plan.spec
+    assert spec == other.spec
     assert len(plan) == len(other)
+
+    def bottleneck(image: int, left: int, top: int, finest: int) -> float:
+        sizes = {scale: spec.patch_size(scale) for scale in range(finest, spec.num_scales)}
+        return min(saliency[scale - 1][image, top // size, left // size].item() for scale, size in sizes.items())
+
     for image in range(len(plan)):
         ours, theirs = split_patches(plan, image), split_patches(other, image)
         assert len(ours) == len(theirs)
-        values = set()
-        for scale, left, top in ours ^ theirs:
-            size = plan.spec.patch_size(scale)
-            values.add(saliency[scale - 1][image, top // size, left // size].item())
-        assert len(values) <= 1, f"image {image}: splits differ in patches of saliency {sorted(values)}"
+        tied = {bottleneck(image, left, top, scale) for scale, left, top in ours ^ theirs}
+        assert len(tied) <= 1, f"image {image}: splits differ at saliency {sorted(tied)}"

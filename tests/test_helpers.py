@@ -1,7 +1,5 @@
 """The checkers pass what is right and fail what is wrong; the grids of cases hold what they promise."""
 
-import math
-
 import pytest
 import torch
 
@@ -127,25 +125,35 @@ def test_boxes_by_scale_are_in_the_order_of_the_goldens():
 
 
 class TestUpToTies:
-    other = plan_of([(0, 0, 2), (2, 0, 2), (0, 2, 2), (2, 2, 2), (4, 0, 4), (0, 4, 4), (4, 4, 4), (8, 0, 8)])
-    coarse = torch.tensor([[[5.0, 0]]])
+    """`BOXES` splits the second quadrant of the left root, `OTHER` the first."""
+
+    OTHER = plan_of([(0, 0, 2), (2, 0, 2), (0, 2, 2), (2, 2, 2), (4, 0, 4), (0, 4, 4), (4, 4, 4), (8, 0, 8)])
+    ROOTS = torch.tensor([[[5.0, 0]]])
 
     def test_the_same_plan_passes(self):
-        assert_same_up_to_ties(self.other, self.other, [torch.rand(1, 2, 4), self.coarse])
+        assert_same_up_to_ties(self.OTHER, self.OTHER, [torch.rand(1, 2, 4), self.ROOTS])
 
     def test_splits_of_one_saliency_may_be_swapped(self):
         fine = torch.tensor([[[3.0, 3, 0, 0], [1, 1, 0, 0]]])
-        assert_same_up_to_ties(plan_of(BOXES), self.other, [fine, self.coarse])
+        assert_same_up_to_ties(plan_of(BOXES), self.OTHER, [fine, self.ROOTS])
 
     def test_splits_of_different_saliency_may_not(self):
-        fine = torch.tensor([[[3.0, math.nextafter(3, 4), 0, 0], [1, 1, 0, 0]]], dtype=torch.float64)
-        with pytest.raises(AssertionError, match=r"image 0: splits differ in patches of saliency \[3\.0, 3\.0"):
-            assert_same_up_to_ties(plan_of(BOXES), self.other, [fine, self.coarse])
+        fine = torch.tensor([[[3.0, 3.5, 0, 0], [1, 1, 0, 0]]])
+        with pytest.raises(AssertionError, match=r"image 0: splits differ at saliency \[3\.0, 3\.5\]"):
+            assert_same_up_to_ties(plan_of(BOXES), self.OTHER, [fine, self.ROOTS])
+
+    def test_what_a_tied_split_opened_may_differ_too(self):
+        left = plan_of([*BOXES[:7], (8, 0, 8)])
+        right = plan_of([(0, 0, 8), *((x + 8, y, size) for x, y, size in BOXES[:7])])
+        fine = torch.tensor([[[0.0, 7, 0, 6], [0, 0, 0, 0]]])
+        assert_same_up_to_ties(left, right, [fine, torch.tensor([[[5.0, 5]]])])
+        with pytest.raises(AssertionError, match=r"image 0: splits differ at saliency \[5\.0, 6\.0\]"):
+            assert_same_up_to_ties(left, right, [fine, torch.tensor([[[5.0, 6]]])])
 
     def test_another_number_of_splits_fails(self):
         fewer = plan_of([(0, 0, 4), (4, 0, 4), (0, 4, 4), (4, 4, 4), (8, 0, 8)])
         with pytest.raises(AssertionError):
-            assert_same_up_to_ties(plan_of(BOXES), fewer, [torch.zeros(1, 2, 4), self.coarse])
+            assert_same_up_to_ties(plan_of(BOXES), fewer, [torch.zeros(1, 2, 4), self.ROOTS])
 
 
 def test_each_kind_of_saliency_is_what_its_name_says():

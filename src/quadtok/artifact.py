@@ -13,14 +13,17 @@ float16 holds the mean of four bytes without loss: 8 bits before the point and 2
 the file depends on the clock or on its own name, so the same input gives the same bytes.
 
 A file is data from elsewhere. Loading runs nothing in it, and believes nothing in it before it was checked: that the
-archive is not compressed (a bomb), that each tensor is exactly as large as its storage (a kilobyte can declare a
-terabyte), the checksum, and that the tokens tile the image, summed up before anything of the image's size is made.
+archive is not compressed (a bomb), that its pickle asks for nothing but tensors and builtin values (`weights_only`
+alone grants it a bytearray of any size), that each tensor is exactly as large as its storage (a kilobyte can declare a
+terabyte), the checksum, and that the tokens tile the image, which takes nothing of the image's size.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import pickletools
+import struct
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -43,7 +46,13 @@ from quadtok.spec import Spec
 FORMAT = "quadtok"
 VERSION = 1
 MAX_FILE_BYTES = 4 << 30
+MAX_PIXELS = 1 << 28  # of the image that was cut up: whoever reads the file may make something of its size
 _DTYPES = {"float16": torch.float16, "uint8": torch.uint8, "float32": torch.float32}
+# All that the pickle of a token file refers to.
+_GLOBALS = {
+    *("torch._utils _rebuild_tensor_v2", "collections OrderedDict"),
+    *("torch IntStorage", "torch HalfStorage", "torch ByteStorage", "torch FloatStorage"),
+}
 
 
 def save_tokens(
@@ -63,10 +72,11 @@ def save_tokens(
             byte, `"float32"` keeps anything, `"none"` stores the layout alone.
         normalized_with: (mean, std) on the scale 0…1 that the patches were normalised with, undone here. None: they are
             on the scale 0…255 already, as those of uint8 images are.
-        metadata: JSON values to record beside the geometry: scorer, normalize, preprocess, source, …
+        metadata: JSON values to record beside the geometry, which keeps its own names: scorer, normalize, preprocess,
+            source, …
 
     Raises:
-        InputError: for several images, unknown dtypes, or pixels that the dtype cannot hold.
+        InputError: for several images, unknown dtypes, pixels that the dtype cannot hold, or metadata that JSON cannot.
         OutputError: where the file cannot be written.
     """
     write_atomically(Path(path), encode_tokens(tokens, dtype, normalized_with, metadata))
@@ -84,13 +94,15 @@ def encode_tokens(
     if dtype not in get_args(PixelDtypeName):
         raise InputError(f"there is no stored dtype {dtype!r}: choose one of {', '.join(get_args(PixelDtypeName))}")
     plan = tokens.plan
+    if plan.spec.height * plan.spec.width > MAX_PIXELS:
+        raise InputError(_too_large(plan.spec))
     cells = [field[0] // plan.spec.min_patch for field in (plan.top, plan.left)]
     content: dict[str, Any] = {
         "format": FORMAT,
         "version": VERSION,
         "layout": torch.stack([*cells, plan.scale[0]], dim=1).to("cpu", torch.int32),
-        "saliency": [scores[0].detach().to("cpu", torch.float32, copy=True) for scores in tokens.saliency or []],
-        "meta": json.dumps({**_geometry(plan.spec), "dtype": dtype, **(metadata or {})}, sort_keys=True),
+        "saliency": [_own_memory(scores[0], torch.float32) for scores in tokens.saliency or []],
+        "meta": _meta({**(metadata or {}), **_geometry(plan.spec), "dtype": dtype}),
     }
     if dtype != "none":
         content["patches"] = _stored_pixels(tokens, dtype, normalized_with)
@@ -119,10 +131,11 @@ def load_tokens(path: str | Path) -> Tokens:
 def decode_tokens(data: bytes) -> Tokens:
     """The tokens in the bytes of a token file; see `load_tokens`."""
     content = _unpickle(data)
-    if content.get("format") != FORMAT:
+    version = content.get("version")
+    if content.get("format") != FORMAT or type(version) is not int:
         raise TokenFileError("not a quadtok token file")
-    if content.get("version") != VERSION:
-        raise TokenFileError(f"format version {content.get('version')!r}, this quadtok reads {VERSION}; upgrade it")
+    if version != VERSION:
+        raise TokenFileError(f"format version {version}, this quadtok reads {VERSION}; upgrade it")
     _check_types(content)
     if content["crc32"] != _checksum(content):
         raise TokenFileError("checksum mismatch: the file was damaged after it was written")
@@ -134,6 +147,8 @@ def decode_tokens(data: bytes) -> Tokens:
     if patches is not None:
         if patches.shape[0] != spec.num_tokens or patches.shape[2:] != (spec.min_patch, spec.min_patch):
             raise TokenFileError(f"patches have shape {list(patches.shape)}, which does not fit the layout")
+        if not bool(torch.isfinite(patches).all()):
+            raise TokenFileError("its pixels hold NaN or infinity")
         patches = patches.float()[None]
     return Tokens(plan, patches, saliency, meta)
 
@@ -171,10 +186,22 @@ def _geometry(spec: Spec) -> dict[str, Any]:
     }
 
 
+def _meta(values: dict[str, Any]) -> str:
+    try:
+        return json.dumps(values, sort_keys=True, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as problem:
+        raise InputError(f"metadata must be JSON values: {problem}") from problem
+
+
+def _own_memory(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """A dense copy on the CPU: of a view, torch would save the whole batch that it belongs to."""
+    return tensor.detach().to("cpu", dtype, copy=True).contiguous()
+
+
 def _stored_pixels(
     tokens: Tokens, dtype: PixelDtypeName, normalized_with: tuple[Sequence[float], Sequence[float]] | None
 ) -> Tensor:
-    """`[N, C, p, p]` in memory of its own: torch would save the whole batch that a view belongs to."""
+    """`[N, C, p, p]` on the scale 0…255."""
     if tokens.patches is None:
         raise InputError('these tokens hold no pixels: save them with dtype="none"')
     pixels = tokens.patches[0].detach().to("cpu", torch.float32)
@@ -184,7 +211,7 @@ def _stored_pixels(
         pixels = pixels.round()
         if not bool(((pixels >= 0) & (pixels <= 255)).all()):
             raise InputError("pixels lie outside 0…255: give normalized_with=(mean, std), or save them as float32")
-    stored = pixels.to(_DTYPES[dtype], copy=True).contiguous()
+    stored = _own_memory(pixels, _DTYPES[dtype])
     if stored.is_floating_point() and not bool(torch.isfinite(stored).all()):
         raise InputError(f"pixels hold NaN or infinity as {dtype}")
     return stored
@@ -192,7 +219,7 @@ def _stored_pixels(
 
 def _checksum(content: Mapping[str, Any]) -> int:
     """crc32 over the metadata and over type, shape and bytes of each tensor, in a fixed order."""
-    crc = zlib.crc32(content["meta"].encode())
+    crc = zlib.crc32(content["meta"].encode("utf-8", "surrogatepass"))
     patches = [content["patches"]] if "patches" in content else []
     for tensor in [content["layout"], *patches, *content["saliency"]]:
         crc = zlib.crc32(f"{tensor.dtype} {list(tensor.shape)}".encode(), crc)
@@ -213,20 +240,42 @@ def _read(path: Path) -> bytes:
 
 def _unpickle(data: bytes) -> dict[str, Any]:
     try:
-        with zipfile.ZipFile(BytesIO(data)) as archive:
-            entries = archive.infolist()
-        honest = all(entry.compress_type == zipfile.ZIP_STORED for entry in entries)
-        if not honest or sum(entry.file_size for entry in entries) > len(data):
-            raise TokenFileError("not a quadtok token file (a compressed archive)")
-        content = torch.load(BytesIO(data), map_location="cpu", weights_only=True)
+        content = torch.load(_trustworthy(data), map_location="cpu", weights_only=True)
     except TokenFileError:
         raise
-    except Exception as problem:  # zipfile and torch.load raise a dozen types, torch's in paragraphs
+    except Exception as problem:  # zipfile, pickletools and torch.load raise a dozen types, torch's in paragraphs
         damaged = "damaged or cut short" if looks_like_ours(data) else "not a quadtok token file"
         raise TokenFileError(damaged) from problem
-    if not isinstance(content, dict):
+    if type(content) is not dict:
         raise TokenFileError("not a quadtok token file")
     return content
+
+
+def _trustworthy(data: bytes) -> BytesIO:
+    """The archive written anew, once it is known to be uncompressed and to hold nothing but tensors and builtin values.
+
+    Anew, because Python's reader and torch's may see two different things in one odd archive.
+    """
+    with zipfile.ZipFile(BytesIO(data)) as archive:
+        entries = archive.infolist()
+    stored = all(entry.compress_type == zipfile.ZIP_STORED for entry in entries)
+    if not stored or sum(entry.file_size for entry in entries) > len(data):
+        raise TokenFileError("not a quadtok token file (a compressed archive)")
+    # Cut out by hand: zipfile would insist on its own checksums, and torch.save can be told to leave them out.
+    records = {}
+    for entry in entries:
+        begin = entry.header_offset + 30 + sum(struct.unpack_from("<HH", data, entry.header_offset + 26))
+        records[entry.filename.lower()] = data[begin : begin + entry.file_size]  # torch ignores case
+    (pickled,) = [record for name, record in records.items() if name.endswith(".pkl")]
+    wanted = {argument for opcode, argument, _ in pickletools.genops(pickled) if opcode.name == "GLOBAL"}
+    if not wanted <= _GLOBALS:
+        raise TokenFileError("not a quadtok token file (it holds more than plain tensors)")
+    anew = BytesIO()
+    with zipfile.ZipFile(anew, "w") as archive:
+        for name, record in records.items():
+            archive.writestr(name, record)
+    anew.seek(0)
+    return anew
 
 
 def _check_types(content: Mapping[str, Any]) -> None:
@@ -250,18 +299,26 @@ def _is_plain(tensor: object, dtypes: tuple[torch.dtype, ...], ndim: int) -> boo
     # The size in Python's integers: a declared shape may overflow 64 bits.
     size = math.prod(tensor.shape) * tensor.element_size()
     fills = tensor.is_contiguous() and tensor.storage_offset() == 0 and tensor.untyped_storage().nbytes() == size
-    return bool(fills) and tensor.dtype in dtypes and tensor.ndim == ndim
+    as_it_seems = not tensor.requires_grad and not tensor.is_neg()
+    return bool(fills) and as_it_seems and tensor.dtype in dtypes and tensor.ndim == ndim
 
 
 def _parse_meta(text: str) -> tuple[dict[str, Any], Spec]:
     try:
         meta = json.loads(text)
         height, width = meta["image_size"]
-        return meta, Spec(height, width, meta["min_patch"], meta["max_patch"], meta["num_tokens"])
+        spec = Spec(height, width, meta["min_patch"], meta["max_patch"], meta["num_tokens"])
+        if spec.height * spec.width > MAX_PIXELS:
+            raise InputError(_too_large(spec))
     except QuadtokError as problem:
         raise TokenFileError(f"its geometry is impossible: {problem}") from problem
     except (ValueError, KeyError, TypeError, RecursionError) as problem:
         raise TokenFileError("its metadata cannot be read") from problem
+    return meta, spec
+
+
+def _too_large(spec: Spec) -> str:
+    return f"a token file is for images of at most {MAX_PIXELS} pixels, this one has {spec.height}×{spec.width}"
 
 
 def _plan(layout: Tensor, spec: Spec) -> Plan:
@@ -269,7 +326,6 @@ def _plan(layout: Tensor, spec: Spec) -> Plan:
         raise TokenFileError(f"layout has shape {list(layout.shape)}, expected [{spec.num_tokens}, 3]")
     rows, cols, scale = layout.long().T
     in_range = bool(((scale >= 0) & (scale < spec.num_scales)).all())
-    # Summed before anything of the image's size is made: a grid of 10⁶ × 10⁶ cells would ask for terabytes.
     if not in_range or sum(4**k for k in scale.tolist()) != spec.num_cells:
         raise TokenFileError("tokens do not tile the image exactly once")
     plan = Plan(cols[None] * spec.min_patch, rows[None] * spec.min_patch, scale[None], spec)

@@ -99,11 +99,13 @@ class Plan:
 
     def first_cell(self) -> Tensor:
         """`[B, N]` int64: the forest z-order number of each patch's top-left cell; rising in canonical order."""
-        cols = self.spec.grid(0)[1]
-        raster = self.top // self.spec.min_patch * cols + self.left // self.spec.min_patch
-        number = torch.empty(self.spec.num_cells, dtype=torch.long, device=raster.device)
-        number[cells_in_z_order(self.spec, raster.device)] = torch.arange(self.spec.num_cells, device=raster.device)
-        return number[raster]
+        depth = self.spec.num_scales - 1
+        row, col = self.top // self.spec.min_patch, self.left // self.spec.min_patch
+        # Computed, not looked up: a table of all cells is large for a file that declares a large image.
+        number = ((row >> depth) * (self.spec.width // self.spec.max_patch) + (col >> depth)) << (2 * depth)
+        for bit in range(depth):
+            number = number | ((row >> bit & 1) << (2 * bit + 1)) | ((col >> bit & 1) << (2 * bit))
+        return number
 
     def check_tiling(self) -> None:
         """Look at the values: every patch on its own grid, and every cell of every image covered exactly once.

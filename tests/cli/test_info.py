@@ -40,9 +40,9 @@ def test_json_holds_the_same_and_more(quadtok, tokens):
 def test_check_says_ok_for_each_file(quadtok, tokens):
     result = quadtok("info", "--check", tokens)
     assert result.code == 0
-    assert result.out.splitlines() == [
-        f"{tokens / name}: ok" for name in ("coffee.pt", "pets/cat.pt", "rocket.pt")
-    ] + ["3 good, 0 bad"]
+    assert result.out.splitlines() == [f"{tokens / name}: ok" for name in ("coffee.pt", "pets/cat.pt", "rocket.pt")] + [
+        "3 good, 0 bad"
+    ]
 
 
 def test_check_finds_a_flipped_bit_and_goes_on(quadtok, tokens):

@@ -268,7 +268,9 @@ class TestExisting:
         assert "use --overwrite" in result.err
         assert self.target.read_bytes() == b"precious"
 
-    @pytest.mark.parametrize("damage", [lambda data: data[: len(data) // 2], lambda data: data[:-9], lambda data: b"PK"])
+    @pytest.mark.parametrize(
+        "damage", [lambda data: data[: len(data) // 2], lambda data: data[:-9], lambda data: b"PK"]
+    )
     def test_a_torn_file_is_written_anew_only_if_it_is_ours(self, again, damage):
         whole = self.target.read_bytes()
         self.target.write_bytes(damage(whole))

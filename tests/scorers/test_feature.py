@@ -78,20 +78,19 @@ def test_saliency_and_boxes_are_the_references(name):
     tokens = tokenize(golden(GOLDEN_INDEX[name]["images"])["images_u8"], spec, scorer)
     for scores, expected in zip(tokens.saliency, theirs, strict=True):
         assert (scores - expected).abs().max() <= tolerance(name) * expected.abs().max()
+        assert "cosine" not in name or (scores - expected).abs().max() <= 1e-6
     slack = 2 * tolerance(name) * max(scores.abs().max().item() for scores in theirs)
     if "cosine" in name:
-        slack = 2e-6  # 34 roundings of numbers near 1; found: 4e-7
-        assert all((a - b).abs().max() <= 1e-6 for a, b in zip(tokens.saliency, theirs, strict=True))
+        slack = 2e-6  # the roundings of two numbers near 1; found: 4e-7 each
     assert_split_best_first_up_to(golden_plan(name), tokens.saliency, slack)
     if name not in TIED and all(map(torch.equal, tokens.saliency, theirs)):
         assert torch.equal(boxes_by_scale(tokens.plan), golden(name)["boxes"])
 
 
-@pytest.mark.parametrize("name", FEATURE_GOLDENS)
+# The saliencies of the cosine goldens all lie within rounding of each other: they would explain any boxes.
+@pytest.mark.parametrize("name", [name for name in FEATURE_GOLDENS if "mse" in name])
 def test_the_check_of_boxes_up_to_rounding_refuses_a_moved_split(name):
     # Turned upside down, the saliency no longer explains the golden's boxes: the check above can fail.
-    if "cosine" in name:
-        pytest.skip("all saliencies of the cosine goldens lie within rounding of each other")
     upside_down = [-scores for scores in golden_saliency(name)]
     with pytest.raises(AssertionError):
         assert_split_best_first_up_to(golden_plan(name), upside_down, 1e-12)
@@ -139,17 +138,18 @@ def definition(net, images, spec, error, stride, fraction):
     return saliency
 
 
-@pytest.mark.parametrize("fraction", [1.0, 0.75, 0.5, 0.3])
+@pytest.mark.parametrize("fraction", [1.0, 0.75, 0.5, 0.4])
 @pytest.mark.parametrize("stride", sorted(STAGES))
 @pytest.mark.parametrize("error", sorted(ERRORS))
 def test_saliency_is_the_definition_computed_in_float64(error, stride, fraction):
-    net = small_net(stride)
-    if fraction == 0.3 and stride == 32:
-        fraction = 0.6  # 19 pixels are too few for a net of stride 32
-    ours = feature(net=net, error=error, stride=stride, high_res_fraction=fraction)(photographs(), SPEC)
-    for scores, expected in zip(ours, definition(net, photographs(), SPEC, error, stride, fraction), strict=True):
-        assert expected.std() > 1e-3  # the features do differ
-        torch.testing.assert_close(scores.double(), expected, rtol=1e-4, atol=1e-5)
+    spec, net = Spec(128, 192, 8, 64, 24), small_net(stride)
+    images = photographs(spec)
+    ours = feature(net=net, error=error, stride=stride, high_res_fraction=fraction)(images, spec)
+    expected = definition(net, images, spec, error, stride, fraction)
+    assert expected[-1].std() > 1e-2 * expected[-1].abs().max()  # the features do differ
+    for scores, exact in zip(ours, expected, strict=True):
+        # Float32 against float64. At half size the finest scale is the image itself: both are 0, or -1.
+        assert (scores - exact).abs().max() <= 1e-4 * exact.abs().max()
 
 
 @pytest.mark.parametrize("min_patch", [2, 4, 8])
@@ -313,7 +313,8 @@ def test_a_file_that_is_no_state_dict_is_refused(tmp_path):
 
 
 def test_a_file_that_would_run_code_is_refused(tmp_path):
-    assert "cannot be" in (said := refusal(weights=saved(tmp_path, small_net()))) or "loaded safely" in said
+    path = saved(tmp_path, small_net())  # a pickled module
+    assert refusal(weights=path) == f"weights {path}: not a state dict that can be loaded safely"
 
 
 @pytest.mark.parametrize("cut", [0, 1, 100, 100_000])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import signal
 import time
 from collections.abc import Iterator, Sequence
@@ -125,6 +126,8 @@ class Pipeline:
             return self._read(task)
         except QuadtokError as problem:
             self._fail(task, problem)
+        except OSError as problem:  # the output that is there already cannot be looked at
+            self._fail(task, OutputError(f"{task.target}: {problem.strerror}"))
         return None
 
     def _read(self, task: Task) -> Prepared | None:
@@ -158,7 +161,7 @@ class Pipeline:
 
     def _exists_and_stays(self, task: Task) -> bool:
         """What can be decided about an output that is there without reading the input."""
-        if not task.target.exists():
+        if not os.path.exists(task.target):  # unlike Path.exists, says no to a name that is too long
             return False
         if task.target.is_dir():
             raise OutputError(f"{task.source.path}: output {task.target} is a folder")
@@ -171,7 +174,7 @@ class Pipeline:
 
     def _is_done(self, task: Task, fingerprint: str) -> bool:
         """Whether the output holds just what this run would write. A damaged token file is written anew."""
-        if not task.target.exists():
+        if not os.path.exists(task.target):
             return False
         data = task.target.read_bytes()
         try:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
 
 from quadtok.cli import options
 from quadtok.cli.device import check_device_name, resolve_device
 from quadtok.cli.inputs import find_sources
-from quadtok.cli.output import Report, write_data
+from quadtok.cli.output import Report, printable, write_data
 from quadtok.cli.outputs import Task, plan_outputs
 from quadtok.cli.settings import parse_geometry, parse_options
 from quadtok.names import IMAGE_SUFFIXES
@@ -84,6 +85,7 @@ def tokenize(
 
 def _show_plan(tasks: list[Task], report: Report) -> None:
     for task in tasks:
-        report.file("planned", str(task.source.path), output=str(task.target), exists=task.target.exists())
+        exists = os.path.exists(task.target)
+        report.file("planned", str(task.source.path), output=str(task.target), exists=exists)
         if not report.as_json:
-            write_data(f"{task.source.path} -> {task.target}{' (exists)' if task.target.exists() else ''}")
+            write_data(f"{printable(str(task.source.path))} -> {printable(str(task.target))}{' (exists)' * exists}")

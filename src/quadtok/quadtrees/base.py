@@ -52,7 +52,7 @@ def check_saliency(saliency: Sequence[Tensor], spec: Spec) -> None:
             f"saliency has {len(saliency)} scales, the spec has {len(expected)} that can be split "
             f"(patch sizes {[spec.patch_size(scale) for scale in range(1, spec.num_scales)]})"
         )
-    batch = saliency[0].shape[0] if saliency and saliency[0].ndim >= 3 else 1
+    batch = saliency[0].shape[0] if saliency and saliency[0].ndim else 1
     for scale, (scores, grid) in enumerate(zip(saliency, expected, strict=True), start=1):
         if not scores.is_floating_point():
             raise InputError(f"saliency of scale {scale} is {scores.dtype}: it must be floating")

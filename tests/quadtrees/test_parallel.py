@@ -1,0 +1,120 @@
+"""The records against their definition, and the branch where they do not fit in one integer."""
+
+from importlib import import_module
+
+import pytest
+import torch
+
+from helpers import (
+    SALIENCY_KINDS,
+    SPECS,
+    assert_partition,
+    assert_same_plan,
+    best_first_by_definition,
+    patches_in_tie_order,
+    saliency_of_kind,
+)
+from quadtok import Spec
+from quadtok.quadtrees.base import node_ranks
+from quadtok.quadtrees.dict_lookup import dict_lookup
+
+module = import_module("quadtok.quadtrees.parallel")  # `quadtrees.parallel` itself is the function
+
+SMALL = [Spec(8, 24, 1, 8, 60), Spec(36, 12, 3, 12, 27), Spec(64, 64, 2, 64, 100), Spec(32, 96, 16, 32, 9)]
+EIGHT_SCALES = Spec(128, 128, 1, 128, 1 + 3 * 700)
+
+
+def random_ranks(spec, batch=2):
+    """`[B, n]`: ranks from 1, distinct in each image."""
+    nodes = len(patches_in_tie_order(spec))
+    return torch.rand(batch, nodes, generator=torch.Generator().manual_seed(0)).argsort(dim=1) + 1
+
+
+def records_by_definition(ranks, spec):
+    """For each node the maximum of its path from the root, then of what follows it, and so on down to itself."""
+    rank = dict(zip(patches_in_tie_order(spec), ranks, strict=True))
+    for scale, left, top in patches_in_tie_order(spec):
+        sizes = [(above, spec.patch_size(above)) for above in range(spec.num_scales - 1, scale - 1, -1)]
+        path = [rank[above, left - left % size, top - top % size] for above, size in sizes]
+        records = []
+        while path:
+            records.append(max(path))
+            path = path[path.index(records[-1]) + 1 :]
+        yield tuple(records)
+
+
+@pytest.mark.parametrize("spec", SMALL, ids=str)
+def test_path_records_are_the_suffix_maxima_of_the_path(spec):
+    ranks = random_ranks(spec)
+    digits = torch.stack(module.path_records(ranks, spec), dim=2)  # [B, n, levels]
+    for image in range(2):
+        expected = records_by_definition(ranks[image].tolist(), spec)
+        padded = [[*records, *[0] * (spec.num_scales - 1 - len(records))] for records in expected]
+        assert digits[image].tolist() == padded
+
+
+@pytest.mark.parametrize("kind", ["random", "tied", "constant", "infinite", "nan"])
+@pytest.mark.parametrize("spec", [Spec.full(8, 24, 1, 8), Spec.full(36, 12, 3, 12), Spec.full(32, 32, 1, 32)], ids=str)
+def test_best_first_splitting_pops_nodes_in_the_order_of_their_records(spec, kind):
+    """The claim of the module, on its own: no plan, no packing."""
+    saliency = saliency_of_kind(kind, spec, batch=1)
+    records = list(records_by_definition(node_ranks(saliency, spec)[0].tolist(), spec))
+    nodes = patches_in_tie_order(spec)
+    by_records = [nodes[place] for place in sorted(range(len(nodes)), key=records.__getitem__)]
+    assert by_records == best_first_by_definition(saliency, spec)
+
+
+def digits_of(spec, batch=2):
+    return module.path_records(random_ranks(spec, batch), spec)
+
+
+@pytest.mark.parametrize("bits", [1, 8, 16, 24, 63])
+@pytest.mark.parametrize("spec", [*SMALL, EIGHT_SCALES], ids=str)
+def test_packing_keeps_the_order_of_the_records_in_63_bits(spec, bits, monkeypatch):
+    monkeypatch.setattr(module, "INT64_BITS", bits)
+    digits = digits_of(spec, batch=1)
+    keys = module._packed(digits)
+    assert all(key.min() >= 0 for key in keys)
+    # Compared as Python's integers, which do not overflow.
+    records, packed = (list(zip(*(part[0].tolist() for part in parts), strict=True)) for parts in (digits, keys))
+    nodes = range(len(records))
+    assert sorted(nodes, key=packed.__getitem__) == sorted(nodes, key=records.__getitem__)
+
+
+def test_there_are_as_few_integers_as_hold_the_digits(monkeypatch):
+    digits = digits_of(Spec(64, 64, 2, 64, 100))  # 341 nodes, 5 levels: base 342 takes 9 bits
+    for bits, integers in [(63, 1), (45, 1), (44, 2), (27, 2), (26, 3), (9, 5), (1, 5)]:
+        monkeypatch.setattr(module, "INT64_BITS", bits)
+        assert len(module._packed(digits)) == integers
+
+
+@pytest.mark.parametrize("count", [0, 1, 7, 84, 85])
+def test_the_smallest_are_found_by_many_integers_as_by_one(count):
+    digits = digits_of(Spec(64, 64, 4, 64, 100), batch=4)  # 85 nodes
+    (one_key,) = module._packed(digits)
+    by_one, by_many = module._smallest([one_key], count), module._smallest(digits, count)
+    assert by_one.shape == by_many.shape == (4, count)
+    assert torch.equal(by_one.sort(dim=1).values, by_many.sort(dim=1).values)
+    assert torch.equal(by_many, one_key.argsort(dim=1)[:, :count])
+
+
+@pytest.mark.parametrize("kind", ["random", "tied", "constant", "infinite"])
+def test_eight_scales_need_several_integers_and_give_the_plan_of_dict(kind, device):
+    spec = EIGHT_SCALES
+    nodes, levels = len(patches_in_tie_order(spec)), spec.num_scales - 1
+    assert (nodes + 1) ** levels > 2**63
+    saliency = [scores.to(device) for scores in saliency_of_kind(kind, spec, batch=2)]
+    assert len(module._packed(module.path_records(node_ranks(saliency, spec) + 1, spec))) > 1
+    plan = module.parallel(saliency, spec)
+    assert_partition(plan)
+    assert_same_plan(plan, dict_lookup(saliency, spec))
+
+
+@pytest.mark.parametrize("bits", [1, 20])
+@pytest.mark.parametrize("kind", SALIENCY_KINDS)
+@pytest.mark.parametrize("spec", [spec for spec in SPECS if spec.num_scales > 1], ids=str)
+def test_the_plan_does_not_depend_on_how_many_integers_are_used(spec, kind, bits, device, monkeypatch):
+    saliency = [scores.to(device) for scores in saliency_of_kind(kind, spec)]
+    plan = module.parallel(saliency, spec)
+    monkeypatch.setattr(module, "INT64_BITS", bits)
+    assert_same_plan(module.parallel(saliency, spec), plan)

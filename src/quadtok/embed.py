@@ -1,4 +1,4 @@
-"""Patch embedding and sinusoidal positions (spec.md section 5; the paper's section 3.3)."""
+"""Patch embedding and sinusoidal positions (docs/reference.md section 5)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The pixels of a plan's tokens: choose first, then read only what was chosen.
 
 A token of scale k is its patch shrunk to `p × p` by a bilinear resize of the image by `2**k`. That factor is a power of
-two, so each output pixel is the mean of the central 2 × 2 pixels of its `2**k × 2**k` cell (spec.md section 4), and
+two, so each output pixel is the mean of the central 2 × 2 pixels of its `2**k × 2**k` cell (docs/reference.md section 4), and
 no pixel outside the patch is read.
 """
 
@@ -40,7 +40,7 @@ class Tokens:
         return normalize(self._pixels(), mean, std)
 
     def to_reference_layout(self) -> Tensor:
-        """One row a token, as models trained with the paper's code expect (spec.md section 4).
+        """One row a token, as models trained with the paper's code expect (docs/reference.md section 4).
 
         Returns:
             `[B, N, C*p*p + 3]` in the patches' dtype: the pixels, channel first, then row, then column; the

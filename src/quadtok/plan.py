@@ -19,7 +19,7 @@ from quadtok.spec import Spec
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """The patches that tile each image of a batch, in forest z-order (design.md; spec.md section 2).
+    """The patches that tile each image of a batch, in forest z-order (docs/reference.md section 2).
 
     B is the batch, N the tokens of an image. All tensors are int64, on one device. A plan built by a quadtree or by
     `from_boxes` tiles each image exactly once; the constructor itself takes the caller's word for it, because a look
@@ -99,13 +99,13 @@ class Plan:
 
     def first_cell(self) -> Tensor:
         """`[B, N]` int64: the forest z-order number of each patch's top-left cell; rising in canonical order."""
-        depth = self.spec.num_scales - 1
+        # By arithmetic: a table of all cells would be large for a small file that declares a large image.
+        depth, root_cols = self.spec.num_scales - 1, self.spec.grid(self.spec.num_scales - 1)[1]
         row, col = self.top // self.spec.min_patch, self.left // self.spec.min_patch
-        # Computed, not looked up: a table of all cells is large for a file that declares a large image.
-        number = ((row >> depth) * (self.spec.width // self.spec.max_patch) + (col >> depth)) << (2 * depth)
-        for bit in range(depth):
-            number = number | ((row >> bit & 1) << (2 * bit + 1)) | ((col >> bit & 1) << (2 * bit))
-        return number
+        root = (row >> depth) * root_cols + (col >> depth)
+        inside = (1 << depth) - 1
+        spread = _spread_bits(depth, row.device)
+        return (root << (2 * depth)) + 2 * spread[row & inside] + spread[col & inside]
 
     def check_tiling(self) -> None:
         """Look at the values: every patch on its own grid, and every cell of every image covered exactly once.
@@ -175,6 +175,15 @@ def cells_in_z_order(spec: Spec, device: torch.device | None = None) -> Tensor:
     """`[num_cells]` int64: the raster number of the finest cells, listed in forest z-order."""
     raster = torch.arange(spec.num_cells, device=device).view(spec.grid(0))
     return to_z_order(raster, spec.num_scales - 1)
+
+
+def _spread_bits(depth: int, device: torch.device) -> Tensor:
+    """`[2**depth]` int64: each number with a zero bit put in front of each of its bits."""
+    number = torch.arange(1 << depth, device=device)
+    spread = torch.zeros_like(number)
+    for bit in range(depth):
+        spread += (number >> bit & 1) << (2 * bit)
+    return spread
 
 
 def _interleaved(before: int, depth: int) -> list[int]:

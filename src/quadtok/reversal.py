@@ -1,4 +1,4 @@
-"""Back to a dense grid: what each token holds, laid over the cells it covers (spec.md section 6)."""
+"""Back to a dense grid: what each token holds, laid over the cells it covers (docs/reference.md section 6)."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from quadtok.errors import SpecError
 
 @dataclass(frozen=True)
 class Spec:
-    """The geometry and the token budget of a run (spec.md section 1; the paper's section 3.1).
+    """The geometry and the token budget of a run (docs/reference.md section 1).
 
     All five numbers are integers; sizes are in pixels. Frozen and hashable.
 

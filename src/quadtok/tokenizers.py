@@ -71,7 +71,7 @@ class QuadtreeTokenizer(nn.Module):
         quadtree: a name for `get_quadtree`.
 
     The state dict holds the learned weights alone: `patch_embed.proj.weight`, `patch_embed.proj.bias`, `cls_token`
-    (timm's names). Positions are patch centres in units of `min_patch` (the paper's section 3.3).
+    (timm's names). Positions are patch centres in units of `min_patch`.
     """
 
     def __init__(

@@ -7,12 +7,12 @@ import json
 import os
 from pathlib import Path
 
-import bad_images
 import pytest
 import torch
-from bad_images import REFUSED
 from PIL import Image
 
+import bad_images
+from bad_images import REFUSED
 from quadtok import load_tokens
 
 ACCEPTED = [

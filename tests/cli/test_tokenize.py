@@ -10,9 +10,9 @@ import time
 
 import pytest
 import torch
-from helpers import GOLDEN, SAMPLE_IMAGES, assert_partition, assert_same_plan
 from PIL import Image
 
+from helpers import GOLDEN, SAMPLE_IMAGES, assert_partition, assert_same_plan
 from quadtok import Spec, get_quadtree, get_scorer, load_tokens, normalize, tokenize
 from quadtok.images import fit_image, read_image
 from quadtok.quadtrees import QUADTREES
@@ -338,7 +338,7 @@ class TestReporting:
         shown, out = run_in_terminal(
             [sys.executable, "-m", "quadtok", "tokenize", str(photos), "-o", str(tmp_path), "--scorer", "blur"]
         )
-        assert "3/3" in shown and "tokenize" in shown
+        assert "3/3" in shown and "tokenize" in shown and "/s" in shown
         assert out == b""
 
 

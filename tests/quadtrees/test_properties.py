@@ -11,7 +11,7 @@ from quadtok import Spec
 from quadtok.quadtrees import QUADTREES, get_quadtree
 
 # Derandomised: a run depends on the code alone, so CI does not fail by chance.
-drawn = settings(deadline=None, max_examples=80, derandomize=True, database=None)
+drawn = settings(deadline=None, max_examples=120, derandomize=True, database=None)
 VALUES = [0.0, -0.0, 1.0, 2.0, 0.5, -1.0, 1e30, -1e30, math.inf, -math.inf, math.nan, -math.nan]
 
 

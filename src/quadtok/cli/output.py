@@ -71,18 +71,7 @@ class Report:
         if self.quiet or not sys.stderr.isatty():
             yield
             return
-        from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            TaskProgressColumn,
-            TextColumn,
-            TimeRemainingColumn,
-        )
-
-        columns = [TextColumn(doing), BarColumn(), MofNCompleteColumn(), TaskProgressColumn(show_speed=True)]
-        with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bar:
+        with _progress_bar(doing) as bar:
             bar.add_task(doing, total=self.total)
             self._progress = bar
             yield
@@ -137,3 +126,25 @@ class Report:
             self._progress.console.print(
                 f"quadtok: {printable(message)}", markup=False, highlight=False, soft_wrap=True, emoji=False
             )
+
+
+def _progress_bar(doing: str) -> Progress:
+    """Done of total, rate and time left; it vanishes when it is done, because the summary line says the same."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        ProgressColumn,
+        Task,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+    from rich.text import Text
+
+    class RateColumn(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            return Text("" if task.speed is None else f"{task.speed:.1f}/s")
+
+    columns = [TextColumn(doing), BarColumn(), MofNCompleteColumn(), RateColumn(), TimeRemainingColumn()]
+    return Progress(*columns, console=Console(stderr=True), transient=True)

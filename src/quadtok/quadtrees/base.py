@@ -1,7 +1,7 @@
 """What a quadtree is and must promise, and what the tensor ones share.
 
 Nodes are the splittable patches (scale ≥ 1) of an image. All tensor quadtrees number them the same way: coarser
-scales first, forest z-order inside a scale. That number is the tie order of design.md, so a stable sort by saliency
+scales first, forest z-order inside a scale. That number is the tie order, so a stable sort by saliency
 alone settles every tie.
 """
 
@@ -19,7 +19,7 @@ from quadtok.spec import Spec
 
 
 class Quadtree(Protocol):
-    """Saliency to plan: repeat `spec.num_splits` times, split the patch of highest priority (spec.md section 2).
+    """Saliency to plan: repeat `spec.num_splits` times, split the patch of highest priority (docs/reference.md section 2).
 
     A node's priority is (saliency, larger first; coarser scale first; forest z-order first): a strict total order,
     so there is one right answer, and every implementation gives it bit for bit. ±inf are saliencies like others.

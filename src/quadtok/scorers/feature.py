@@ -21,7 +21,7 @@ from quadtok.pixels import as_floats, check_images
 from quadtok.scorers.base import full_precision, pool_to_grid, resize
 from quadtok.spec import Spec
 
-# The stages of ShuffleNetV2 up to each stride (spec.md section 3); the classifier head is never used.
+# The stages of ShuffleNetV2 up to each stride (docs/reference.md section 3); the classifier head is never used.
 STAGES = {
     8: ("conv1", "maxpool", "stage2"),
     16: ("conv1", "maxpool", "stage2", "stage3"),
@@ -31,7 +31,7 @@ _HEAD = "fc."
 
 
 class FeatureScorer:
-    """Features of the image against features of its blurred copies (the paper's section 3.2; spec.md section 3).
+    """Features of the image against features of its blurred copies (docs/reference.md section 3).
 
     Args:
         weights: `"imagenet"`, downloaded by torchvision at first use, or the path of a state dict of torchvision's

@@ -15,7 +15,7 @@ from quadtok.spec import Spec
 
 
 class PrecomputedScorer:
-    """Importance maps, averaged over each patch (spec.md section 3).
+    """Importance maps, averaged over each patch (docs/reference.md section 3).
 
     Args:
         maps: `[B, h, w]` for all scales alike, `[B, K, h, w]` with one map for each of the K splittable scales, or a

@@ -1,0 +1,158 @@
+"""Imports point only to a lower level (design.md, "Layout"). Read off the source; nothing is imported."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "src" / "quadtok"
+
+# A folder stands for all its files. The package itself, `quadtok/__init__`, is outside: it loads names on first use.
+LEVELS = [
+    {"errors", "names"},
+    {"spec", "files"},
+    {"plan", "pixels"},
+    {"patches", "embed", "images", "scorers", "quadtrees"},
+    {"tokenizers", "reversal", "rendering", "artifact"},
+    {"bench"},
+    {"cli"},
+    {"__main__"},
+]
+LEVEL = {part: number for number, parts in enumerate(LEVELS) for part in parts}
+FREE_FOLDERS = {"cli"}  # whose files may import each other
+
+MODULES = {
+    ".".join(["quadtok", *path.relative_to(SOURCE).with_suffix("").parts]).removesuffix(".__init__"): path
+    for path in sorted(SOURCE.rglob("*.py"))
+}
+
+
+def part_of(module):
+    """`quadtok.scorers.blur` → `scorers`."""
+    return module.split(".")[1]
+
+
+def is_module(name):
+    return name in MODULES or any(module.startswith(f"{name}.") for module in MODULES)
+
+
+def imported(tree):
+    """(module, name or None) of every import of quadtok's own, wherever in the file it stands."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, None) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            module = "." * node.level + (node.module or "")
+            for alias in node.names:
+                inner = f"{module}.{alias.name}"
+                yield (inner, None) if is_module(inner) else (module, alias.name)
+
+
+def complaints(module, source):
+    """One sentence for each import that the layout forbids."""
+    tree = ast.parse(source)
+    if module == "quadtok":
+        tree.body = [
+            node for node in tree.body if not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
+        ]
+    for target, name in imported(tree):
+        if target.startswith("."):
+            yield f"{module} imports {target}: write the whole name, quadtok.…"
+        elif target == "quadtok":
+            if name != "__version__":
+                yield f"{module} imports {name or 'quadtok itself'} from quadtok: only __version__ may come from there"
+        elif target.startswith("quadtok."):
+            if sentence := forbidden(module, target):
+                yield sentence
+
+
+def forbidden(module, target):
+    if module == "quadtok":
+        return f"quadtok/__init__ imports {target}: names are loaded on first use"
+    ours, theirs = part_of(module), part_of(target)
+    for name, part in ((module, ours), (target, theirs)):
+        if part not in LEVEL:
+            return f"{name} is in no level: give {part!r} its place in LEVELS of tests/test_architecture.py"
+    if LEVEL[theirs] < LEVEL[ours]:
+        return None
+    if ours != theirs:
+        return f"{module} (level {LEVEL[ours]}) imports {target} (level {LEVEL[theirs]}): imports point to lower levels"
+    folder = f"quadtok.{ours}"
+    if ours in FREE_FOLDERS or module == folder or target == f"{folder}.base":
+        return None
+    return f"{module} imports its neighbour {target}: files of a folder import only their own base"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_point_to_lower_levels(module):
+    assert list(complaints(module, MODULES[module].read_text())) == []
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if module != "quadtok"])
+def test_every_module_has_its_level(module):
+    part = part_of(module)
+    assert part in LEVEL, f"{module} is in no level: give {part!r} its place in LEVELS of tests/test_architecture.py"
+
+
+def test_no_part_has_two_levels():
+    assert sum(map(len, LEVELS)) == len(LEVEL)
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("quadtok.plan", "from quadtok.errors import InputError\nfrom quadtok.spec import Spec"),
+        ("quadtok.plan", "import torch\nfrom torch import nn\nimport quadtok.spec"),
+        ("quadtok.scorers", "from quadtok.scorers.blur import BlurScorer"),
+        ("quadtok.scorers.blur", "from quadtok.scorers.base import pool_to_grid"),
+        ("quadtok.scorers.blur", "from quadtok.scorers import base"),
+        ("quadtok.tokenizers", "from quadtok.scorers import get_scorer"),
+        ("quadtok.artifact", "from quadtok import __version__"),
+        (
+            "quadtok.cli.tokenize",
+            "from quadtok.cli.output import say\ndef run():\n    from quadtok.artifact import save_tokens",
+        ),
+        ("quadtok", "if TYPE_CHECKING:\n    from quadtok.plan import Plan"),
+    ],
+)
+def test_what_the_layout_allows_passes(module, source):
+    assert list(complaints(module, source)) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "source", "sentence"),
+    [
+        ("quadtok.spec", "from quadtok.plan import Plan", "spec (level 1) imports quadtok.plan (level 2)"),
+        ("quadtok.plan", "import quadtok.pixels", "plan (level 2) imports quadtok.pixels (level 2)"),
+        ("quadtok.plan", "from quadtok import pixels", "plan (level 2) imports quadtok.pixels (level 2)"),
+        (
+            "quadtok.patches",
+            "def f():\n    from quadtok.tokenizers import tokenize",
+            "(level 3) imports quadtok.tokenizers",
+        ),
+        ("quadtok.scorers.blur", "from quadtok.quadtrees import get_quadtree", "imports quadtok.quadtrees (level 3)"),
+        ("quadtok.scorers.blur", "from quadtok.scorers.feature import resize", "its neighbour quadtok.scorers.feature"),
+        ("quadtok.scorers.blur", "from quadtok.scorers import get_scorer", "its neighbour quadtok.scorers:"),
+        ("quadtok.scorers.base", "from quadtok.scorers.blur import BlurScorer", "its neighbour quadtok.scorers.blur"),
+        ("quadtok.bench", "from quadtok.cli.output import say", "bench (level 5) imports quadtok.cli.output (level 6)"),
+        ("quadtok.plan", "from .spec import Spec", "imports .spec: write the whole name"),
+        ("quadtok.plan", "from . import spec", "imports .: write the whole name"),
+        ("quadtok.plan", "from quadtok import Spec", "imports Spec from quadtok: only __version__"),
+        ("quadtok.plan", "import quadtok", "imports quadtok itself from quadtok: only __version__"),
+        ("quadtok.plan", "if TYPE_CHECKING:\n    from quadtok.cli import app", "imports quadtok.cli (level 6)"),
+        (
+            "quadtok.stranger",
+            "from quadtok.spec import Spec",
+            "quadtok.stranger is in no level: give 'stranger' its place",
+        ),
+        ("quadtok.plan", "import quadtok.stranger", "quadtok.stranger is in no level: give 'stranger' its place"),
+        (
+            "quadtok",
+            "from quadtok.plan import Plan",
+            "quadtok/__init__ imports quadtok.plan: names are loaded on first use",
+        ),
+    ],
+)
+def test_what_the_layout_forbids_gets_its_sentence(module, source, sentence):
+    (complaint,) = complaints(module, source)
+    assert sentence in complaint

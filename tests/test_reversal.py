@@ -1,0 +1,124 @@
+"""Features laid over the cells they cover: the golden, a painting loop, inverse pairs, gradients (spec.md section 6)."""
+
+import pytest
+import torch
+
+from helpers import SPECS, boxes, golden, golden_plan, order_by_scale, random_saliency
+from quadtok import Plan, Spec, get_quadtree, reverse
+from quadtok.errors import InputError
+
+
+def make_plan(spec, batch=2):
+    if spec.num_scales == 1:
+        return Plan.uniform(spec, 0, batch)
+    return get_quadtree()(random_saliency(spec, batch), spec)
+
+
+def painted(features, plan):
+    """Each token's features written into its cells, box by box."""
+    rows, cols = plan.spec.grid(0)
+    volume = features.new_zeros(len(plan), features.shape[2], rows, cols)
+    for image in range(len(plan)):
+        for token, (left, top, size) in enumerate(boxes(plan, image)):
+            x, y, side = (number // plan.spec.min_patch for number in (left, top, size))
+            volume[image, :, y : y + side, x : x + side] = features[image, token, :, None, None]
+    return volume
+
+
+def test_the_volume_is_the_references():
+    data, plan = golden("reverse_256"), golden_plan("tokens_256_16_64_100_blur")
+    order = order_by_scale(plan)[..., None].expand_as(data["embeddings"])
+    ours = torch.empty_like(data["embeddings"]).scatter_(1, order, data["embeddings"])
+    assert torch.equal(reverse(ours, plan), data["volume"])
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=str)
+def test_every_cell_holds_the_features_of_the_token_over_it(spec, device):
+    plan = make_plan(spec)
+    features = torch.randn(2, spec.num_tokens, 3)
+    volume = reverse(features.to(device), plan.to(device))
+    assert volume.device.type == device
+    assert volume.is_contiguous()
+    assert torch.equal(volume.cpu(), painted(features, plan))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64, torch.int64, torch.uint8, torch.bool])
+@pytest.mark.parametrize("width", [0, 1, 17])
+def test_features_of_any_width_and_type_keep_them(dtype, width):
+    spec = SPECS[0]
+    features = (torch.randn(2, spec.num_tokens, width) * 3).to(dtype)
+    volume = reverse(features, make_plan(spec))
+    assert volume.dtype == dtype
+    assert volume.shape == (2, width, 16, 16)
+    assert torch.equal(volume, painted(features, make_plan(spec)))
+
+
+def mixed_plan(spec, roots):
+    """Roots in raster order, each left whole (2) or cut to its finest cells (0): scale 1 never appears."""
+    left, top, scale = [], [], []
+    for root, finest in enumerate(roots):
+        y, x = divmod(root, spec.width // spec.max_patch)
+        step = spec.patch_size(finest)
+        for dy in range(0, spec.max_patch, step):
+            for dx in range(0, spec.max_patch, step):
+                left.append(x * spec.max_patch + dx)
+                top.append(y * spec.max_patch + dy)
+                scale.append(finest)
+    return Plan.from_boxes(*(torch.tensor([numbers]) for numbers in (left, top, scale)), spec)
+
+
+@pytest.mark.parametrize(
+    ("roots", "tokens"),
+    [((2, 0), 17), ((0, 2), 17), ((2, 2), 2), ((0, 0), 32)],
+    ids=["middle missing", "middle missing, fine first", "only the coarsest", "only the finest"],
+)
+def test_scales_that_are_missing_do_not_matter(roots, tokens):
+    # The reference counts the distinct scales that are present, and so takes the coarse patches for middle ones.
+    plan = mixed_plan(Spec(8, 16, 2, 8, tokens), roots)
+    assert 1 not in plan.scale
+    features = torch.randn(1, tokens, 2)
+    assert torch.equal(reverse(features, plan), painted(features, plan))
+
+
+def test_a_token_may_be_read_back_at_its_own_corner():
+    plan, features = make_plan(SPECS[0]), torch.randn(2, SPECS[0].num_tokens, 4)
+    volume, size = reverse(features, plan), SPECS[0].min_patch
+    back = volume[torch.arange(2)[:, None], :, plan.top // size, plan.left // size]
+    assert torch.equal(back, features)
+
+
+def test_on_the_uniform_grid_of_one_root_scale_it_is_a_reshape():
+    spec = Spec(32, 48, 8, 8, 24)
+    features = torch.randn(2, 24, 5)
+    expected = features.transpose(1, 2).view(2, 5, 4, 6)
+    assert torch.equal(reverse(features, Plan.uniform(spec, 0, batch=2)), expected)
+
+
+def test_each_token_gets_as_many_gradients_as_it_has_cells():
+    plan = make_plan(SPECS[0])
+    features = torch.randn(2, SPECS[0].num_tokens, 3, requires_grad=True)
+    reverse(features, plan).sum().backward()
+    assert torch.equal(features.grad, (4.0**plan.scale)[..., None].expand(-1, -1, 3))
+
+
+def test_features_that_lie_in_memory_in_another_order_are_read_right():
+    plan = make_plan(SPECS[0])
+    strided = torch.randn(2, 3, SPECS[0].num_tokens).transpose(1, 2)
+    assert torch.equal(reverse(strided, plan), painted(strided, plan))
+
+
+@pytest.mark.parametrize(
+    ("shape", "sentence"),
+    [
+        (
+            (2, 101, 4),
+            r"shape \[2, 101, 4\], .* 2 images of 100 tokens: .*\[2, 100, D\].* cls .*pass features\[:, 1:\]",
+        ),
+        ((2, 99, 4), r"shape \[2, 99, 4\], the plan has 2 images of 100 tokens: expected \[2, 100, D\]$"),
+        ((3, 100, 4), r"shape \[3, 100, 4\], the plan has 2 images .* expected \[2, 100, D\]$"),
+        ((2, 100), r"shape \[2, 100\], .* expected \[2, 100, D\]$"),
+    ],
+)
+def test_features_of_other_tokens_are_refused_with_both_shapes(shape, sentence):
+    with pytest.raises(InputError, match=sentence):
+        reverse(torch.zeros(shape), make_plan(SPECS[0]))

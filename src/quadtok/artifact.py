@@ -115,6 +115,9 @@ def encode_tokens(
 def load_tokens(path: str | Path) -> Tokens:
     """Read a token file and check all of it.
 
+    Args:
+        path: of a file that `save_tokens` wrote.
+
     Returns:
         The tokens of one image (a batch of 1) on the CPU. `.patches` are float32 on the scale 0…255 whatever the stored
         type, `.normalized()` is what a model wants; None for a layout-only file. `.metadata` is the recorded JSON.

@@ -1,8 +1,8 @@
 """The pixels of a plan's tokens: choose first, then read only what was chosen.
 
 A token of scale k is its patch shrunk to `p × p` by a bilinear resize of the image by `2**k`. That factor is a power of
-two, so each output pixel is the mean of the central 2 × 2 pixels of its `2**k × 2**k` cell (docs/reference.md section 4), and
-no pixel outside the patch is read.
+two, so each output pixel is the mean of the central 2 × 2 pixels of its `2**k × 2**k` cell (docs/reference.md section 4),
+and no pixel outside the patch is read.
 """
 
 from __future__ import annotations

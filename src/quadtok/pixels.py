@@ -53,7 +53,16 @@ def normalize(pixels: Tensor, mean: Sequence[float] = IMAGENET_MEAN, std: Sequen
 
 
 def denormalize(values: Tensor, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD) -> Tensor:
-    """The inverse of `normalize`: `[..., C, h, w]` back to the scale 0…255, in the values' dtype."""
+    """The inverse of `normalize`, back to the scale 0…255.
+
+    Args:
+        values: `[..., C, h, w]`, floating, normalised.
+        mean: one number a channel, on the scale 0…1.
+        std: one number a channel, on the scale 0…1.
+
+    Returns:
+        The same shape, in the values' dtype.
+    """
     return (values * per_channel(std, values) + per_channel(mean, values)) * 255
 
 

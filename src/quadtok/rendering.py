@@ -1,4 +1,4 @@
-"""Pictures of a plan: the patches as they are, as their tokens keep them, and at token size (docs/reference.md section 7)."""
+"""Pictures of a plan: patches as they are, as their tokens keep them, at token size (docs/reference.md section 7)."""
 
 from __future__ import annotations
 

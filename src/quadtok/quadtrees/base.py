@@ -19,7 +19,7 @@ from quadtok.spec import Spec
 
 
 class Quadtree(Protocol):
-    """Saliency to plan: repeat `spec.num_splits` times, split the patch of highest priority (docs/reference.md section 2).
+    """Saliency to plan: `spec.num_splits` times, split the patch of highest priority (docs/reference.md section 2).
 
     A node's priority is (saliency, larger first; coarser scale first; forest z-order first): a strict total order,
     so there is one right answer, and every implementation gives it bit for bit. ±inf are saliencies like others.

@@ -18,7 +18,7 @@ ScorerFunction = Callable[[Tensor, Spec], Sequence[Tensor]]
 
 @runtime_checkable
 class Scorer(Protocol):
-    """Images to saliency: where is information lost when a patch is kept at token resolution? (docs/reference.md section 3)
+    """Images to saliency: what is lost when a patch is kept at token resolution (docs/reference.md section 3).
 
     A scorer is a plain object, no `nn.Module`: a model that holds one neither trains it nor saves it, and `train()`
     does not reach it. Scores depend on the arguments alone. They are computed in float32 without gradients, under

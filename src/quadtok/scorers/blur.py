@@ -13,7 +13,7 @@ from quadtok.spec import Spec
 
 
 class BlurScorer:
-    """Saliency `sqrt(mse · P)` of a patch of side P; the mean runs over its pixels and channels (docs/reference.md section 3).
+    """Saliency `sqrt(mse · P)` of a patch of side P, over its pixels and channels (docs/reference.md section 3).
 
     Needs no weights and takes any number of channels. `sqrt(· P)` makes the scales comparable: it favours large
     patches, as the reference's baseline does.

@@ -1,4 +1,4 @@
-"""Patch embedding and sinusoidal positions, against their definitions (spec.md section 5)."""
+"""Patch embedding and sinusoidal positions, against their definitions (docs/reference.md section 5)."""
 
 import math
 

@@ -4,7 +4,6 @@ import ast
 import inspect
 import subprocess
 import sys
-from importlib import import_module
 from pathlib import Path
 from typing import get_args
 
@@ -136,7 +135,3 @@ def test_a_name_loads_no_more_than_its_module():
         == "False\n"
     )
     assert run_python("import sys, quadtok; quadtok.tokenize; print('torchvision' in sys.modules)") == "False\n"
-
-
-def test_the_version_is_that_of_the_package():
-    assert import_module("importlib.metadata").version("quadtok") == quadtok.__version__

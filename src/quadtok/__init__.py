@@ -26,6 +26,7 @@ _HOME = {
     "read_image": "images",
     "render": "rendering",
     "reverse": "reversal",
+    "reverse_patches": "reversal",
     "save_tokens": "artifact",
     "tokenize": "tokenizers",
 }
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from quadtok.plan import Plan
     from quadtok.quadtrees import get_quadtree
     from quadtok.rendering import render
-    from quadtok.reversal import reverse
+    from quadtok.reversal import reverse, reverse_patches
     from quadtok.scorers import get_scorer
     from quadtok.spec import Spec
     from quadtok.tokenizers import QuadtreeTokenizer, VanillaTokenizer, tokenize

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import math
 import os
 import re
@@ -35,12 +36,14 @@ CROP_FRACTION = 0.875  # the share of the short side that the centre crop keeps:
 
 # What decoders raise on bad data (the list of Pillow's own fuzzers, and a safety net behind it).
 _DECODER_ERRORS = (
-    *(OSError, SyntaxError, MemoryError, ValueError, NotImplementedError, OverflowError, EOFError),
-    *(struct.error, zlib.error, TypeError, IndexError, KeyError, AttributeError, Image.DecompressionBombError),
+    *(OSError, SyntaxError, MemoryError, ValueError, OverflowError, EOFError),
+    *(struct.error, zlib.error, TypeError, IndexError, KeyError, AttributeError, RuntimeError),
+    Image.DecompressionBombError,
 )
 _FOREIGN_MAGIC = (b"%!PS", b"%PDF", b"8BPS", b"SIMPLE  =", b"<svg", b"<?xml", b"\xc5\xd0\xd3\xc6")
 _OUR_MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"II*\x00", b"MM\x00*")
 _limit = threading.Lock()  # held while Pillow's pixel limit (and for a TIFF, file descriptor 2) is ours
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # logged errors are raised too; unhandled, they are printed
 _quiet = threading.Lock()
 _quiet_readers = 0
 _filters = contextlib.ExitStack()
@@ -411,8 +414,6 @@ def _reason(problem: Exception, data: bytes) -> str:
         return f"unsupported format (allowed: {', '.join(FORMATS)})" if foreign else "not a supported image"
     if isinstance(problem, MemoryError):
         return "not enough memory to decode it"
-    if text.startswith("conversion from "):
-        return f"{str(problem).split()[2]} pixels are not supported: convert it to RGB"
     if "truncated" in text or isinstance(problem, EOFError):
         return "truncated image"
     if "too large" in text or "max_text" in text:

@@ -5,7 +5,7 @@ from typing import Literal
 ScorerName = Literal["feature", "blur", "precomputed", "random"]
 QuadtreeName = Literal["dict", "tensor", "zcurve", "parallel"]
 ErrorName = Literal["mse", "cosine_distance"]
-StyleName = Literal["overlay", "blur", "mini"]
+StyleName = Literal["overlay", "blur", "mini", "levels"]
 FitName = Literal["crop", "pad", "squash"]
 PixelDtypeName = Literal["float16", "uint8", "float32", "none"]
 IfExistsName = Literal["resume", "skip", "overwrite", "error"]

@@ -1,8 +1,8 @@
 """The pixels of a plan's tokens: choose first, then read only what was chosen.
 
 A token of scale k is its patch shrunk to `p × p` by a bilinear resize of the image by `2**k`. That factor is a power of
-two, so each output pixel is the mean of the central 2 × 2 pixels of its `2**k × 2**k` cell (docs/reference.md section 4),
-and no pixel outside the patch is read.
+two, so each output pixel is the mean of the central 2 × 2 pixels of its `2**k × 2**k` cell, and no pixel outside the
+patch is read (docs/reference.md section 4).
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def extract_patches(images: Tensor, plan: Plan) -> Tensor:
     rows, cols = (_central_pair(corner, plan.scale, spec.min_patch) for corner in (plan.top, plan.left))
     corners = [(row, col) for row in rows for col in cols]
     pixels = [row[..., :, None] * spec.width + col[..., None, :] for row, col in corners]  # 4 × [B, N, p, p]
-    indices = [pixel.view(batch, 1, -1).expand(-1, channels, -1) for pixel in pixels]
+    indices = [pixel.flatten(1)[:, None].expand(-1, channels, -1) for pixel in pixels]
     total = torch.stack([flat.gather(2, index).to(_sum_dtype(images.dtype)) for index in indices]).sum(dim=0)
     shape = (batch, channels, spec.num_tokens, spec.min_patch, spec.min_patch)
     means = (total / 4).view(shape).transpose(1, 2)

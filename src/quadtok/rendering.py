@@ -31,7 +31,8 @@ def render(
             channels are drawn as gray (and alpha dropped); of more than three, the first three as RGB.
         plan: of this one image.
         style: `"overlay"`, the image with the borders of the patches; `"blur"`, each patch at the resolution that its
-            token keeps; `"mini"`, each patch at token size, centred in its box, on white.
+            token keeps; `"mini"`, each patch at token size, centred in its box, on white; `"levels"`, the image in
+            gray, tinted by patch size.
         line_color: a colour as Pillow reads it: a name, `#RRGGBB`, `#RRGGBBAA`.
         line_width: of the borders, in pixels; 0 for none.
 
@@ -121,8 +122,21 @@ def _shrunk(picture: Image.Image, box: Box, token: int) -> Image.Image:
 
 
 _BILINEAR = Image.Resampling.BILINEAR
+# Colour-blind safe (Okabe and Ito), the finest patches first; further scales begin again.
+SCALE_COLORS = ("#D55E00", "#56B4E9", "#009E73", "#F0E442", "#CC79A7", "#0072B2", "#E69F00")
+
+
+def _tinted(picture: Image.Image, boxes: list[Box], token: int) -> Image.Image:
+    tint = Image.new("RGB", picture.size)
+    for left, top, size in boxes:
+        scale = (size // token).bit_length() - 1
+        tint.paste(SCALE_COLORS[scale % len(SCALE_COLORS)], (left, top, left + size, top + size))
+    return Image.blend(picture.convert("L").convert("RGB"), tint, 0.45)
+
+
 STYLES: dict[str, Callable[[Image.Image, list[Box], int], Image.Image]] = {
     "overlay": _as_they_are,
     "blur": _blurred,
     "mini": _mini,
+    "levels": _tinted,
 }

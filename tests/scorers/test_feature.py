@@ -111,7 +111,7 @@ def photographs(spec=SPEC, batch=2):
 
 
 def definition(net, images, spec, error, stride, fraction):
-    """spec.md section 3, word by word, in float64."""
+    """docs/reference.md section 3, word by word, in float64."""
     net, x = copy.deepcopy(net).double().eval(), images.double()
     height, width = x.shape[2:]
 

@@ -49,6 +49,20 @@ def parallel(saliency: Sequence[Tensor], spec: Spec) -> Plan:
     return plan_from_splits(_smallest(_packed(digits), spec.num_splits), spec)
 
 
+def split_order(saliency: Sequence[Tensor], spec: Spec) -> Tensor:
+    """In which order best-first splitting would go on until every patch is the finest.
+
+    The first `(N − roots) / 3` entries, given to `plan_from_splits`, are the plan of N tokens: one run holds the
+    plans of every budget. `spec.num_tokens` plays no part.
+
+    Returns:
+        `[B, n]` int64: the numbers of all splittable patches (see base.py), first to last.
+    """
+    check_saliency(saliency, spec)
+    digits = path_records(node_ranks(saliency, spec) + 1, spec)
+    return _smallest(_packed(digits), digits[0].shape[1], in_order=True)
+
+
 def path_records(ranks: Tensor, spec: Spec) -> list[Tensor]:
     """The suffix-maximum records of every node's path.
 
@@ -93,10 +107,10 @@ def _packed(digits: list[Tensor]) -> list[Tensor]:
     return keys
 
 
-def _smallest(keys: list[Tensor], count: int) -> Tensor:
-    """`[B, count]` int64: which nodes have the smallest keys, compared from the first key on; in any order."""
+def _smallest(keys: list[Tensor], count: int, in_order: bool = False) -> Tensor:
+    """`[B, count]` int64: which nodes have the smallest keys, compared from the first key on."""
     if len(keys) == 1:
-        return keys[0].topk(count, dim=1, largest=False, sorted=False).indices
+        return keys[0].topk(count, dim=1, largest=False, sorted=in_order).indices
     order = keys[-1].argsort(dim=1)
     for key in reversed(keys[:-1]):
         order = order.gather(1, key.gather(1, order).argsort(dim=1, stable=True))

@@ -1,0 +1,475 @@
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import threading
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import bad_images
+import numpy as np
+import pytest
+import torch
+from bad_images import encode, photo
+from helpers import SAMPLE_IMAGES
+from PIL import EpsImagePlugin, Image, ImageOps
+
+from quadtok.errors import ImageError, InputError
+from quadtok.images import (
+    FORMATS,
+    MAX_PIXELS,
+    check_color,
+    decode_image,
+    fit_image,
+    fit_native,
+    native_size,
+    read_image,
+    to_pixels,
+)
+
+PHOTOS = sorted(SAMPLE_IMAGES.glob("*.jpg"))
+FITS = ["crop", "pad", "squash"]
+SIZES = [(64, 48), (48, 64), (50, 50), (333, 100), (37, 211)]  # (width, height)
+
+
+def name(function):
+    return getattr(function, "__name__", None)
+
+
+def same(image, other):
+    return image.size == other.size and np.array_equal(np.asarray(image), np.asarray(other))
+
+
+def values(image):
+    """The pixels as a list of (red, green, blue)."""
+    return [tuple(pixel) for pixel in np.asarray(image).reshape(-1, 3).tolist()]
+
+
+def refusal(path, **options):
+    """What `read_image` says of a file. In a thread, because a pipe that was opened would hold it for ever."""
+    said = []
+
+    def read():
+        try:
+            read_image(path, **options)
+        except ImageError as problem:
+            said.append(str(problem))
+
+    thread = threading.Thread(target=read, daemon=True)
+    thread.start()
+    thread.join(timeout=30)
+    assert said, f"{path.name} was read" if not thread.is_alive() else f"{path.name} is still being read"
+    return said[0]
+
+
+# Refused.
+
+
+@pytest.mark.parametrize(("make", "reason"), bad_images.REFUSED.items(), ids=name)
+def test_a_bad_file_is_refused_in_one_line_that_begins_with_its_path(make, reason, tmp_path):
+    path = make(tmp_path)
+    assert refusal(path) == f"{path}: {reason}"
+
+
+def test_bombs_cost_neither_memory_nor_time(tmp_path):
+    files = [str(make(tmp_path)) for make in (*bad_images.BOMBS, bad_images.png_with_a_text_bomb)]
+    script = """
+import resource, sys, time
+from quadtok.images import read_image
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+before, start = peak(), time.perf_counter()
+for path in sys.argv[1:]:
+    try:
+        read_image(path)
+    except ValueError:
+        continue
+    raise SystemExit(path)
+print(peak() - before, time.perf_counter() - start)
+"""
+    command = [sys.executable, "-c", script, *files]
+    ran = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    megabytes, seconds = map(float, ran.stdout.split())
+    assert megabytes < 50
+    assert seconds < 1
+
+
+def test_ghostscript_is_never_started(tmp_path, monkeypatch):
+    ghostscript = tmp_path / "gs"
+    ghostscript.write_text(f"#!/bin/sh\ntouch {tmp_path}/started\n")
+    ghostscript.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr(EpsImagePlugin, "gs_binary", None)
+    assert "EPS" not in FORMATS
+    assert "unsupported format" in refusal(bad_images.eps(tmp_path))
+    assert not (tmp_path / "started").exists()
+
+
+def test_a_file_without_permission_is_refused(tmp_path, monkeypatch):
+    # The permission bits alone would not do: tests may run as root, who reads everything.
+    def denied(path):
+        raise PermissionError(13, "Permission denied")
+
+    path = bad_images.one_pixel(tmp_path)
+    monkeypatch.setattr(Path, "read_bytes", denied)
+    assert refusal(path) == f"{path}: permission denied"
+
+
+def test_a_file_that_vanishes_after_it_was_found_is_refused(tmp_path, monkeypatch):
+    read_bytes = Path.read_bytes
+
+    def vanishing(path):
+        path.unlink()
+        return read_bytes(path)
+
+    path = bad_images.one_pixel(tmp_path)
+    monkeypatch.setattr(Path, "read_bytes", vanishing)
+    assert refusal(path) == f"{path}: no such file"
+
+
+def test_a_truncated_image_is_never_filled_up_with_grey(tmp_path):
+    data = encode(photo(), "JPEG")
+    for length in range(len(data) - 1, 0, -37):
+        with pytest.raises(ImageError, match=r"^x\.jpg: (truncated|broken|not a supported) image"):
+            decode_image(data[:length], "x.jpg")
+
+
+@pytest.mark.parametrize("image_format", FORMATS)
+def test_random_damage_gives_an_image_error_or_an_image(image_format, capfd):
+    options = {"compression": "tiff_lzw"} if image_format == "TIFF" else {}
+    data = encode(photo(40, 30), image_format, **options)
+    generator = np.random.default_rng(len(data))
+    outcomes = set()
+    for _ in range(40):
+        damaged = bytearray(data)
+        for at in generator.integers(0, len(data), generator.integers(1, 9)):
+            damaged[at] = generator.integers(0, 256)
+        damaged = damaged[: generator.integers(1, len(data))] if generator.random() < 0.3 else damaged
+        try:
+            read = decode_image(bytes(damaged), "x", max_pixels=100_000)
+            outcomes.add((read.image.mode, read.image.width * read.image.height <= 100_000))
+        except ImageError as problem:
+            assert str(problem).startswith("x: ")
+            assert "\n" not in str(problem)
+            outcomes.add("refused")
+    assert "refused" in outcomes
+    assert outcomes <= {"refused", ("RGB", True)}
+    assert capfd.readouterr().err == ""
+
+
+# The limit on pixels.
+
+
+@pytest.mark.parametrize("image_format", FORMATS)
+def test_max_pixels_is_honoured_to_the_pixel(image_format):
+    data = encode(photo(64, 48), image_format)
+    assert decode_image(data, "x", max_pixels=3072).image.size == (64, 48)
+    with pytest.raises(ImageError, match=r"^x: 3 072 pixels exceed --max-pixels 3 071$"):
+        decode_image(data, "x", max_pixels=3071)
+
+
+@pytest.mark.parametrize("image_format", FORMATS)
+@pytest.mark.parametrize("limit", [100, None])
+def test_max_pixels_may_be_larger_than_pillows_own_limit_which_stays_as_it_was(image_format, limit, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+    assert decode_image(encode(photo(64, 48), image_format), "x").image.size == (64, 48)
+    with pytest.raises(ImageError, match="1 500 pixels exceed --max-pixels 700"):
+        decode_image(encode(photo(50, 30), image_format), "x", max_pixels=700)
+    assert limit == Image.MAX_IMAGE_PIXELS
+
+
+def test_a_large_legal_image_is_accepted():
+    data = encode(Image.new("1", (5000, 4000), 1), "PNG")
+    assert len(data) < 20_000
+    assert decode_image(data, "x").image.size == (5000, 4000)
+    assert MAX_PIXELS == 89_478_485
+
+
+# Kinds of pixels.
+
+
+@pytest.mark.parametrize("make", [bad_images.png_without_its_end, bad_images.png_named_jpg], ids=name)
+def test_pixels_that_are_complete_are_accepted_whatever_the_name_and_the_end(make, tmp_path):
+    read = read_image(make(tmp_path))
+    assert read.format == "PNG"
+    assert same(read.image, photo())
+
+
+def test_cmyk_is_converted(tmp_path):
+    read = read_image(bad_images.cmyk_jpeg(tmp_path))
+    assert (read.mode, read.image.mode) == ("CMYK", "RGB")
+    difference = np.abs(np.asarray(read.image).astype(int) - np.asarray(photo()).astype(int))
+    assert difference.mean() < 6  # JPEG at quality 95, with subsampled colours
+
+
+@pytest.mark.parametrize(
+    "make",
+    [bad_images.gray16_png, bad_images.gray16_tiff, bad_images.gray16_big_endian_tiff, bad_images.gray16_pgm],
+    ids=name,
+)
+def test_sixteen_bit_gray_is_scaled_and_not_clipped(make, tmp_path):
+    read = read_image(make(tmp_path))
+    assert read.mode.startswith("I")
+    gray = [0, 1, 255, 128, 0, 0, 1, 254]  # of 0, 257, 65535, 32768, 1, 128, 129, 65278
+    assert values(read.image) == [(level,) * 3 for level in gray]
+
+
+@pytest.mark.parametrize(("background", "color"), [("white", (255,) * 3), ("#010A64", (1, 10, 100))])
+@pytest.mark.parametrize(
+    ("make", "opaque"),
+    [
+        (bad_images.rgba_png, (200, 100, 50)),
+        (bad_images.la_png, (120, 120, 120)),
+        (bad_images.palette_png_with_transparency, (200, 100, 50)),
+        (bad_images.rgb_png_with_a_transparent_color, (200, 100, 50)),
+        (bad_images.gray16_png_with_a_transparent_level, (120, 120, 120)),
+    ],
+    ids=name,
+)
+def test_transparency_is_composited_over_the_background(make, opaque, background, color, tmp_path):
+    assert values(read_image(make(tmp_path), background=background).image) == [opaque, color]
+
+
+def test_half_transparency_mixes():
+    data = encode(Image.new("RGBA", (1, 1), (200, 100, 0, 51)), "PNG")  # an alpha of one fifth
+    assert values(decode_image(data, "x", background="black").image) == [(40, 20, 0)]
+
+
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_exif_orientation_is_applied_and_recorded(orientation, image_format, tmp_path):
+    path = bad_images.with_orientation(tmp_path, orientation, image_format)
+    upright, stored = read_image(path), read_image(path, exif=False)
+    with Image.open(path) as opened:
+        assert same(upright.image, ImageOps.exif_transpose(opened).convert("RGB"))
+    assert (upright.orientation, stored.orientation) == (orientation, 1)
+    assert upright.describe()["exif_orientation"] == orientation
+    assert stored.image.size == photo().size
+    assert same(stored.image, upright.image) == (orientation == 1)
+    assert upright.notes == []
+
+
+def test_an_orientation_that_is_no_integer_is_recorded_as_one():
+    # One entry of type RATIONAL: 6/1.
+    exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x05\0\0\0\x01\0\0\0\x1a\0\0\0\0\0\0\0\x06\0\0\0\x01"
+    read = decode_image(encode(photo(), "JPEG", exif=exif), "x")
+    assert json.loads(json.dumps(read.describe()))["exif_orientation"] == 6
+
+
+@pytest.mark.parametrize("make", [bad_images.jpeg_with_corrupt_exif, bad_images.jpeg_with_cut_exif], ids=name)
+def test_a_corrupt_exif_block_means_upright_with_a_note(make, tmp_path):
+    read = read_image(make(tmp_path))
+    assert (read.image.size, read.orientation) == (photo().size, 1)
+    assert read.notes == ["unreadable EXIF block, taken as upright"]
+
+
+@pytest.mark.parametrize("image_format", ["GIF", "WEBP", "PNG", "TIFF", "MPO"])
+def test_the_first_frame_is_taken_and_the_number_of_frames_recorded(image_format, tmp_path):
+    read = read_image(bad_images.animated(tmp_path, image_format))
+    assert (read.format, read.frames, read.describe()["frames"]) == (image_format, 3, 3)
+    assert read.notes == ["first of 3 frames"]
+    difference = np.abs(np.asarray(read.image).astype(int) - np.asarray(photo()).astype(int))
+    assert difference.mean() < 15  # a GIF has 256 colours; the other frames differ by 60 and more
+
+
+@pytest.mark.parametrize(
+    ("make", "size"),
+    [(bad_images.one_pixel, (1, 1)), (bad_images.one_by_96, (1, 96)), (bad_images.strip_of_20000, (20_000, 1))],
+    ids=name,
+)
+@pytest.mark.parametrize("fit", FITS)
+def test_extreme_shapes_are_read_and_fitted(make, size, fit, tmp_path):
+    image = read_image(make(tmp_path)).image
+    assert image.size == size
+    fitted = fit_image(image, 64, 96, fit)
+    assert (fitted.pixels.shape, fitted.pixels.dtype) == ((3, 64, 96), torch.uint8)
+    native = fit_native(image, 32, fit)
+    assert native.pixels.shape[1:] == native_size(image, 32, fit)
+
+
+def test_a_file_is_described_in_json_values():
+    path = PHOTOS[0]
+    read = read_image(path)
+    described = json.loads(json.dumps(read.describe()))
+    assert described["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert described["size"] == list(read.image.size)
+    assert (described["format"], described["mode"], described["frames"]) == ("JPEG", "RGB", 1)
+
+
+# Manners: nothing on stderr, nothing global left changed, also in threads.
+
+
+def test_libtiffs_complaints_do_not_reach_stderr_which_works_afterwards(tmp_path, capfd):
+    path = bad_images.tiff_with_damaged_lzw(tmp_path)
+    with ThreadPoolExecutor(4) as pool:
+        said = list(pool.map(lambda _: refusal(path), range(20)))
+    assert set(said) == {f"{path}: broken image data"}
+    os.write(2, b"still here")
+    assert capfd.readouterr().err == "still here"
+
+
+def test_no_file_descriptor_is_left_open(tmp_path):
+    path = bad_images.tiff_with_damaged_lzw(tmp_path)
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(5):
+        refusal(path)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_tiff_is_read_where_there_is_no_stderr(tmp_path):
+    path = tmp_path / "x.tif"
+    path.write_bytes(encode(photo(), "TIFF", compression="tiff_lzw"))
+    script = (
+        "import os, sys; os.close(2); from quadtok.images import read_image; print(read_image(sys.argv[1]).image.size)"
+    )
+    ran = subprocess.run([sys.executable, "-c", script, str(path)], stdout=subprocess.PIPE, text=True, timeout=60)
+    assert ran.stdout == "(64, 48)\n"
+
+
+def test_reading_in_threads_leaves_the_warning_filters_and_pillows_limit_alone(tmp_path):
+    files = [
+        bad_images.jpeg_with_cut_exif(tmp_path),
+        bad_images.animated(tmp_path, "TIFF"),
+        bad_images.rgba_png(tmp_path),
+    ]
+    filters, limit = list(warnings.filters), Image.MAX_IMAGE_PIXELS
+    with ThreadPoolExecutor(8) as pool:
+        sizes = list(pool.map(lambda number: read_image(files[number % 3]).image.size, range(300)))
+    assert sizes == [(64, 48), (64, 48), (2, 1)] * 100
+    assert warnings.filters == filters
+    assert limit == Image.MAX_IMAGE_PIXELS
+
+
+# Fitting.
+
+
+def reference_crop(image, height, width):
+    """torchvision's `Resize` and `CenterCrop`, for a rectangular frame: cover the frame divided by 0.875, cut the
+    centre.""" cover_height, cover_width = int(height / 0.875), int(width / 0.875)
+    if image.width / image.height <= cover_width / cover_height:
+        shown = (cover_width, int(cover_width * image.height / image.width))
+    else:
+        shown = (int(cover_height * image.width / image.height), cover_height)
+    left, top = round((shown[0] - width) / 2), round((shown[1] - height) / 2)
+    whole = image.resize(shown, Image.Resampling.BILINEAR)
+    return whole.crop((left, top, left + width, top + height))
+
+
+@pytest.mark.parametrize(("height", "width"), [(256, 256), (224, 448), (96, 32)])
+@pytest.mark.parametrize("size", SIZES)
+def test_crop_is_resize_then_center_crop(size, height, width):
+    image = photo(*size)
+    fitted = fit_image(image, height, width, "crop")
+    assert torch.equal(fitted.pixels, to_pixels(reference_crop(image, height, width)))
+    left, top, right, bottom = fitted.crop_box
+    assert 0 <= left < right <= image.width
+    assert 0 <= top < bottom <= image.height
+    # The box alone, resampled, is the same picture: up to a rounding to bytes after each of the two passes.
+    direct = to_pixels(image.resize((width, height), Image.Resampling.BILINEAR, box=fitted.crop_box))
+    assert (direct.int() - fitted.pixels.int()).abs().max() <= 1
+
+
+def test_the_short_side_of_256_pixels_is_resized_to_292():
+    # 292 = int(256 / 0.875), so the frame shows 256/292 of the short side.
+    left, top, right, bottom = fit_image(photo(600, 292), 256, 256, "crop").crop_box
+    assert (top, bottom) == (18, 274)
+    assert (left, right) == (172, 428)
+
+
+def test_a_long_strip_is_cropped_without_blowing_it_up():
+    # The resized whole would be 5.8 million pixels wide.
+    image = photo(20_000, 1)
+    fitted = fit_image(image, 256, 256, "crop")
+    left, top, right, bottom = fitted.crop_box
+    assert 9_999 < left < right < 10_001
+    assert (top, bottom) == pytest.approx((18 / 292, 274 / 292))
+    near = to_pixels(image)[:, :, 9_998:10_002].int()
+    assert (fitted.pixels.int().amin((1, 2)) >= near.amin((1, 2))).all()
+    assert (fitted.pixels.int().amax((1, 2)) <= near.amax((1, 2))).all()
+
+
+@pytest.mark.parametrize(("height", "width"), [(64, 64), (32, 96)])
+@pytest.mark.parametrize("size", SIZES)
+def test_pad_keeps_the_whole_image_and_repeats_its_edge(size, height, width):
+    image = photo(*size)
+    fitted = fit_image(image, height, width, "pad")
+    scale = min(height / image.height, width / image.width)
+    shown = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    top, left = (height - shown[1]) // 2, (width - shown[0]) // 2
+    inside = np.asarray(image.resize(shown, Image.Resampling.BILINEAR))
+    around = ((top, height - top - shown[1]), (left, width - left - shown[0]), (0, 0))
+    expected = np.pad(inside, around, mode="edge").transpose(2, 0, 1)
+    assert np.array_equal(fitted.pixels.numpy(), expected)
+    # The frame in source pixels: the image lies in it at the same place as its picture in the pixels.
+    box = fitted.crop_box
+    assert -box[0] / (box[2] - box[0]) == pytest.approx(left / width)
+    assert -box[1] / (box[3] - box[1]) == pytest.approx(top / height)
+    assert image.width / (box[2] - box[0]) == pytest.approx(shown[0] / width)
+    assert image.height / (box[3] - box[1]) == pytest.approx(shown[1] / height)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_squash_is_one_resize_of_the_whole(size):
+    image = photo(*size)
+    fitted = fit_image(image, 40, 72, "squash")
+    assert torch.equal(fitted.pixels, to_pixels(image.resize((72, 40), Image.Resampling.BILINEAR)))
+    assert fitted.crop_box == (0, 0, *image.size)
+
+
+@pytest.mark.parametrize(
+    ("fit", "size"),  # (height, width) of an image of 100 × 47 pixels, and of one of 20 × 5, in multiples of 32
+    [("crop", [(96, 32), (32, 32)]), ("pad", [(128, 64), (32, 32)]), ("squash", [(96, 32), (32, 32)])],
+)
+def test_the_native_size_is_the_nearest_multiple(fit, size):
+    assert [native_size(photo(47, 100), 32, fit), native_size(photo(5, 20), 32, fit)] == size
+
+
+def test_native_crop_and_pad_resample_nothing():
+    image = photo(47, 100)
+    pixels = to_pixels(image)
+    cropped = fit_native(image, 32, "crop")
+    assert torch.equal(cropped.pixels, pixels[:, 2:98, 8:40])  # 15 columns go: round(7.5) is 8
+    assert cropped.crop_box == (8, 2, 40, 98)
+    padded = fit_native(image, 32, "pad")
+    assert torch.equal(padded.pixels[:, 14:114, 8:55], pixels)
+    assert padded.crop_box == (-8, -14, 56, 114)
+    squashed = fit_native(image, 32, "squash")
+    assert torch.equal(squashed.pixels, fit_image(image, 96, 32, "squash").pixels)
+
+
+def test_a_native_crop_of_a_smaller_image_scales_it_until_it_covers_one_multiple():
+    fitted = fit_native(photo(20, 5), 32, "crop")
+    whole = photo(20, 5).resize((128, 32), Image.Resampling.BILINEAR)
+    assert torch.equal(fitted.pixels, to_pixels(whole)[:, :, 48:80])
+    assert fitted.crop_box == (7.5, 0, 12.5, 5)
+
+
+@pytest.mark.parametrize("fit", FITS)
+@pytest.mark.parametrize("path", PHOTOS, ids=lambda path: path.stem)
+def test_the_sample_photographs_fit(path, fit):
+    image = read_image(path).image
+    assert fit_image(image, 256, 256, fit).pixels.shape == (3, 256, 256)
+    height, width = native_size(image, 64, fit)
+    assert fit_native(image, 64, fit).pixels.shape == (3, height, width)
+
+
+def test_there_are_sample_photographs():
+    assert len(PHOTOS) == 5
+
+
+# Colours.
+
+
+@pytest.mark.parametrize("color", ["white", "#0aF", "#102030", "rgb(1, 2, 3)", "hsl(0, 100%, 50%)"])
+def test_a_colour_is_handed_back(color):
+    assert check_color(color) == color
+
+
+@pytest.mark.parametrize("color", ["whitish", "#12", ""])
+def test_what_is_no_colour_is_refused(color, tmp_path):
+    with pytest.raises(InputError, match=f"^'{color}' is no colour: use a name such as white, or #RRGGBB$"):
+        check_color(color)
+    with pytest.raises(InputError, match="is no colour"):
+        read_image(bad_images.one_pixel(tmp_path), background=color)

@@ -1,0 +1,231 @@
+"""Pictures of a plan: pixel for pixel the reference's, and for images that the reference mis-draws."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from helpers import GOLDEN, GOLDEN_INDEX, boxes, golden, golden_plan, goldens, random_saliency
+from quadtok import Spec, get_quadtree, render
+from quadtok.errors import InputError
+from quadtok.rendering import STYLES, to_picture
+
+SPEC = Spec(48, 72, 6, 24, 21)
+
+
+def make_plan(spec=SPEC, batch=1):
+    return get_quadtree()(random_saliency(spec, batch), spec)
+
+
+def make_bytes(channels=3, spec=SPEC):
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(256, (channels, spec.height, spec.width), generator=generator, dtype=torch.uint8)
+
+
+def pixels(picture):
+    assert picture.mode == "RGB"
+    return np.asarray(picture).astype(int)  # [H, W, 3]
+
+
+@pytest.fixture(params=sorted(STYLES))
+def style(request):
+    return request.param
+
+
+@pytest.mark.parametrize("name", goldens("render"))
+def test_pictures_are_the_references_pixel_for_pixel(name):
+    options = GOLDEN_INDEX[name]["options"]
+    tokens = "tokens_256_16_64_100_blur"
+    assert GOLDEN_INDEX[name]["of"] == f"image 0 of {tokens}"
+    style = "mini" if options["mini_patches"] else "blur" if options["blur"] else "overlay"
+    picture = render(
+        golden(tokens)["images_u8"][0], golden_plan(tokens)[0], style, line_width=int(options["show_lines"])
+    )
+    assert options["line_color_rgba"] == [0, 0, 0, 85]  # the default
+    with Image.open(GOLDEN / f"{name}.png") as expected:
+        assert np.array_equal(pixels(picture), pixels(expected.convert("RGB")))
+
+
+def test_the_goldens_show_every_style():
+    options = [GOLDEN_INDEX[name]["options"] for name in goldens("render")]
+    seen = {"mini" if o["mini_patches"] else "blur" if o["blur"] else "overlay" for o in options}
+    assert seen == set(STYLES)
+
+
+def border_pixels(plan, width):
+    """`[H, W]`: the last rows and columns of each patch, and the first ones of the image."""
+    border = np.zeros((plan.spec.height, plan.spec.width), dtype=bool)
+    for left, top, size in boxes(plan):
+        inner = max(0, size - width)
+        border[top + inner : top + size, left : left + size] = True
+        border[top : top + size, left + inner : left + size] = True
+    border[:width] = border[:, :width] = True
+    return border
+
+
+@pytest.mark.parametrize("width", [1, 3])
+@pytest.mark.parametrize(
+    ("color", "rgb"), [("red", (255, 0, 0)), ("#00FF7F", (0, 255, 127)), ("#102030ff", (16, 32, 48))]
+)
+def test_lines_lie_on_the_borders_of_the_patches_and_nowhere_else(style, width, color, rgb):
+    plan = make_plan()
+    bare = pixels(render(make_bytes(), plan, style, line_width=0))
+    drawn = pixels(render(make_bytes(), plan, style, line_color=color, line_width=width))
+    border = border_pixels(plan, width)
+    assert (drawn[border] == rgb).all()
+    assert np.array_equal(drawn[~border], bare[~border])
+
+
+@pytest.mark.parametrize("width", [1, 3])
+def test_a_translucent_line_darkens_once_and_where_it_meets_the_frame_twice(width):
+    plan = make_plan()
+    drawn = pixels(render(torch.full((3, 48, 72), 255, dtype=torch.uint8), plan, line_width=width))[..., 0]
+    border, frame = border_pixels(plan, width), np.zeros((48, 72), dtype=bool)
+    frame[:width] = frame[:, :width] = True
+    inner = np.zeros_like(border)
+    for left, top, size in boxes(plan):
+        inner[top + size - min(width, size) : top + size, left : left + size] = True
+        inner[top : top + size, left + size - min(width, size) : left + size] = True
+    assert (drawn[~border] == 255).all()
+    assert (drawn[border & ~(frame & inner)] == 170).all()  # 255 · (1 − 85/255)
+    assert (abs(drawn[frame & inner] - 170 * 170 / 255) <= 1).all()
+    assert (frame & inner).any()
+
+
+def test_a_line_without_opacity_and_a_line_without_width_are_none(style):
+    plan = make_plan()
+    bare = pixels(render(make_bytes(), plan, style, line_width=0))
+    assert np.array_equal(pixels(render(make_bytes(), plan, style, line_color="#ff000000")), bare)
+
+
+def test_lines_wider_than_a_patch_stay_inside_the_picture():
+    drawn = pixels(render(make_bytes(), make_plan(), line_color="lime", line_width=100))
+    assert (drawn == (0, 255, 0)).all()
+
+
+def test_the_overlay_without_lines_is_the_image():
+    drawn = pixels(render(make_bytes(), make_plan(), "overlay", line_width=0))
+    assert np.array_equal(drawn, make_bytes().permute(1, 2, 0).numpy())
+
+
+@pytest.mark.parametrize("style", ["blur", "mini"])
+def test_the_finest_patches_are_drawn_as_they_are(style):
+    drawn, plan = pixels(render(make_bytes(), make_plan(), style, line_width=0)), make_plan()
+    finest = [(left, top, size) for left, top, size in boxes(plan) if size == SPEC.min_patch]
+    assert finest
+    for left, top, size in finest:
+        cut = np.s_[top : top + size, left : left + size]
+        assert np.array_equal(drawn[cut], make_bytes().permute(1, 2, 0).numpy()[cut])
+
+
+def test_each_blurred_patch_is_drawn_from_its_own_pixels_alone():
+    plan = make_plan()
+    whole = pixels(render(make_bytes(), plan, "blur", line_width=0))
+    for left, top, size in boxes(plan):
+        alone = torch.zeros(3, 48, 72, dtype=torch.uint8)
+        cut = np.s_[top : top + size, left : left + size]
+        alone[:, *cut] = make_bytes()[:, *cut]
+        assert np.array_equal(pixels(render(alone, plan, "blur", line_width=0))[cut], whole[cut])
+
+
+@pytest.mark.parametrize(("min_patch", "channels"), [(6, 3), (9, 1), (18, 4)])
+def test_mini_patches_are_token_sized_and_centred_on_white(min_patch, channels):
+    # The reference takes a patch of 9 pixels and 1 channel, or of 18 and 4, for one of another shape.
+    spec = Spec(min_patch * 8, min_patch * 12, min_patch, min_patch * 4, 21)
+    plan = make_plan(spec)
+    drawn = pixels(
+        render(torch.zeros(channels, spec.height, spec.width, dtype=torch.uint8), plan, "mini", line_width=0)
+    )
+    expected = np.full_like(drawn, 255)
+    for left, top, size in boxes(plan):
+        margin = (size - min_patch) // 2
+        y, x = top + margin, left + margin
+        expected[y : y + min_patch, x : x + min_patch] = 0
+    assert np.array_equal(drawn, expected)
+
+
+@pytest.mark.parametrize("min_patch", [6, 9, 18])
+@pytest.mark.parametrize("channels", [1, 2, 4, 5])
+def test_other_channels_are_drawn_as_gray_or_as_the_first_three(style, channels, min_patch):
+    spec = Spec(min_patch * 8, min_patch * 12, min_patch, min_patch * 4, 21)
+    image, plan = make_bytes(channels, spec), make_plan(spec)
+    rgb = image[:3] if channels > 3 else image[:1].expand(3, -1, -1)
+    assert np.array_equal(pixels(render(image, plan, style)), pixels(render(rgb, plan, style)))
+
+
+def test_bytes_floats_and_pillow_images_are_drawn_alike(style):
+    image, plan = make_bytes(), make_plan()
+    expected = pixels(render(image, plan, style))
+    others = [
+        image[None],
+        image / 255,
+        (image.double() / 255)[None],
+        Image.fromarray(image.permute(1, 2, 0).numpy()),
+        Image.fromarray(image.permute(1, 2, 0).numpy()).convert("RGBA"),
+    ]
+    for other in others:
+        assert np.array_equal(pixels(render(other, plan, style)), expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_images_are_drawn_to_a_level_or_two(dtype):
+    drawn = pixels(render((make_bytes() / 255).to(dtype), make_plan(), line_width=0))
+    assert abs(drawn - make_bytes().permute(1, 2, 0).numpy()).max() <= 1  # bfloat16 has 8 bits too
+
+
+def test_floats_outside_0_to_1_are_cut_off_and_gradients_ignored():
+    image = torch.tensor([-1.0, 0.0, 1.0, 7.0]).view(1, 2, 2).repeat(3, 24, 36).requires_grad_()
+    assert set(pixels(to_picture(image)).flatten()) == {0, 255}
+
+
+def test_a_gray_pillow_image_is_drawn(style):
+    gray = make_bytes(1)
+    picture = render(Image.fromarray(gray[0].numpy()), make_plan(), style)
+    assert np.array_equal(pixels(picture), pixels(render(gray, make_plan(), style)))
+
+
+def test_the_image_and_its_plan_may_lie_on_the_device(style, device):
+    drawn = render(make_bytes().to(device), make_plan().to(device), style)
+    assert np.array_equal(pixels(drawn), pixels(render(make_bytes(), make_plan(), style)))
+
+
+def test_what_was_given_is_not_drawn_upon(style):
+    image = Image.fromarray(make_bytes().permute(1, 2, 0).numpy())
+    before = pixels(image)
+    render(image, make_plan(), style, line_width=3)
+    assert np.array_equal(pixels(image), before)
+
+
+@pytest.mark.parametrize(
+    ("image", "sentence"),
+    [
+        (make_bytes().transpose(1, 2), "the image is 72×48, the plan's is 48×72"),
+        (Image.new("RGB", (72, 40)), "the image is 40×72, the plan's is 48×72"),
+        (make_bytes()[0], r"must be \[C, H, W\] or \[1, C, H, W\], got \[48, 72\]"),
+        (make_bytes().expand(2, -1, -1, -1), r"got \[2, 3, 48, 72\]"),
+        (make_bytes()[:0], r"got \[0, 48, 72\]"),
+        (make_bytes().int(), "must be uint8 or floats in 0…1, got torch.int32"),
+    ],
+)
+def test_an_image_that_does_not_fit_is_refused(image, sentence):
+    with pytest.raises(InputError, match=sentence):
+        render(image, make_plan())
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"style": "sketch"}, "no style 'sketch': choose one of overlay, blur, mini"),
+        ({"line_color": "reddish"}, "'reddish' is no colour: use a name, #RRGGBB or #RRGGBBAA"),
+        ({"line_color": "#12"}, "'#12' is no colour"),
+        ({"line_width": -1}, "line_width -1 is negative: use 0 for no lines"),
+    ],
+)
+def test_an_option_that_is_not_there_is_refused(options, sentence):
+    with pytest.raises(InputError, match=sentence):
+        render(make_bytes(), make_plan(), **options)
+
+
+def test_a_plan_for_many_images_is_refused_with_the_way_to_one():
+    with pytest.raises(InputError, match=r"render draws one image, the plan is for 2: pass plan\[i\]"):
+        render(make_bytes(), make_plan(batch=2))

@@ -82,9 +82,8 @@ def tiff_cut_in_half(folder):
     return _write(folder, "half.tif", data[: len(data) // 2])
 
 
-def avif_cut_in_half(folder):
-    data = encode(photo(), "AVIF")
-    return _write(folder, "half.avif", data[: len(data) // 2])
+def avif_without_its_last_byte(folder):
+    return _write(folder, "last.avif", encode(photo(), "AVIF")[:-1])
 
 
 def jpeg2000_cut_in_half(folder):
@@ -102,6 +101,19 @@ def tiff_with_damaged_lzw(folder):
     data = bytearray(encode(photo(), "TIFF", compression="tiff_lzw", strip_size=512))
     data[200:-400] = bytes(byte ^ 0x5A for byte in data[200:-400])
     return _write(folder, "lzw.tif", bytes(data))
+
+
+def tiff_with_too_many_samples(folder):
+    """Pillow logs this one before it gives up."""
+    data = encode(photo(), "TIFF")
+    entry = data.index(struct.pack("<HHI", 277, 3, 1))  # SamplesPerPixel
+    return _write(folder, "samples.tif", data[: entry + 8] + struct.pack("<H", 2048) + data[entry + 10 :])
+
+
+def avif_with_damaged_pixels(folder):
+    data = encode(photo(), "AVIF")
+    begin = data.index(b"mdat") + 4
+    return _write(folder, "damaged.avif", data[:begin] + bytes(16) + data[begin + 16 :])
 
 
 def empty(folder):
@@ -143,6 +155,10 @@ def fits(folder):
         "END",
     )
     return _write(folder, "sky.fits", "".join(card.ljust(80) for card in cards).ljust(2880).encode())
+
+
+def heic(folder):
+    return _write(folder, "phone.heic", struct.pack(">I", 24) + b"ftypheic" + bytes(4) + b"mif1heic" + bytes(50))
 
 
 # Bombs: a few bytes that announce more pixels than anybody has memory for.
@@ -367,15 +383,18 @@ REFUSED = {
     jpeg_without_its_last_two_bytes: "truncated image",
     png_cut_in_half: "truncated image",
     gif_cut_in_half: "truncated image",
+    avif_without_its_last_byte: "truncated image",
     # These decoders do not tell a cut from other damage.
-    **dict.fromkeys((webp_cut_in_half, tiff_cut_in_half, avif_cut_in_half, jpeg2000_cut_in_half), "broken image data"),
+    **dict.fromkeys((webp_cut_in_half, tiff_cut_in_half, jpeg2000_cut_in_half), "broken image data"),
     png_with_a_flipped_byte: "broken image data",
     tiff_with_damaged_lzw: "broken image data",
+    tiff_with_too_many_samples: "broken image data",
+    avif_with_damaged_pixels: "broken image data",
     png_with_a_text_bomb: "broken image data (metadata too large)",
     empty: "empty file",
     text_named_jpg: "not a supported image",
     png_without_rows: "broken image data",
-    **dict.fromkeys((svg, eps, psd, pdf, fits), UNSUPPORTED),
+    **dict.fromkeys((svg, eps, psd, pdf, fits, heic), UNSUPPORTED),
     **BOMBS,
     **dict.fromkeys((float_tiff, int32_tiff), "32-bit images are not supported: convert it to 8 or 16 bits"),
     folder_named_jpg: "is a folder",

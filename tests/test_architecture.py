@@ -14,7 +14,7 @@ LEVELS = [
     {"plan", "pixels"},
     {"patches", "embed", "images", "scorers", "quadtrees"},
     {"tokenizers", "reversal", "rendering", "artifact"},
-    {"bench"},
+    {"bench", "plotting", "explorer", "sheets"},
     {"cli"},
     {"__main__"},
 ]

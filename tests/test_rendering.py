@@ -38,18 +38,17 @@ def test_pictures_are_the_references_pixel_for_pixel(name):
     tokens = "tokens_256_16_64_100_blur"
     assert GOLDEN_INDEX[name]["of"] == f"image 0 of {tokens}"
     style = "mini" if options["mini_patches"] else "blur" if options["blur"] else "overlay"
-    picture = render(
-        golden(tokens)["images_u8"][0], golden_plan(tokens)[0], style, line_width=int(options["show_lines"])
-    )
+    image, plan = golden(tokens)["images_u8"][0], golden_plan(tokens)[0]
+    picture = render(image, plan, style, line_width=int(options["show_lines"]))
     assert options["line_color_rgba"] == [0, 0, 0, 85]  # the default
     with Image.open(GOLDEN / f"{name}.png") as expected:
         assert np.array_equal(pixels(picture), pixels(expected.convert("RGB")))
 
 
-def test_the_goldens_show_every_style():
+def test_the_goldens_show_every_style_that_the_reference_has():
     options = [GOLDEN_INDEX[name]["options"] for name in goldens("render")]
     seen = {"mini" if o["mini_patches"] else "blur" if o["blur"] else "overlay" for o in options}
-    assert seen == set(STYLES)
+    assert seen == {"overlay", "blur", "mini"}
 
 
 def border_pixels(plan, width):
@@ -133,15 +132,31 @@ def test_mini_patches_are_token_sized_and_centred_on_white(min_patch, channels):
     # The reference takes a patch of 9 pixels and 1 channel, or of 18 and 4, for one of another shape.
     spec = Spec(min_patch * 8, min_patch * 12, min_patch, min_patch * 4, 21)
     plan = make_plan(spec)
-    drawn = pixels(
-        render(torch.zeros(channels, spec.height, spec.width, dtype=torch.uint8), plan, "mini", line_width=0)
-    )
+    black = torch.zeros(channels, spec.height, spec.width, dtype=torch.uint8)
+    drawn = pixels(render(black, plan, "mini", line_width=0))
     expected = np.full_like(drawn, 255)
     for left, top, size in boxes(plan):
         margin = (size - min_patch) // 2
         y, x = top + margin, left + margin
         expected[y : y + min_patch, x : x + min_patch] = 0
     assert np.array_equal(drawn, expected)
+
+
+def test_levels_tints_a_gray_image_by_patch_size_alone():
+    spec = Spec(64, 128, 2, 32, 104)
+    plan, gray = make_plan(spec), torch.full((3, 64, 128), 100, dtype=torch.uint8)
+    drawn = pixels(render(gray, plan, "levels", line_width=0))
+    colors = {}
+    for left, top, size in boxes(plan):
+        patch = drawn[top : top + size, left : left + size].reshape(-1, 3)
+        assert (patch == patch[0]).all()
+        colors.setdefault(size, set()).add(tuple(patch[0]))
+    assert all(len(seen) == 1 for seen in colors.values())
+    assert len(set.union(*colors.values())) == len(colors) >= 4  # each size in a colour of its own
+    colorful = torch.stack([gray[0] + 60, gray[1], gray[2]])  # the image's own colours do not show
+    brighter = pixels(render(colorful, plan, "levels", line_width=0)) - drawn
+    assert (brighter > 0).all()
+    assert np.ptp(brighter, axis=2).max() <= 1  # gray, but for rounding
 
 
 @pytest.mark.parametrize("min_patch", [6, 9, 18])
@@ -176,6 +191,11 @@ def test_half_precision_images_are_drawn_to_a_level_or_two(dtype):
 def test_floats_outside_0_to_1_are_cut_off_and_gradients_ignored():
     image = torch.tensor([-1.0, 0.0, 1.0, 7.0]).view(1, 2, 2).repeat(3, 24, 36).requires_grad_()
     assert set(pixels(to_picture(image)).flatten()) == {0, 255}
+
+
+def test_floats_are_rounded_to_the_nearest_level():
+    image = torch.tensor([99.6, 100.4]).view(1, 1, 2).expand(3, 1, 2) / 255
+    assert pixels(to_picture(image))[0, :, 0].tolist() == [100, 100]
 
 
 def test_a_gray_pillow_image_is_drawn(style):
@@ -215,7 +235,7 @@ def test_an_image_that_does_not_fit_is_refused(image, sentence):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"style": "sketch"}, "no style 'sketch': choose one of overlay, blur, mini"),
+        ({"style": "sketch"}, f"no style 'sketch': choose one of {', '.join(STYLES)}"),
         ({"line_color": "reddish"}, "'reddish' is no colour: use a name, #RRGGBB or #RRGGBBAA"),
         ({"line_color": "#12"}, "'#12' is no colour"),
         ({"line_width": -1}, "line_width -1 is negative: use 0 for no lines"),

@@ -1,5 +1,4 @@
-"""Features laid over the cells they cover: the golden, a painting loop, inverse pairs, gradients (spec.md section
-6)."""
+"""Features laid over the cells they cover: the golden, a painting loop, gradients (docs/reference.md section 6)."""
 
 import pytest
 import torch

@@ -25,6 +25,7 @@ _HOME = {
     "normalize": "pixels",
     "read_image": "images",
     "render": "rendering",
+    "render_tokens": "rendering",
     "reverse": "reversal",
     "reverse_patches": "reversal",
     "save_tokens": "artifact",
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from quadtok.pixels import IMAGENET_MEAN, IMAGENET_STD, denormalize, normalize
     from quadtok.plan import Plan
     from quadtok.quadtrees import get_quadtree
-    from quadtok.rendering import render
+    from quadtok.rendering import render, render_tokens
     from quadtok.reversal import reverse, reverse_patches
     from quadtok.scorers import get_scorer
     from quadtok.spec import Spec

@@ -38,4 +38,6 @@ def _reason(problem: OSError) -> str:
         return "no space left on device; what is written so far is complete, run the same command to go on"
     if problem.errno == errno.ENAMETOOLONG:
         return "the name is too long for this disk"
+    if problem.errno in (errno.EEXIST, errno.ENOTDIR):
+        return "a file stands where one of its folders should be"
     return f"cannot be written ({problem.strerror or problem})"

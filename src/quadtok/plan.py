@@ -8,6 +8,7 @@ cell: a plan is a list of cut points on a line.
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
 
 import torch
@@ -42,8 +43,10 @@ class Plan:
         """The plan of boxes given in any order: `[B, N]` integers each, in pixels; checked, then sorted.
 
         Raises:
-            InputError: where the boxes do not tile each image exactly once.
+            InputError: where they are not integers, or do not tile each image exactly once.
         """
+        if any(field.is_floating_point() for field in (left, top, scale)):
+            raise InputError("boxes must be integers: left and top in pixels, scale 0 for the finest")
         unsorted = cls(left.long(), top.long(), scale.long(), spec)
         unsorted.check_tiling()
         order = unsorted.first_cell().argsort(dim=1)
@@ -144,10 +147,11 @@ class Plan:
 
     def __getitem__(self, image: int | slice) -> Plan:
         """The plan of one image (still a batch, of 1) or of a slice of the batch."""
-        if isinstance(image, int):
-            if not -len(self) <= image < len(self):
-                raise IndexError(f"image {image} of a plan for {len(self)} images")
-            image = slice(image, image + 1 or None)
+        if not isinstance(image, slice):
+            number = operator.index(image)
+            if not -len(self) <= number < len(self):
+                raise IndexError(f"image {number} of a plan for {len(self)} images")
+            image = slice(number, number + 1 or None)
         return Plan(self.left[image], self.top[image], self.scale[image], self.spec)
 
     def __len__(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from PIL import Image, ImageColor
@@ -10,10 +11,15 @@ from torch import Tensor
 
 from quadtok.errors import InputError
 from quadtok.names import StyleName
+from quadtok.patches import Tokens
 from quadtok.plan import Plan
 
 BLACK_THIRD = "#00000055"  # the reference's lines: black at alpha 85
+# Colour-blind safe (Okabe and Ito), the finest patches first; further scales begin again.
+SCALE_COLORS = ("#D55E00", "#56B4E9", "#009E73", "#F0E442", "#CC79A7", "#0072B2", "#E69F00")
+LAYOUT_GRAY = "#dddddd"  # what tokens without pixels show
 Box = tuple[int, int, int]  # left, top, size, in pixels
+_BILINEAR = Image.Resampling.BILINEAR
 
 
 def render(
@@ -23,6 +29,7 @@ def render(
     *,
     line_color: str = BLACK_THIRD,
     line_width: int = 1,
+    enlarge: int = 1,
 ) -> Image.Image:
     """Draw the plan of one image.
 
@@ -34,28 +41,56 @@ def render(
             token keeps; `"mini"`, each patch at token size, centred in its box, on white; `"levels"`, the image in
             gray, tinted by patch size.
         line_color: a colour as Pillow reads it: a name, `#RRGGBB`, `#RRGGBBAA`.
-        line_width: of the borders, in pixels; 0 for none.
+        line_width: of the borders, in pixels of the picture; 0 for none.
+        enlarge: how many pixels of the picture, on each axis, one of the image becomes.
 
     Returns:
-        An RGB picture of the image's size.
+        An RGB picture of the image's size times `enlarge`.
 
     Raises:
         InputError: where image and plan do not fit together, or for an unknown style or colour, or a negative line
             width.
     """
-    if style not in STYLES:
-        raise InputError(f"there is no style {style!r}: choose one of {', '.join(STYLES)}")
-    if line_width < 0:
-        raise InputError(f"line_width {line_width} is negative: use 0 for no lines")
-    picture = to_picture(image)
-    spec = plan.spec
-    if len(plan) != 1:
-        raise InputError(f"render draws one image, the plan is for {len(plan)}: pass plan[i]")
+    picture, spec = to_picture(image), plan.spec
+    boxes = _boxes(plan)
     if picture.size != (spec.width, spec.height):
         raise InputError(f"the image is {picture.height}×{picture.width}, the plan's is {spec.height}×{spec.width}")
-    boxes = list(zip(*(field[0].tolist() for field in (plan.left, plan.top, plan.size)), strict=True))
-    drawn = STYLES[style](picture, boxes, spec.min_patch)
-    return draw_lines(drawn, boxes, line_color, line_width) if line_width else drawn
+
+    def shrunk(number: int) -> Image.Image:
+        # Antialiased, as the reference draws it: nicer to look at than what a token holds.
+        left, top, size = boxes[number]
+        return picture.crop((left, top, left + size, top + size)).resize((spec.min_patch,) * 2, _BILINEAR)
+
+    return _draw(_Scene(picture, boxes, spec.min_patch, shrunk), style, line_color, line_width, enlarge)
+
+
+def render_tokens(
+    tokens: Tokens,
+    style: StyleName = "overlay",
+    *,
+    line_color: str = BLACK_THIRD,
+    line_width: int = 1,
+    enlarge: int = 1,
+) -> Image.Image:
+    """Draw the tokens of one image from nothing but themselves; otherwise as `render`.
+
+    Args:
+        tokens: of one image, pixels on the scale 0…255 as in a token file, any number of channels. Where they hold
+            the layout alone, the patches are gray.
+        style: as in `render`; `"overlay"` and `"levels"` show the tokens' pixels enlarged to their boxes.
+        line_color: as in `render`.
+        line_width: as in `render`.
+        enlarge: as in `render`.
+    """
+    boxes, spec = _boxes(tokens.plan), tokens.plan.spec
+    if tokens.patches is None:
+        blank = Image.new("RGB", (spec.min_patch,) * 2, LAYOUT_GRAY)
+        minis = [blank] * spec.num_tokens
+    else:
+        minis = [to_picture(patch / 255) for patch in tokens.patches[0]]
+    scene = _Scene(Image.new("RGB", (spec.width, spec.height)), boxes, spec.min_patch, minis.__getitem__)
+    shown = _Scene(_blurred(scene), boxes, spec.min_patch, minis.__getitem__)
+    return _draw(shown, style, line_color, line_width, enlarge)
 
 
 def to_picture(image: Tensor | Image.Image) -> Image.Image:
@@ -96,46 +131,65 @@ def draw_lines(picture: Image.Image, boxes: list[Box], color: str = BLACK_THIRD,
     return drawn
 
 
-def _as_they_are(picture: Image.Image, boxes: list[Box], token: int) -> Image.Image:
-    return picture
+@dataclass(frozen=True)
+class _Scene:
+    """What a style draws from: a picture, the boxes on it, the side of a token, and each token as a picture."""
+
+    picture: Image.Image
+    boxes: list[Box]
+    token_size: int
+    token: Callable[[int], Image.Image]
 
 
-def _blurred(picture: Image.Image, boxes: list[Box], token: int) -> Image.Image:
-    drawn = picture.copy()
-    for left, top, size in boxes:
-        drawn.paste(_shrunk(picture, (left, top, size), token).resize((size, size), _BILINEAR), (left, top))
+def _boxes(plan: Plan) -> list[Box]:
+    if len(plan) != 1:
+        raise InputError(f"render draws one image, the plan is for {len(plan)}: pass plan[i]")
+    return list(zip(*(field[0].tolist() for field in (plan.left, plan.top, plan.size)), strict=True))
+
+
+def _draw(scene: _Scene, style: str, line_color: str, line_width: int, enlarge: int) -> Image.Image:
+    if style not in STYLES:
+        raise InputError(f"there is no style {style!r}: choose one of {', '.join(STYLES)}")
+    if line_width < 0:
+        raise InputError(f"line_width {line_width} is negative: use 0 for no lines")
+    drawn = STYLES[style](scene)
+    if enlarge != 1:
+        drawn = drawn.resize((drawn.width * enlarge, drawn.height * enlarge), Image.Resampling.NEAREST)
+    if line_width == 0:
+        return drawn
+    boxes = [(left * enlarge, top * enlarge, size * enlarge) for left, top, size in scene.boxes]
+    return draw_lines(drawn, boxes, line_color, line_width)
+
+
+def _as_it_is(scene: _Scene) -> Image.Image:
+    return scene.picture
+
+
+def _blurred(scene: _Scene) -> Image.Image:
+    drawn = scene.picture.copy()
+    for number, (left, top, size) in enumerate(scene.boxes):
+        drawn.paste(scene.token(number).resize((size, size), _BILINEAR), (left, top))
     return drawn
 
 
-def _mini(picture: Image.Image, boxes: list[Box], token: int) -> Image.Image:
-    drawn = Image.new("RGB", picture.size, "white")
-    for left, top, size in boxes:
-        margin = (size - token) // 2
-        drawn.paste(_shrunk(picture, (left, top, size), token), (left + margin, top + margin))
+def _mini(scene: _Scene) -> Image.Image:
+    drawn = Image.new("RGB", scene.picture.size, "white")
+    for number, (left, top, size) in enumerate(scene.boxes):
+        margin = (size - scene.token_size) // 2
+        drawn.paste(scene.token(number), (left + margin, top + margin))
     return drawn
 
 
-def _shrunk(picture: Image.Image, box: Box, token: int) -> Image.Image:
-    """One patch at token size, antialiased, as the reference draws it: nicer to look at than what a token holds."""
-    left, top, size = box
-    return picture.crop((left, top, left + size, top + size)).resize((token, token), _BILINEAR)
-
-
-_BILINEAR = Image.Resampling.BILINEAR
-# Colour-blind safe (Okabe and Ito), the finest patches first; further scales begin again.
-SCALE_COLORS = ("#D55E00", "#56B4E9", "#009E73", "#F0E442", "#CC79A7", "#0072B2", "#E69F00")
-
-
-def _tinted(picture: Image.Image, boxes: list[Box], token: int) -> Image.Image:
-    tint = Image.new("RGB", picture.size)
-    for left, top, size in boxes:
-        scale = (size // token).bit_length() - 1
+def _tinted(scene: _Scene) -> Image.Image:
+    tint = Image.new("RGB", scene.picture.size)
+    for left, top, size in scene.boxes:
+        scale = (size // scene.token_size).bit_length() - 1
         tint.paste(SCALE_COLORS[scale % len(SCALE_COLORS)], (left, top, left + size, top + size))
-    return Image.blend(picture.convert("L").convert("RGB"), tint, 0.45)
+    return Image.blend(scene.picture.convert("L").convert("RGB"), tint, 0.45)
 
 
-STYLES: dict[str, Callable[[Image.Image, list[Box], int], Image.Image]] = {
-    "overlay": _as_they_are,
+STYLES: dict[str, Callable[[_Scene], Image.Image]] = {
+    "overlay": _as_it_is,
     "blur": _blurred,
     "mini": _mini,
     "levels": _tinted,

@@ -1,4 +1,4 @@
-"""Pixel blur against the reference's goldens, a slow twin, and what its definition says (docs/reference.md section 3)."""
+"""Pixel blur against the reference's goldens, a slow twin, and its definition (docs/reference.md section 3)."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Maps that the caller has: their three forms, their resolutions, and no memory of them (docs/reference.md section 3)."""
+"""Maps that the caller has: three forms, any resolution, and no memory (docs/reference.md section 3)."""
 
 import pytest
 import torch

@@ -15,7 +15,9 @@ import typer
 from quadtok import __version__
 from quadtok.cli.info import info
 from quadtok.cli.output import say_error
+from quadtok.cli.reverse import reverse
 from quadtok.cli.tokenize import tokenize
+from quadtok.cli.visualize import visualize
 from quadtok.errors import QuadtokError
 
 app = typer.Typer(
@@ -27,6 +29,12 @@ app = typer.Typer(
     "Exit codes: 0 all done, 1 some inputs failed, 2 usage, 130 interrupted",
 )
 app.command(epilog="find . -name '*.jpg' -print0 | quadtok tokenize -0 - -o tokens/ --json > log.jsonl")(tokenize)
+app.command(
+    epilog="quadtok visualize tokens/ -o pictures/ · quadtok visualize cat.jpg --compare blur,random --tokens 40,100"
+)(visualize)
+app.command(
+    epilog="quadtok reverse tokens/ -o restored/ · quadtok reverse cat.pt --to features --features cat.features.pt"
+)(reverse)
 app.command(epilog="quadtok info tokens/ --check · quadtok info (the environment, for bug reports)")(info)
 
 

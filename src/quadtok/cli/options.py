@@ -122,6 +122,9 @@ Dtype = Annotated[
         help="Stored pixels: float16 is exact, uint8 half as large and within half a step, none the layout alone.",
     ),
 ]  # fmt: skip
+Overlay = Annotated[
+    bool, typer.Option("--overlay", rich_help_panel=_OUTPUT, help="Also draw each image's patches: NAME.overlay.png.")
+]
 IfExists = Annotated[
     IfExistsName,
     typer.Option(

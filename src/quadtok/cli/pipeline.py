@@ -5,29 +5,30 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import signal
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
 
 from quadtok.artifact import VERSION, decode_tokens, encode_tokens, looks_like_ours
+from quadtok.cli.existing import is_done, stays_unread
 from quadtok.cli.output import Report
 from quadtok.cli.outputs import Task
+from quadtok.cli.reading import Photograph, Reading
+from quadtok.cli.running import StopRequest, stop_on_signals
 from quadtok.cli.scoring import Scoring
-from quadtok.cli.settings import Geometry
 from quadtok.errors import InputError, OutputError, QuadtokError, TokenFileError
 from quadtok.files import write_atomically
-from quadtok.images import CROP_FRACTION, Fitted, ImageFile, decode_image, fit_image, fit_native, read_bytes
+from quadtok.images import CROP_FRACTION, read_bytes
 from quadtok.names import IfExistsName, PixelDtypeName, QuadtreeName
 from quadtok.patches import Tokens
 from quadtok.pixels import IMAGENET_MEAN, IMAGENET_STD
-from quadtok.spec import Spec
+from quadtok.rendering import render
+from quadtok.sheets import encode_png
 from quadtok.tokenizers import tokenize
 
 
@@ -35,46 +36,29 @@ from quadtok.tokenizers import tokenize
 class Settings:
     """What decides the content of the files, and how they are written."""
 
-    geometry: Geometry
+    reading: Reading
     quadtree: QuadtreeName
     dtype: PixelDtypeName
     device: str
     batch_size: int
     if_exists: IfExistsName
     fail_fast: bool
-    max_pixels: int
-    background: str
-    exif: bool
+    overlay: bool
 
     def describe(self) -> dict[str, Any]:
-        """What a file's content depends on, besides the scorer and the input."""
-        return {
-            **self.geometry.describe(),
-            "dtype": self.dtype,
-            "background": self.background,
-            "exif": self.exif,
-            "version": VERSION,
-        }
+        """What a token file's content depends on, besides the scorer and the input."""
+        return {**self.reading.describe(), "dtype": self.dtype, "version": VERSION}
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """An image that is ready to be scored."""
+    """A photograph on its way, with what its scorer and its file need."""
 
     task: Task
-    file: ImageFile
-    fitted: Fitted
-    spec: Spec
+    photo: Photograph
     extra: Any
     fingerprint: str
     started: float
-
-
-@dataclass
-class StopRequest:
-    """Set by the first SIGINT or SIGTERM: finish the batch in flight, then stop. The second leaves at once."""
-
-    signal: int | None = None
 
 
 class Pipeline:
@@ -94,7 +78,7 @@ class Pipeline:
 
     def run(self, tasks: Sequence[Task]) -> StopRequest:
         """Do the tasks; afterwards the report knows how each went."""
-        with stop_on_signals(self._stop):
+        with stop_on_signals() as self._stop:
             for batch in self._batches(tasks):
                 self._finish(batch)
                 if self._must_end():
@@ -113,7 +97,7 @@ class Pipeline:
             prepared = self._prepare(task)
             if prepared is None:
                 continue
-            if batch and (prepared.spec != batch[0].spec or len(batch) == self._settings.batch_size):
+            if batch and (prepared.photo.spec != batch[0].photo.spec or len(batch) == self._settings.batch_size):
                 yield batch
                 batch = []
             batch.append(prepared)
@@ -126,69 +110,27 @@ class Pipeline:
             return self._read(task)
         except QuadtokError as problem:
             self._fail(task, problem)
-        except OSError as problem:  # the output that is there already cannot be looked at
-            self._fail(task, OutputError(f"{task.target}: {problem.strerror}"))
         return None
 
     def _read(self, task: Task) -> Prepared | None:
         started, settings, path = time.perf_counter(), self._settings, task.source.path
-        if self._exists_and_stays(task):
+        if stays_unread(task, settings.if_exists):
+            self._skip(task)
             return None
         data = read_bytes(path)
-        extra = self._scoring.prepare(task.source, settings.geometry.num_scales)
+        extra = self._scoring.prepare(task.source, settings.reading.geometry.num_scales)
         fingerprint = self._fingerprint(hashlib.sha256(data).hexdigest(), extra)
-        if settings.if_exists == "resume" and self._is_done(task, fingerprint):
+        is_this_run = partial(_was_made_by, fingerprint)
+        if is_done(task, settings.if_exists, is_this_run) and self._has_overlay(task):
             self._skip(task)
             return None
-        file = decode_image(
-            data, path, max_pixels=settings.max_pixels, background=settings.background, exif=settings.exif
-        )
-        for note in file.notes:
+        photo = settings.reading.decode(data, path)
+        for note in photo.file.notes:
             self._report.note(f"{path}: {note}")
-        fitted, spec = self._fit(file, path)
-        return Prepared(task, file, fitted, spec, extra, fingerprint, started)
+        return Prepared(task, photo, extra, fingerprint, started)
 
-    def _fit(self, file: ImageFile, path: Path) -> tuple[Fitted, Spec]:
-        geometry = self._settings.geometry
-        if geometry.size:
-            fitted = fit_image(file.image, *geometry.size, geometry.fit)
-        else:
-            fitted = fit_native(file.image, geometry.max_patch, geometry.fit)
-        try:
-            return fitted, geometry.spec(*fitted.pixels.shape[1:])
-        except QuadtokError as problem:
-            raise type(problem)(f"{path}: {problem}") from problem
-
-    def _exists_and_stays(self, task: Task) -> bool:
-        """What can be decided about an output that is there without reading the input."""
-        if not os.path.exists(task.target):  # unlike Path.exists, says no to a name that is too long
-            return False
-        if task.target.is_dir():
-            raise OutputError(f"{task.source.path}: output {task.target} is a folder")
-        if self._settings.if_exists == "error":
-            raise OutputError(f"{task.source.path}: {task.target} exists; use --overwrite")
-        if self._settings.if_exists == "skip":
-            self._skip(task)
-            return True
-        return False
-
-    def _is_done(self, task: Task, fingerprint: str) -> bool:
-        """Whether the output holds just what this run would write. A damaged token file is written anew."""
-        if not os.path.exists(task.target):
-            return False
-        data = task.target.read_bytes()
-        try:
-            found = decode_tokens(data).metadata.get("fingerprint")
-        except TokenFileError:
-            if looks_like_ours(data):
-                self._report.note(f"{task.target}: damaged, written anew")
-                return False
-            raise OutputError(
-                f"{task.source.path}: {task.target} exists and is no token file; use --overwrite"
-            ) from None
-        if found != fingerprint:
-            raise OutputError(f"{task.source.path}: {task.target} exists with other settings; use --overwrite")
-        return True
+    def _has_overlay(self, task: Task) -> bool:
+        return not self._settings.overlay or os.path.exists(overlay_path(task.target))
 
     def _fingerprint(self, input_sha256: str, extra: Any) -> str:
         facts = {
@@ -218,11 +160,11 @@ class Pipeline:
                 self._fail(item.task, problem)
 
     def _tokenize(self, batch: list[Prepared]) -> Tokens:
-        images = torch.stack([item.fitted.pixels for item in batch]).to(self._settings.device)
+        images = torch.stack([item.photo.fitted.pixels for item in batch]).to(self._settings.device)
         extras = [item.extra for item in batch]
         tokens = tokenize(
             images,
-            batch[0].spec,
+            batch[0].photo.spec,
             lambda images, spec: self._scoring.saliency(images, spec, extras),
             self._settings.quadtree,
         )
@@ -233,32 +175,36 @@ class Pipeline:
             raise InputError(f"{item.task.source.path}: its saliency holds NaN")
         data = encode_tokens(tokens, self._settings.dtype, metadata=self._metadata(item))
         write_atomically(item.task.target, data)
-        counts = torch.bincount(tokens.plan.scale[0], minlength=item.spec.num_scales).tolist()
+        if self._settings.overlay:
+            picture = render(item.photo.fitted.pixels, tokens.plan)
+            write_atomically(overlay_path(item.task.target), encode_png(picture))
+        spec = item.photo.spec
         self._report.file(
             "written",
             str(item.task.source.path),
             output=str(item.task.target),
-            tokens=item.spec.num_tokens,
-            scales=counts,
+            tokens=spec.num_tokens,
+            scales=torch.bincount(tokens.plan.scale[0], minlength=spec.num_scales).tolist(),
             ms=round((time.perf_counter() - item.started) * 1000, 1),
         )
 
     def _metadata(self, item: Prepared) -> dict[str, Any]:
-        settings = self._settings
+        reading, photo = self._settings.reading, item.photo
+        cropped = reading.geometry.size and reading.geometry.fit == "crop"
         return {
             "scorer": self._scoring.describe(item.extra),
-            "tokens_requested": str(settings.geometry.budget),
+            "tokens_requested": str(reading.geometry.budget),
             "normalize": {"mean": IMAGENET_MEAN, "std": IMAGENET_STD, "applied": False},
             "preprocess": {
-                "image_size": settings.geometry.describe()["image_size"],
-                "fit": settings.geometry.fit,
-                "crop_fraction": CROP_FRACTION if settings.geometry.size and settings.geometry.fit == "crop" else None,
+                "image_size": reading.geometry.describe()["image_size"],
+                "fit": reading.geometry.fit,
+                "crop_fraction": CROP_FRACTION if cropped else None,
                 "resample": "bilinear",
-                "background": settings.background,
-                "exif": settings.exif,
-                "crop_box": list(item.fitted.crop_box),
+                "background": reading.background,
+                "exif": reading.exif,
+                "crop_box": list(photo.fitted.crop_box),
             },
-            "source": {"name": item.task.source.relative.as_posix(), **item.file.describe()},
+            "source": {"name": item.task.source.relative.as_posix(), **photo.file.describe()},
             "fingerprint": item.fingerprint,
         }
 
@@ -269,26 +215,17 @@ class Pipeline:
         self._report.file("failed", str(task.source.path), output=str(task.target), error=problem)
 
 
-@contextmanager
-def stop_on_signals(stop: StopRequest) -> Iterator[None]:
-    """While the block runs, the first SIGINT or SIGTERM only leaves a note; then the usual handlers are back."""
-    watched = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.getsignal(number) for number in watched}
+def overlay_path(target: Path) -> Path:
+    """Where `--overlay` draws the tokens of this file: NAME.overlay.png beside it."""
+    return target.with_suffix(".overlay.png")
 
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
-    def note(number: int, frame: FrameType | None) -> None:
-        stop.signal = number
-        restore()
-
-    for number in watched:
-        signal.signal(number, note)
+def _was_made_by(fingerprint: str, data: bytes) -> bool | None:
+    """See `is_done`."""
     try:
-        yield
-    finally:
-        restore()
+        return decode_tokens(data).metadata.get("fingerprint") == fingerprint
+    except TokenFileError:
+        return None if looks_like_ours(data) else False
 
 
 def _disk_is_full(problem: OutputError) -> bool:

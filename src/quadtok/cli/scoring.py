@@ -8,14 +8,13 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol, get_args
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from quadtok.cli.inputs import Source
 from quadtok.errors import InputError, QuadtokError
-from quadtok.names import ScorerName
 from quadtok.scorers import ScorerFunction, get_scorer
 from quadtok.spec import Spec
 
@@ -130,8 +129,6 @@ def make_scoring(
     Raises:
         QuadtokError: for flags that do not fit together, and whatever loading the scorer raises.
     """
-    if name != "feature" and weights is not None:
-        raise InputError(f"--weights belongs to --scorer feature, not to {name}")
     if (name == "precomputed") != (maps is not None):
         raise InputError("--maps and --scorer precomputed go together: give both")
     if name == "random":
@@ -143,14 +140,6 @@ def make_scoring(
     if name == "feature" and weights is not None:
         options = {"weights": weights, **options}
     return SharedScoring(get_scorer(name, **options), name)
-
-
-def check_scorer_name(name: str) -> None:
-    """Refuse a name that is neither a scorer's nor of the form module:attribute; loads nothing."""
-    if name not in get_args(ScorerName) and ":" not in name:
-        raise InputError(
-            f"there is no scorer {name!r}: choose one of {', '.join(get_args(ScorerName))}, or module:attribute"
-        )
 
 
 def _imported(name: str, options: dict[str, Any]) -> ScorerFunction:

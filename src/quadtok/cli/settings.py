@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, get_args
 
 from quadtok.errors import InputError
-from quadtok.names import FitName
+from quadtok.names import FitName, ScorerName
 from quadtok.spec import Spec
 
 
@@ -111,6 +111,16 @@ def parse_budget(text: str) -> Budget:
     if not 0 < share <= 1:
         raise InputError(f"--tokens {text} is outside 0% to 100% of the full grid")
     return Budget(share=share)
+
+
+def check_scorers(names: list[str], weights: str | None) -> None:
+    """Refuse a name that is neither a scorer's nor of the form module:attribute, and weights that nobody takes."""
+    for name in names:
+        if name not in get_args(ScorerName) and ":" not in name:
+            known = ", ".join(get_args(ScorerName))
+            raise InputError(f"there is no scorer {name!r}: choose one of {known}, or module:attribute")
+    if weights is not None and "feature" not in names:
+        raise InputError(f"--weights belongs to --scorer feature, not to {', '.join(names)}")
 
 
 def parse_options(pairs: list[str]) -> dict[str, Any]:

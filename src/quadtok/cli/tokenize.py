@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-import signal
 
 from quadtok.cli import options
 from quadtok.cli.device import check_device_name, resolve_device
 from quadtok.cli.inputs import find_sources
 from quadtok.cli.output import Report, printable, write_data
 from quadtok.cli.outputs import Task, plan_outputs
-from quadtok.cli.settings import parse_geometry, parse_options
+from quadtok.cli.running import finish
+from quadtok.cli.settings import check_scorers, parse_geometry, parse_options
 from quadtok.names import IMAGE_SUFFIXES
 
 
@@ -35,6 +35,7 @@ def tokenize(
     output: options.OutputFile = None,
     keep_ext: options.KeepExt = False,
     dtype: options.Dtype = "float16",
+    overlay: options.Overlay = False,
     if_exists: options.IfExists = "resume",
     overwrite: options.Overwrite = False,
     device: options.Device = "auto",
@@ -48,6 +49,7 @@ def tokenize(
     """Write one quadtree token file per image."""
     geometry = parse_geometry(image_size, fit, min_patch, max_patch, tokens)
     scorer_options = parse_options(scorer_option or [])
+    check_scorers([scorer], weights)
     check_device_name(device)
     sources = find_sources(inputs, IMAGE_SUFFIXES, null)
     tasks = plan_outputs(sources, folder=output_dir, file=output, keep_ext=keep_ext, suffix=".pt")
@@ -59,28 +61,23 @@ def tokenize(
     with report.progress("tokenize"):
         # From here on torch is needed, which takes seconds to load: everything above has failed already if it could.
         from quadtok.cli.pipeline import Pipeline, Settings
-        from quadtok.cli.scoring import check_scorer_name, make_scoring
+        from quadtok.cli.reading import Reading
+        from quadtok.cli.scoring import make_scoring
         from quadtok.images import check_color
 
-        check_scorer_name(scorer)
         settings = Settings(
-            geometry=geometry,
+            reading=Reading(geometry, max_pixels, check_color(background), exif),
             quadtree=impl,
             dtype=dtype,
             device=resolve_device(device),
             batch_size=batch_size,
             if_exists="overwrite" if overwrite else if_exists,
             fail_fast=fail_fast,
-            max_pixels=max_pixels,
-            background=check_color(background),
-            exif=exif,
+            overlay=overlay,
         )
         scoring = make_scoring(scorer, weights=weights, maps=maps, seed=seed, options=scorer_options, sources=sources)
         stop = Pipeline(settings, scoring, report).run(tasks)
-    report.summary(interrupted=bool(stop.signal), settings=settings.describe())
-    if stop.signal:
-        return 130 if stop.signal == signal.SIGINT else 143
-    return 1 if report.counts["failed"] else 0
+    return finish(report, stop, settings=settings.describe())
 
 
 def _show_plan(tasks: list[Task], report: Report) -> None:

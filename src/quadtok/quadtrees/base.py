@@ -7,6 +7,7 @@ alone settles every tie.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -73,8 +74,11 @@ def node_saliency(saliency: Sequence[Tensor], spec: Spec) -> Tensor:
 
 def node_ranks(saliency: Sequence[Tensor], spec: Spec) -> Tensor:
     """`[B, n]` int64: the place of each node in the total order of priorities; 0 would be split first."""
-    # Ascending order of the negated values, because torch sorts NaN as the largest: here that is last.
-    order = node_saliency(saliency, spec).neg().argsort(dim=1, stable=True)
+    values = node_saliency(saliency, spec)
+    # Ascending order of the negated values, because torch sorts NaN as the largest: here that is last. One zero and one
+    # NaN, because a sort that goes by bits would tell −0 from 0, and a NaN with a sign from one without.
+    descending = torch.where(values.isnan(), math.nan, 0.0 - values)
+    order = descending.argsort(dim=1, stable=True)
     places = torch.arange(order.shape[1], device=order.device).expand_as(order)
     return torch.empty_like(order).scatter_(1, order, places)
 

@@ -59,6 +59,8 @@ def split_order(saliency: Sequence[Tensor], spec: Spec) -> Tensor:
         `[B, n]` int64: the numbers of all splittable patches (see base.py), first to last.
     """
     check_saliency(saliency, spec)
+    if spec.num_scales == 1:
+        return torch.zeros(1, 0, dtype=torch.long)
     digits = path_records(node_ranks(saliency, spec) + 1, spec)
     return _smallest(_packed(digits), digits[0].shape[1], in_order=True)
 

@@ -1,0 +1,210 @@
+"""The work of `quadtok visualize`: each input becomes a grid of views (scorers × budgets), and the grid a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from PIL import Image
+
+from quadtok.artifact import decode_tokens
+from quadtok.cli.existing import stays_unread, write_result
+from quadtok.cli.outputs import Task
+from quadtok.cli.reading import Reading, read_like
+from quadtok.cli.running import Outcome
+from quadtok.cli.scoring import Scoring
+from quadtok.errors import InputError, QuadtokError, TokenFileError
+from quadtok.explorer import explorer_page
+from quadtok.images import read_bytes
+from quadtok.names import IfExistsName, QuadtreeName, StyleName
+from quadtok.patches import Tokens
+from quadtok.rendering import render, render_tokens, to_picture
+from quadtok.sheets import Panel, describe_scales, encode_animation, encode_png, growing_tree, sheet
+from quadtok.tokenizers import tokenize
+
+Kind = Literal["picture", "sheet", "animation", "page"]
+_ZIP = b"PK"  # what token files begin with, and no image
+
+
+@dataclass(frozen=True)
+class View:
+    """One plan of one image: the picture it lies on (None: the tokens have to do), the tokens, who scored."""
+
+    image: Image.Image | None
+    tokens: Tokens
+    scorer: str
+
+
+@dataclass(frozen=True)
+class Pen:
+    """How a view is drawn."""
+
+    style: StyleName
+    line_color: str
+    line_width: int
+    enlarge: int
+
+    def draw(self, view: View, style: StyleName | None = None, line_width: int | None = None) -> Image.Image:
+        """The picture of a view, in this pen's style and lines unless told otherwise."""
+        options: dict[str, Any] = {
+            "line_color": self.line_color,
+            "line_width": self.line_width if line_width is None else line_width,
+            "enlarge": self.enlarge,
+        }
+        if view.image is None:
+            return render_tokens(view.tokens, style or self.style, **options)
+        return render(view.image, view.tokens.plan, style or self.style, **options)
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What to draw of each input.
+
+    Attributes:
+        kind: what the grid becomes.
+        pen: how.
+        scorings: (name, scoring) for each row; empty where all inputs are token files.
+        readings: one for each column: they differ in their budgets alone.
+        quadtree: which one.
+        device: where to score.
+        image: the photograph of a token file.
+    """
+
+    kind: Kind
+    pen: Pen
+    scorings: tuple[tuple[str, Scoring], ...]
+    readings: tuple[Reading, ...]
+    quadtree: QuadtreeName
+    device: str
+    image: Path | None
+
+
+class Gallery:
+    """Input to picture.
+
+    Args:
+        wishes: what to draw.
+        if_exists: see `--if-exists`.
+        note: hears what a careful user may want to know of an image file.
+    """
+
+    def __init__(self, wishes: Wishes, if_exists: IfExistsName, note: Callable[[str], None]) -> None:
+        self._wishes = wishes
+        self._if_exists = if_exists
+        self._note = note
+
+    def __call__(self, task: Task) -> Outcome:
+        """Write the picture of one input."""
+        if stays_unread(task, self._if_exists):
+            return Outcome("skipped")
+        grid = self._grid(task, read_bytes(task.source.path))
+        content = DRAWERS[self._wishes.kind](grid, self._wishes.pen, task)
+        return Outcome("written" if write_result(task, content, self._if_exists) else "skipped")
+
+    def _grid(self, task: Task, data: bytes) -> list[list[View]]:
+        if data.startswith(_ZIP):
+            return [[self._view_of_file(task, data)]]
+        return [
+            [self._view_of_image(task, data, reading, name, scoring) for reading in self._wishes.readings]
+            for name, scoring in self._wishes.scorings
+        ]
+
+    def _view_of_file(self, task: Task, data: bytes) -> View:
+        try:
+            tokens = decode_tokens(data)
+        except TokenFileError as problem:
+            raise TokenFileError(f"{task.source.path}: {problem}") from problem
+        if len(self._wishes.readings) > 1 or len(self._wishes.scorings) > 1:
+            raise InputError(f"{task.source.path}: a token file holds one plan; to compare, give the photograph")
+        photograph = self._wishes.image
+        image = None if photograph is None else to_picture(read_like(photograph, tokens).pixels)
+        return View(image, tokens, str(tokens.metadata.get("scorer", {}).get("name", "")))
+
+    def _view_of_image(self, task: Task, data: bytes, reading: Reading, name: str, scoring: Scoring) -> View:
+        if self._wishes.image is not None:
+            raise InputError(f"{task.source.path}: --image goes with a token file")
+        photo = reading.decode(data, task.source.path)
+        for note in photo.file.notes:
+            self._note(f"{task.source.path}: {note}")
+        extra = scoring.prepare(task.source, photo.spec.num_scales)
+        try:
+            tokens = tokenize(
+                photo.fitted.pixels[None].to(self._wishes.device),
+                photo.spec,
+                lambda images, spec: scoring.saliency(images, spec, [extra]),
+                self._wishes.quadtree,
+            ).to("cpu")
+        except QuadtokError as problem:
+            raise type(problem)(f"{task.source.path}: {problem}") from problem
+        return View(to_picture(photo.fitted.pixels), tokens, name)
+
+
+def draw_picture(grid: list[list[View]], pen: Pen, task: Task) -> bytes:
+    """The first view, in the pen's style, as PNG."""
+    return encode_png(pen.draw(grid[0][0]))
+
+
+def draw_sheet(grid: list[list[View]], pen: Pen, task: Task) -> bytes:
+    """A row a scorer. With one budget: original, blurred and mini; with several: a column each, in the pen's style."""
+    rows = [_triptych(row[0], pen) if len(row) == 1 else [_panel(view, pen) for view in row] for row in grid]
+    return encode_png(sheet(rows, task.source.path.name))
+
+
+def draw_animation(grid: list[list[View]], pen: Pen, task: Task) -> bytes:
+    """The tree of the first view, growing."""
+    view = grid[0][0]
+    frames = growing_tree(
+        _ground(view),
+        _saliency(view, task),
+        view.tokens.plan.spec,
+        pen.style,
+        line_color=pen.line_color,
+        line_width=pen.line_width,
+        enlarge=pen.enlarge,
+    )
+    return encode_animation(list(frames), task.target.suffix.lower())
+
+
+def draw_page(grid: list[list[View]], pen: Pen, task: Task) -> bytes:
+    """The explorer of the first view."""
+    view = grid[0][0]
+    note = f"scorer {view.scorer}" if view.scorer else ""
+    if view.image is None:
+        note += ", pixels as the tokens keep them"
+    page = explorer_page(_ground(view), _saliency(view, task), view.tokens.plan.spec, task.source.path.name, note)
+    return page.encode()
+
+
+DRAWERS: dict[Kind, Callable[[list[list[View]], Pen, Task], bytes]] = {
+    "picture": draw_picture,
+    "sheet": draw_sheet,
+    "animation": draw_animation,
+    "page": draw_page,
+}
+
+
+def _triptych(view: View, pen: Pen) -> list[Panel]:
+    return [
+        Panel(pen.draw(view, "overlay", line_width=0), "original" if view.image else "enlarged tokens"),
+        _panel(view, pen, "blur"),
+        Panel(pen.draw(view, "mini"), "tokens at their size"),
+    ]
+
+
+def _panel(view: View, pen: Pen, style: StyleName | None = None) -> Panel:
+    plan = view.tokens.plan
+    heading = f"{plan.spec.num_tokens} tokens" + (f", {view.scorer}" if view.scorer else "")
+    return Panel(pen.draw(view, style), heading, describe_scales(plan))
+
+
+def _ground(view: View) -> Image.Image:
+    return view.image or render_tokens(view.tokens, "overlay", line_width=0)
+
+
+def _saliency(view: View, task: Task) -> list[Any]:
+    """What the tree grows by; a token file holds it unless somebody left it out."""
+    if view.tokens.saliency is None and view.tokens.plan.spec.num_scales > 1:
+        raise InputError(f"{task.source.path}: holds no saliency to grow the tree by; give the photograph")
+    return view.tokens.saliency or []

@@ -1,0 +1,73 @@
+"""Image files as commands read them: decoded, fitted, and with the spec that fits them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from quadtok.cli.settings import Geometry
+from quadtok.errors import InputError, QuadtokError
+from quadtok.images import Fitted, ImageFile, decode_image, fit_image, fit_native, read_image
+from quadtok.patches import Tokens
+from quadtok.spec import Spec
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How image files are read: the flags that every command shares."""
+
+    geometry: Geometry
+    max_pixels: int
+    background: str
+    exif: bool
+
+    def decode(self, data: bytes, path: Path) -> Photograph:
+        """Decode and fit the bytes of an image file.
+
+        Raises:
+            QuadtokError: one sentence that begins with the path.
+        """
+        file = decode_image(data, path, max_pixels=self.max_pixels, background=self.background, exif=self.exif)
+        size, fit = self.geometry.size, self.geometry.fit
+        fitted = fit_image(file.image, *size, fit) if size else fit_native(file.image, self.geometry.max_patch, fit)
+        try:
+            return Photograph(file, fitted, self.geometry.spec(*fitted.pixels.shape[1:]))
+        except QuadtokError as problem:
+            raise type(problem)(f"{path}: {problem}") from problem
+
+    def describe(self) -> dict[str, Any]:
+        """What the result depends on, as JSON values."""
+        return {**self.geometry.describe(), "background": self.background, "exif": self.exif}
+
+
+@dataclass(frozen=True)
+class Photograph:
+    """An image file that is ready to be scored."""
+
+    file: ImageFile
+    fitted: Fitted
+    spec: Spec
+
+    def with_tokens(self, num_tokens: int) -> Photograph:
+        """The same with another budget."""
+        return replace(self, spec=replace(self.spec, num_tokens=num_tokens))
+
+
+def read_like(path: Path, tokens: Tokens) -> Fitted:
+    """An image file brought to the size of tokens that were made from it, by the steps that their file records.
+
+    Raises:
+        InputError: where that does not lead to the tokens' size.
+    """
+    spec, steps = tokens.plan.spec, tokens.metadata.get("preprocess", {})
+    file = read_image(path, background=steps.get("background", "white"), exif=steps.get("exif", True))
+    fit = steps.get("fit", "crop")
+    if steps.get("image_size") == "native":
+        fitted = fit_native(file.image, spec.max_patch, fit)
+    else:
+        fitted = fit_image(file.image, spec.height, spec.width, fit)
+    height, width = fitted.pixels.shape[1:]
+    if (height, width) != (spec.height, spec.width):
+        raise InputError(f"{path}: becomes {height}×{width}, the tokens are of {spec.height}×{spec.width} pixels")
+    return fitted

@@ -1,0 +1,80 @@
+"""`quadtok reverse`: token files back to images, or features of tokens to dense maps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from quadtok.cli import options
+from quadtok.cli.inputs import find_sources
+from quadtok.cli.output import Report, printable, write_data
+from quadtok.cli.outputs import Task, plan_outputs
+from quadtok.cli.running import Outcome, finish, for_each
+from quadtok.errors import InputError
+from quadtok.names import TOKEN_SUFFIXES, IfExistsName
+
+_TO = "Result"
+SUFFIXES = {"image": ".reversed.png", "features": ".features.pth"}
+
+
+def reverse(
+    tokens: Annotated[
+        list[str], typer.Argument(metavar="TOKENS...", help="Token files, folders or globs; - reads a list from stdin.")
+    ],
+    null: options.Null = False,
+    to: Annotated[
+        Literal["image", "features"],
+        typer.Option(
+            rich_help_panel=_TO,
+            help="image: a PNG from the stored pixels, each token spread over its box. "
+            "features: a tensor \\[D, H/p, W/p] from --features.",
+        ),
+    ] = "image",
+    features: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", rich_help_panel=_TO, help="A tensor \\[N, D] or \\[B, N, D] in token order."),
+    ] = None,
+    smooth: Annotated[
+        bool, typer.Option("--smooth", rich_help_panel=_TO, help="Interpolate bilinearly inside each box.")
+    ] = False,
+    against: Annotated[
+        Path | None,
+        typer.Option(metavar="IMAGE", rich_help_panel=_TO, help="Print the PSNR against the photograph, of one input."),
+    ] = None,
+    output_dir: options.OutputDir = None,
+    output: options.OutputFile = None,
+    keep_ext: options.KeepExt = False,
+    if_exists: options.IfExists = "resume",
+    overwrite: options.Overwrite = False,
+    fail_fast: options.FailFast = False,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = 0,
+) -> int:
+    """Rebuild the image, or a dense feature map, from tokens."""
+    if (to == "features") != (features is not None):
+        raise InputError("--to features and --features FILE go together: give both")
+    if to == "features" and (smooth or against):
+        raise InputError("--smooth and --against go with --to image")
+    sources = find_sources(tokens, TOKEN_SUFFIXES, null)
+    tasks = plan_outputs(sources, folder=output_dir, file=output, keep_ext=keep_ext, suffix=SUFFIXES[to])
+    if against is not None and len(tasks) != 1:
+        raise InputError(f"--against is the photograph of one token file and there are {len(tasks)} inputs")
+    report = Report(len(tasks), as_json=as_json, quiet=quiet, verbose=verbose)
+
+    with report.progress("reverse"):
+        from quadtok.cli.reversing import FeatureReverser, ImageReverser
+
+        policy: IfExistsName = "overwrite" if overwrite else if_exists
+        do = FeatureReverser(features, sources, policy) if features else ImageReverser(smooth, against, policy)
+
+        def do_and_say(task: Task) -> Outcome:
+            outcome = do(task)
+            if "psnr" in outcome.facts and not as_json:
+                write_data(f"{printable(str(task.source.path))}: PSNR {outcome.facts['psnr']} dB")
+            return outcome
+
+        stop = for_each(tasks, report, fail_fast, do_and_say)
+    return finish(report, stop)

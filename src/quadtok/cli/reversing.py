@@ -1,0 +1,108 @@
+"""The work of `quadtok reverse`: one token file to one image, or one row of features to one dense map."""
+
+from __future__ import annotations
+
+import math
+from io import BytesIO
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from quadtok.artifact import load_tokens
+from quadtok.cli.existing import stays_unread, write_result
+from quadtok.cli.inputs import Source
+from quadtok.cli.outputs import Task
+from quadtok.cli.reading import read_like
+from quadtok.cli.running import Outcome
+from quadtok.errors import InputError
+from quadtok.names import IfExistsName
+from quadtok.rendering import to_picture
+from quadtok.reversal import reverse, reverse_patches
+from quadtok.sheets import encode_png
+
+
+class ImageReverser:
+    """Token file to PNG.
+
+    Args:
+        smooth: see `reverse_patches`.
+        against: the photograph to compare with, or None.
+        if_exists: see `--if-exists`.
+    """
+
+    def __init__(self, smooth: bool, against: Path | None, if_exists: IfExistsName) -> None:
+        self._smooth = smooth
+        self._against = against
+        self._if_exists = if_exists
+
+    def __call__(self, task: Task) -> Outcome:
+        """Write the image of one token file."""
+        if stays_unread(task, self._if_exists):
+            return Outcome("skipped")
+        tokens = load_tokens(task.source.path)
+        if tokens.patches is None:
+            raise InputError(f"{task.source.path}: holds no pixels, only the layout (--dtype none)")
+        pixels = reverse_patches(tokens.patches, tokens.plan, self._smooth).round().clamp(0, 255)[0]
+        facts = (
+            {} if self._against is None else {"psnr": f"{psnr(pixels, read_like(self._against, tokens).pixels):.2f}"}
+        )
+        written = write_result(task, encode_png(to_picture(pixels.byte())), self._if_exists)
+        return Outcome("written" if written else "skipped", facts)
+
+
+class FeatureReverser:
+    """Features in token order to a dense map.
+
+    Args:
+        path: of a tensor `[N, D]` for one token file, or `[B, N, D]` for B of them in their order.
+        sources: the token files.
+        if_exists: see `--if-exists`.
+
+    Raises:
+        InputError: where the file holds no such tensor.
+    """
+
+    def __init__(self, path: Path, sources: list[Source], if_exists: IfExistsName) -> None:
+        features = _load_tensor(path)
+        if features.ndim == 2:
+            features = features[None]
+        if features.ndim != 3 or len(features) != len(sources):
+            raise InputError(
+                f"--features {path} has shape {list(features.shape)}, there are {len(sources)} token files: "
+                f"expected [{len(sources)}, N, D]"
+            )
+        self._rows = dict(zip(sources, features, strict=True))
+        self._if_exists = if_exists
+
+    def __call__(self, task: Task) -> Outcome:
+        """Write the dense map `[D, H/p, W/p]` of one token file."""
+        if stays_unread(task, self._if_exists):
+            return Outcome("skipped")
+        plan = load_tokens(task.source.path).plan
+        try:
+            volume = reverse(self._rows[task.source][None], plan)[0]
+        except InputError as problem:
+            raise InputError(f"{task.source.path}: {problem}") from problem
+        buffer = BytesIO()
+        torch.save(volume.clone(), buffer)
+        written = write_result(task, buffer.getvalue(), self._if_exists)
+        return Outcome("written" if written else "skipped", {"shape": list(volume.shape)})
+
+
+def psnr(image: Tensor, reference: Tensor) -> float:
+    """Peak signal-to-noise ratio in decibels of two images on the scale 0…255; inf where they are equal."""
+    mse = (image.double() - reference.double()).square().mean().item()
+    return 10 * math.log10(255**2 / mse) if mse else math.inf
+
+
+def _load_tensor(path: Path) -> Tensor:
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise InputError(f"--features {path}: no such file") from None
+    except Exception as problem:  # torch.load raises half a dozen types, in paragraphs
+        raise InputError(f"--features {path}: not a tensor that can be loaded safely") from problem
+    if not isinstance(found, Tensor):
+        raise InputError(f"--features {path}: holds a {type(found).__name__}, expected a tensor [N, D] or [B, N, D]")
+    return found.detach()

@@ -1,0 +1,166 @@
+"""`quadtok visualize`: pictures of token files, or of images that are tokenized first."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from quadtok.cli import options
+from quadtok.cli.device import check_device_name, resolve_device
+from quadtok.cli.inputs import find_sources
+from quadtok.cli.output import Report
+from quadtok.cli.outputs import plan_outputs
+from quadtok.cli.running import finish, for_each
+from quadtok.cli.settings import check_scorers, parse_geometry, parse_options
+from quadtok.errors import InputError
+from quadtok.names import IMAGE_SUFFIXES, TOKEN_SUFFIXES, StyleName
+
+if TYPE_CHECKING:
+    from quadtok.cli.gallery import Kind
+
+_PICTURE = "Picture"
+_ANIMATIONS = (".gif", ".webp")
+
+
+def visualize(
+    inputs: Annotated[
+        list[str],
+        typer.Argument(metavar="INPUTS...", help="Token files (which need nothing else) or images (tokenized first)."),
+    ],
+    null: options.Null = False,
+    style: Annotated[
+        StyleName,
+        typer.Option(
+            rich_help_panel=_PICTURE,
+            help="overlay: borders on the image. blur: what the tokens keep. mini: tokens at their size. "
+            "levels: tinted by patch size.",
+        ),
+    ] = "overlay",
+    line_color: Annotated[
+        str, typer.Option(metavar="COLOR", rich_help_panel=_PICTURE, help="A name, #RRGGBB or #RRGGBBAA.")
+    ] = "#00000055",
+    line_width: Annotated[int, typer.Option(min=0, rich_help_panel=_PICTURE, help="In pixels; 0 for none.")] = 1,
+    scale: Annotated[int, typer.Option(min=1, max=16, rich_help_panel=_PICTURE, help="Enlarge the picture.")] = 1,
+    sheet: Annotated[
+        bool, typer.Option("--sheet", rich_help_panel=_PICTURE, help="Original, blurred and mini side by side.")
+    ] = False,
+    compare: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SCORER,...",
+            rich_help_panel=_PICTURE,
+            help="A sheet with one row per scorer; with several --tokens, one column per budget.",
+        ),
+    ] = None,
+    animate: Annotated[
+        Path | None,
+        typer.Option(metavar="OUT.gif|OUT.webp", rich_help_panel=_PICTURE, help="The tree growing, of one input."),
+    ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(metavar="OUT.html", rich_help_panel=_PICTURE, help="A page to explore the tree, of one input."),
+    ] = None,
+    image: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", rich_help_panel=_PICTURE, help="Draw a token file on its photograph."),
+    ] = None,
+    tokens: Annotated[
+        str,
+        typer.Option(
+            "--tokens",
+            "-n",
+            metavar="N|P%,...",
+            rich_help_panel="Quadtree",
+            help="As in tokenize; several are columns.",
+        ),
+    ] = "100",
+    image_size: options.ImageSize = "256",
+    min_patch: options.MinPatch = 16,
+    max_patch: options.MaxPatch = 64,
+    scorer: options.Scorer = "feature",
+    scorer_option: options.ScorerOption = None,
+    weights: options.Weights = None,
+    maps: options.Maps = None,
+    seed: options.Seed = 0,
+    impl: options.Impl = "parallel",
+    fit: options.Fit = None,
+    background: options.Background = "white",
+    exif: options.Exif = True,
+    max_pixels: options.MaxPixels = 89_478_485,
+    output_dir: options.OutputDir = None,
+    output: options.OutputFile = None,
+    keep_ext: options.KeepExt = False,
+    if_exists: options.IfExists = "resume",
+    overwrite: options.Overwrite = False,
+    device: options.Device = "auto",
+    fail_fast: options.FailFast = False,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = 0,
+) -> int:
+    """Draw the quadtree of token files or images."""
+    geometries = [parse_geometry(image_size, fit, min_patch, max_patch, text) for text in tokens.split(",")]
+    scorer_options = parse_options(scorer_option or [])
+    names = compare.split(",") if compare else [scorer]
+    check_scorers(names, weights)
+    check_device_name(device)
+    kind = _kind(sheet or compare is not None or len(geometries) > 1, animate, html)
+    sources = find_sources(inputs, IMAGE_SUFFIXES | TOKEN_SUFFIXES, null)
+    tasks = plan_outputs(
+        sources,
+        folder=output_dir,
+        file=animate or html or output,
+        keep_ext=keep_ext,
+        suffix=".sheet.png" if kind == "sheet" else f".{style}.png",
+    )
+    if image is not None and len(tasks) != 1:
+        raise InputError(f"--image is the photograph of one token file and there are {len(tasks)} inputs")
+    report = Report(len(tasks), as_json=as_json, quiet=quiet, verbose=verbose)
+
+    with report.progress("visualize"):
+        from quadtok.cli.gallery import Gallery, Pen, Wishes
+        from quadtok.cli.reading import Reading
+        from quadtok.cli.scoring import make_scoring
+        from quadtok.images import check_color
+
+        photographs = [source for source in sources if source.path.suffix.lower() not in TOKEN_SUFFIXES]
+        wishes = Wishes(
+            kind=kind,
+            pen=Pen(style, check_color(line_color), line_width, scale),
+            scorings=tuple(
+                (
+                    name,
+                    make_scoring(
+                        name,
+                        weights=weights if name == "feature" else None,
+                        maps=maps if name == "precomputed" else None,
+                        seed=seed,
+                        options=scorer_options if len(names) == 1 or name == "feature" else {},
+                        sources=sources,
+                    ),
+                )
+                for name in names
+                if photographs
+            ),
+            readings=tuple(Reading(geometry, max_pixels, check_color(background), exif) for geometry in geometries),
+            quadtree=impl,
+            device=resolve_device(device),
+            image=image,
+        )
+        gallery = Gallery(wishes, "overwrite" if overwrite else if_exists, report.note)
+        stop = for_each(tasks, report, fail_fast, gallery)
+    return finish(report, stop)
+
+
+def _kind(sheet: bool, animate: Path | None, html: Path | None) -> Kind:
+    asked: dict[Kind, bool] = {"sheet": sheet, "animation": animate is not None, "page": html is not None}
+    wanted = [kind for kind, is_asked in asked.items() if is_asked]
+    if len(wanted) > 1:
+        raise InputError(
+            "--sheet (or --compare, or several --tokens), --animate and --html are different pictures: give one"
+        )
+    if animate is not None and animate.suffix.lower() not in _ANIMATIONS:
+        raise InputError(f"--animate {animate}: the name must end in {' or '.join(_ANIMATIONS)}")
+    return wanted[0] if wanted else "picture"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -35,9 +36,10 @@ def get_scorer(name: str, **options: Any) -> Scorer:
     if name not in SCORERS:
         raise InputError(f"there is no scorer {name!r}: choose one of {', '.join(SCORERS)}")
     try:
-        return SCORERS[name](**options)
+        inspect.signature(SCORERS[name]).bind(**options)
     except TypeError as problem:
-        raise InputError(f"the {name} scorer was given options it does not have: {problem}") from None
+        raise InputError(f"the {name} scorer was given options it does not have, or lacks one: {problem}") from None
+    return SCORERS[name](**options)
 
 
 __all__ = ["SCORERS", "Scorer", "ScorerFunction", "get_scorer"]

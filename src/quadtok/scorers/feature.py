@@ -67,13 +67,18 @@ class FeatureScorer:
         self.error = error
         self.high_res_fraction = high_res_fraction
         trunk = copy.deepcopy(net) if net is not None else shufflenet_trunk(stride, weights)
-        self._net = trunk.eval().requires_grad_(False)
+        self._net = trunk.float().eval().requires_grad_(False)
+        self._channels = None if net is not None else 3
         self.weights_sha256 = weights_digest(self._net.state_dict())
 
     @torch.no_grad()
     def __call__(self, images: Tensor, spec: Spec) -> list[Tensor]:
         """Score the images; see `Scorer`."""
         check_images(images, spec)
+        if self._channels not in (None, images.shape[1]):
+            raise InputError(
+                f"the feature scorer's net takes {self._channels} channels, the images have {images.shape[1]}"
+            )
         self._net.to(images.device)
         with full_precision(images.device):
             pixels = as_floats(images)

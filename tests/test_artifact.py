@@ -204,11 +204,10 @@ def test_a_file_saved_without_the_zips_own_checksums_is_read():
 
 
 def test_normalised_patches_are_stored_on_the_scale_of_bytes():
-    pixels = images().double()
-    tokens = tokenize(normalize(pixels), SPEC, "blur")
+    tokens = tokenize(normalize(images()), SPEC, "blur")
     loaded = decode_tokens(encode_tokens(tokens, normalized_with=(IMAGENET_MEAN, IMAGENET_STD)))
-    # A float16 between 128 and 256 is a multiple of 1/8, and so is the mean of four bytes: the noise is rounded away.
-    assert torch.equal(loaded.patches, tokenize(images(), SPEC, "blur").patches)
+    # float32 leaves noise of 1e-5, which float16 rounds away where its own steps are larger.
+    assert (loaded.patches - some_tokens().patches).abs().max() < 1e-4
     assert (loaded.normalized() - tokens.patches).abs().max() < 1e-5
 
 
@@ -226,44 +225,32 @@ def test_tokens_are_described_in_json_values():
 # What is not written.
 
 
+def huge():
+    return Tokens(Plan.uniform(Spec(2**14, 2**15, 2**14, 2**14, 2), 0), None)
+
+
 @pytest.mark.parametrize(
     ("tokens", "options", "message"),
     [
         (lambda: some_tokens(3), {}, r"^a token file holds one image, these are 3: save tokens\[i\]$"),
-        (
-            some_tokens,
-            {"dtype": "int8"},
-            "^there is no stored dtype 'int8': choose one of float16, uint8, float32, none$",
-        ),
+        (some_tokens, {"dtype": "int8"}, "no stored dtype 'int8': choose one of float16, uint8, float32, none$"),
         (lambda: with_pixels([0, -0.6]), {"dtype": "uint8"}, "lie outside 0…255: give normalized_with=.* as float32$"),
         (lambda: with_pixels([0, 255.6]), {"dtype": "uint8"}, "lie outside 0…255"),
         (lambda: with_pixels([0, math.nan]), {"dtype": "uint8"}, "lie outside 0…255"),
         (lambda: with_pixels([0, math.nan]), {}, "^pixels hold NaN or infinity as float16$"),
         (lambda: with_pixels([0, math.inf]), {"dtype": "float32"}, "^pixels hold NaN or infinity as float32$"),
         (lambda: with_pixels([0, 70_000]), {}, "^pixels hold NaN or infinity as float16$"),
-        (
-            lambda: replace(some_tokens(), patches=None),
-            {},
-            '^these tokens hold no pixels: save them with dtype="none"$',
-        ),
+        (lambda: replace(some_tokens(), patches=None), {}, 'hold no pixels: save them with dtype="none"$'),
         (some_tokens, {"normalized_with": ([0.5], [0.5])}, "got 1 for 3 channels"),
         (some_tokens, {"metadata": {"scorer": object()}}, "^metadata must be JSON values: .*object"),
         (some_tokens, {"metadata": {"threshold": math.nan}}, "^metadata must be JSON values: "),
-        (
-            lambda: uniform(Spec(2**14, 2**15, 2**14, 2**14, 2)),
-            {"dtype": "none"},
-            "at most 268435456 pixels.*16384×32768",
-        ),
+        (huge, {"dtype": "none"}, "at most 268435456 pixels, this one has 16384×32768$"),
     ],
 )
 def test_what_a_file_cannot_hold_is_refused(tokens, options, message, tmp_path):
     with pytest.raises(InputError, match=message):
         save_tokens(tmp_path / "tokens.pt", tokens(), **options)
     assert os.listdir(tmp_path) == []
-
-
-def uniform(spec):
-    return Tokens(Plan.uniform(spec, 0), None)
 
 
 def test_a_place_that_cannot_be_written_to_is_named(tmp_path):
@@ -297,7 +284,7 @@ def zipped(method=zipfile.ZIP_STORED, **records):
     buffer = BytesIO()
     with zipfile.ZipFile(buffer, "w", method) as archive:
         for name, record in records.items():
-            archive.writestr(f"archive/{name.replace('_', '.')}", record)
+            archive.writestr(f"archive/{name}", record)
     return buffer.getvalue()
 
 
@@ -329,9 +316,9 @@ FOREIGN = {
     "a version that is a tensor": lambda: edited(version=torch.ones(2, dtype=torch.int32)),
     "a version that is text": lambda: edited(version="1\n2"),
     "a zip of something": lambda: zipped(readme="hello"),
-    "a TorchScript archive": lambda: zipped(data_pkl=b"\x80\x02}.", constants_pkl=b"\x80\x02)."),
+    "a TorchScript archive": lambda: zipped(**{"data.pkl": b"\x80\x02}.", "constants.pkl": b"\x80\x02)."}),
     "the format of torch before 1.6": legacy,
-    "that with a zip behind it": lambda: legacy() + zipped(data_pkl=b"\x80\x02}."),
+    "that with a zip behind it": lambda: legacy() + zipped(**{"data.pkl": b"\x80\x02}."}),
     "a compressed archive": lambda: repacked(zipfile.ZIP_DEFLATED),
 }
 
@@ -397,6 +384,7 @@ def test_a_flipped_bit_in_the_pixels_is_noticed():
 # What is not read: files with a checksum that fits, and something wrong with what it is over.
 
 LAYOUT = content()["layout"].tolist()  # 17 tokens: the first root of a run of four fine tokens is whole
+NOT_OURS = "not a quadtok token file"
 NO_TILING = "tokens do not tile the image exactly once"
 
 
@@ -436,11 +424,7 @@ def swapped():
         (lambda: LAYOUT, {"min_patch": 8.5}, "geometry is impossible: min_patch must be an integer, got 8.5"),
         (lambda: LAYOUT, {"min_patch": 4}, NO_TILING),
         (lambda: [[0, 0, 40]], {"image_size": [2**40] * 2, "min_patch": 1, "max_patch": 2**40}, "at most 268435456"),
-        (
-            lambda: [[0, 0, 0]],
-            dict.fromkeys(("min_patch", "max_patch"), 10**30) | {"image_size": [10**30] * 2},
-            "at most",
-        ),
+        (lambda: [[0, 0, 0]], {"image_size": [10**30] * 2, "min_patch": 10**30, "max_patch": 10**30}, "at most"),
     ],
 )
 def test_tokens_that_do_not_tile_the_image_are_refused(layout, geometry, message):
@@ -528,7 +512,6 @@ STRANGE = {
     "at an offset": lambda: torch.cat([PATCHES, PATCHES])[17:],
     "without a step": lambda: PATCHES[:1].expand(17, -1, -1, -1),
     "of a terabyte without a step": lambda: torch.zeros(1).expand(17, 3, 10**5, 10**5),
-    "larger than 64 bits can count": lambda: torch.zeros(1)[:0].expand(0, 3, 2**62, 2**62),
 }
 
 
@@ -540,9 +523,32 @@ def test_patches_must_be_a_plain_tensor(make):
     assert refused(data).startswith("not a quadtok token file (")
 
 
+SIZES = b"K\x11K\x03K\x08K\x08"  # 17, 3, 8, 8 as the pickle has it
+NUMBER = b"M" + (17 * 3 * 8 * 8).to_bytes(2, "little")  # of elements in the storage
+MANY = b"\x8a\x09" + (2**64).to_bytes(9, "little")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (SIZES, b"K\x11K\x03" + 2 * (b"J" + (10**5).to_bytes(4, "little"))),
+        (SIZES, b"K\x00K\x03" + 2 * (b"J" + (2**31 - 1).to_bytes(4, "little"))),
+        (SIZES, b"K\x11K\x03" + 2 * MANY),
+        (NUMBER, b"J" + (10**9).to_bytes(4, "little")),
+        (NUMBER, MANY),
+    ],
+)
+def test_sizes_that_the_storage_does_not_have_are_refused(old, new):
+    with zipfile.ZipFile(BytesIO(saved(content()))) as archive:
+        records = {name.removeprefix("archive/"): archive.read(name) for name in archive.namelist()}
+    assert records["data.pkl"].count(old) == 1
+    records["data.pkl"] = records["data.pkl"].replace(old, new)
+    assert refused(zipped(**records)) in ("damaged or cut short", NOT_OURS + " (its entries have other types)")
+
+
 @pytest.mark.parametrize(
     "changes",
-    [{"crc32": "12"}, {"crc32": None}, {"meta": b"{}"}, {"saliency": None}, {"saliency": ()}, {"saliency": [1]}]
+    [{"crc32": "12"}, {"crc32": None}, {"meta": 5}, {"saliency": None}, {"saliency": ()}, {"saliency": [1]}]
     + [{"layout": None}, {"layout": torch.zeros(17, 3)}, {"layout": torch.zeros(51, dtype=torch.int32)}],
     ids=str,
 )
@@ -553,7 +559,7 @@ def test_entries_of_other_types_are_refused(changes):
 def greedy(function, argument):
     """An archive whose pickle calls what `weights_only` lets it call."""
     text = f"c{function}\n".encode()
-    return zipped(data_pkl=b"\x80\x02" + text + argument + b"\x85R.", version="3\n")
+    return zipped(**{"data.pkl": b"\x80\x02" + text + argument + b"\x85R.", "version": "3\n"})
 
 
 def deflated():

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageChops
 
 from helpers import GOLDEN, GOLDEN_INDEX, boxes, golden, golden_plan, goldens, random_saliency
-from quadtok import Spec, get_quadtree, render
+from quadtok import Plan, Spec, Tokens, get_quadtree, render, render_tokens, tokenize
 from quadtok.errors import InputError
 from quadtok.rendering import STYLES, to_picture
 
@@ -249,3 +249,49 @@ def test_an_option_that_is_not_there_is_refused(options, sentence):
 def test_a_plan_for_many_images_is_refused_with_the_way_to_one():
     with pytest.raises(InputError, match=r"render draws one image, the plan is for 2: pass plan\[i\]"):
         render(make_bytes(), make_plan(batch=2))
+
+
+class TestTokens:
+    """render_tokens: pictures from nothing but the tokens."""
+
+    @pytest.mark.parametrize("style", sorted(STYLES))
+    @pytest.mark.parametrize("channels", [1, 3, 4])
+    def test_a_full_grid_looks_like_the_image(self, style, channels):
+        images = torch.randint(256, (1, channels, 64, 96), dtype=torch.uint8)
+        tokens = tokenize(images, Spec(64, 96, 8, 32, 96), "blur")
+        expected = render(images, tokens.plan, style)
+        assert ImageChops.difference(render_tokens(tokens, style), expected).getbbox() is None
+
+    def test_minis_are_the_tokens_own_pixels(self):
+        images = torch.randint(256, (1, 3, 64, 64), dtype=torch.uint8)
+        tokens = tokenize(images, Spec(64, 64, 8, 32, 19), "blur")
+        drawn = to_tensor(render_tokens(tokens, "mini", line_width=0))
+        for token in range(19):
+            left, top, size = (int(field[0, token]) for field in (tokens.plan.left, tokens.plan.top, tokens.plan.size))
+            margin = (size - 8) // 2
+            shown = drawn[:, top + margin : top + margin + 8, left + margin : left + margin + 8]
+            assert torch.equal(shown, tokens.patches[0, token].round().byte())
+
+    def test_a_layout_alone_is_gray(self):
+        plan = Plan.uniform(Spec(64, 64, 8, 32, 4), 2)
+        drawn = render_tokens(Tokens(plan, None), line_width=0)
+        assert drawn.getcolors() == [(64 * 64, (0xDD, 0xDD, 0xDD))]
+
+    def test_a_batch_is_refused(self):
+        with pytest.raises(InputError, match="the plan is for 2: pass plan"):
+            render_tokens(Tokens(Plan.uniform(Spec(64, 64, 8, 32, 4), 2, batch=2), None))
+
+
+@pytest.mark.parametrize("style", sorted(STYLES))
+def test_enlarging_repeats_pixels(style):
+    image = Image.effect_noise((64, 64), 80).convert("RGB")
+    plan = Plan.uniform(Spec(64, 64, 8, 32, 4), 2)
+    small, large = (render(image, plan, style, line_width=0, enlarge=factor) for factor in (1, 3))
+    assert large.size == (192, 192)
+    assert ImageChops.difference(large.resize((64, 64), Image.Resampling.NEAREST), small).getbbox() is None
+
+
+def to_tensor(picture):
+    return (
+        torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8).view(*picture.size[::-1], 3).permute(2, 0, 1)
+    )

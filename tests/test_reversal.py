@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from helpers import SPECS, boxes, golden, golden_plan, order_by_scale, random_saliency
-from quadtok import Plan, Spec, get_quadtree, reverse
+from quadtok import Plan, Spec, get_quadtree, reverse, reverse_patches, tokenize
 from quadtok.errors import InputError
 
 
@@ -121,3 +121,43 @@ def test_features_that_lie_in_memory_in_another_order_are_read_right():
 def test_features_of_other_tokens_are_refused_with_both_shapes(shape, sentence):
     with pytest.raises(InputError, match=sentence):
         reverse(torch.zeros(shape), make_plan(SPECS[0]))
+
+
+class TestPatches:
+    """reverse_patches: what the tokens keep of the image."""
+
+    @pytest.mark.parametrize("smooth", [False, True])
+    def test_a_full_grid_is_the_image(self, device, smooth):
+        spec = Spec(64, 96, 8, 32, 96)
+        images = torch.rand(2, 5, 64, 96, device=device)
+        tokens = tokenize(images, spec, "blur")
+        assert torch.equal(reverse_patches(tokens.patches, tokens.plan, smooth), images)
+
+    @pytest.mark.parametrize("smooth", [False, True])
+    @pytest.mark.parametrize("spec", SPECS, ids=str)
+    def test_each_box_holds_its_own_token_enlarged(self, spec, smooth):
+        saliency = random_saliency(spec, 2)
+        plan = get_quadtree()(saliency, spec) if saliency else Plan.uniform(spec, 0, batch=2)
+        size = spec.min_patch
+        patches = torch.rand(2, spec.num_tokens, 2, size, size)
+        image = reverse_patches(patches, plan, smooth)
+        for token in range(0, spec.num_tokens, 7):
+            left, top, side = (int(field[1, token]) for field in (plan.left, plan.top, plan.size))
+            mode = {"mode": "bilinear"} if smooth else {"mode": "nearest"}
+            expected = torch.nn.functional.interpolate(patches[1, token][None], size=(side, side), **mode)[0]
+            # Two float32 interpolations, whose weights are rounded in another order.
+            torch.testing.assert_close(image[1, :, top : top + side, left : left + side], expected, rtol=0, atol=2e-6)
+
+    def test_gradients_flow(self):
+        spec = Spec(8, 8, 2, 4, 7)
+        plan = get_quadtree()(random_saliency(spec, 1), spec)
+        patches = torch.rand(1, 7, 1, 2, 2, dtype=torch.float64, requires_grad=True)
+        for smooth in (False, True):
+            assert torch.autograd.gradcheck(
+                lambda pixels, smooth=smooth: reverse_patches(pixels, plan, smooth), patches
+            )
+
+    def test_patches_of_another_plan_are_refused_with_both_shapes(self):
+        plan = Plan.uniform(Spec(8, 8, 2, 4, 4), 1)
+        with pytest.raises(InputError, match=r"\[1, 5, 3, 2, 2\], expected \[1, 4, C, 2, 2\]"):
+            reverse_patches(torch.rand(1, 5, 3, 2, 2), plan)

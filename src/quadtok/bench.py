@@ -211,6 +211,7 @@ class _Contender:
         self._select: Callable[[Sequence[Tensor], Spec], Plan] = get_quadtree(name)
         self._extract: Callable[[Tensor, Plan], Tensor] = extract_patches
         self._times: list[tuple[float, ...]] = []
+        self._seconds = 0.0
         self._peak_bytes: int | None = None
         self._compile_seconds: float | None = None
         self._mismatch: str | None = None
@@ -227,10 +228,11 @@ class _Contender:
     def repeat_until(self, seconds: float, repetitions: int, referee: _Referee) -> None:
         """Repeat until as many seconds were timed, and as many repetitions, since the beginning."""
         while not (self._mismatch or self._failure):
-            if len(self._times) >= repetitions and sum(map(sum, self._times)) >= seconds:
+            if len(self._times) >= repetitions and self._seconds >= seconds:
                 return
             tokens, times = self._run()
             self._times.append(times)
+            self._seconds += sum(times)
             self._mismatch = referee.objection(_label(self._name, self._compiled), tokens)
 
     def row(self) -> Row:

@@ -1,0 +1,235 @@
+import io
+import json
+
+import pytest
+import torch
+from PIL import Image, ImageChops
+
+from helpers import GOLDEN, SAMPLE_IMAGES
+from quadtok import Spec, Tokens, load_tokens, render, render_tokens, save_tokens, tokenize
+from quadtok.images import fit_image, read_image
+from quadtok.names import StyleName
+from quadtok.rendering import STYLES
+
+
+@pytest.fixture
+def tokens(quadtok, photos, tmp_path):
+    """A folder of token files of the photographs."""
+    assert quadtok("tokenize", photos, "-o", tmp_path / "tokens", "--scorer", "blur").code == 0
+    return tmp_path / "tokens"
+
+
+def same(path, picture):
+    with Image.open(path) as found:
+        return found.size == picture.size and ImageChops.difference(found.convert("RGB"), picture).getbbox() is None
+
+
+def pixels_and_plan(photo, num_tokens=100):
+    pixels = fit_image(read_image(photo).image, 256, 256, "crop").pixels
+    return pixels, tokenize(pixels[None], Spec(256, 256, 16, 64, num_tokens), "blur").plan
+
+
+@pytest.mark.parametrize("style", sorted(STYLES))
+def test_an_image_is_drawn_in_each_style(quadtok, photo, tmp_path, style: StyleName):
+    result = quadtok("visualize", photo, "-o", tmp_path, "--scorer", "blur", "--style", style)
+    assert result.code == 0
+    assert same(tmp_path / f"coffee.{style}.png", render(*pixels_and_plan(photo), style))
+
+
+@pytest.mark.parametrize("style", sorted(STYLES))
+def test_a_token_file_needs_nothing_else(quadtok, photo, tokens, tmp_path, style: StyleName):
+    photo.unlink()
+    assert quadtok("visualize", tokens / "coffee.pt", "-o", tmp_path, "--style", style).code == 0
+    assert same(tmp_path / f"coffee.{style}.png", render_tokens(load_tokens(tokens / "coffee.pt"), style))
+
+
+def test_a_token_file_is_drawn_on_its_photograph(quadtok, photo, tokens, tmp_path):
+    assert quadtok("visualize", tokens / "coffee.pt", "-o", tmp_path, "--image", photo).code == 0
+    assert same(tmp_path / "coffee.overlay.png", render(*pixels_and_plan(photo)))
+    result = quadtok("visualize", photo, "-o", tmp_path, "--image", photo, "--scorer", "blur", "--overwrite")
+    assert (result.code, "--image goes with a token file" in result.err) == (1, True)
+    result = quadtok("visualize", tokens, "--image", photo)
+    assert (result.code, "--image is the photograph of one token file and there are 3" in result.err) == (2, True)
+
+
+def test_a_native_token_file_finds_its_place_on_the_photograph(quadtok, tmp_path):
+    chelsea = SAMPLE_IMAGES / "chelsea.jpg"
+    quadtok("tokenize", chelsea, "-o", tmp_path, "--scorer", "blur", "-s", "native", "-n", "100%")
+    quadtok("visualize", tmp_path / "chelsea.pt", "--image", chelsea, "--line-width", 0)
+    with Image.open(tmp_path / "chelsea.overlay.png") as drawn, Image.open(chelsea) as original:
+        left, top = (drawn.width - original.width) // 2, (drawn.height - original.height) // 2
+        shown = drawn.crop((left, top, left + original.width, top + original.height))
+        assert ImageChops.difference(shown, original).getbbox() is None
+
+
+def test_a_layout_without_pixels_is_drawn_in_gray(quadtok, photo, tmp_path):
+    quadtok("tokenize", photo, "-o", tmp_path, "--scorer", "blur", "--dtype", "none")
+    assert quadtok("visualize", tmp_path / "coffee.pt", "--line-width", 0).code == 0
+    with Image.open(tmp_path / "coffee.overlay.png") as drawn:
+        assert drawn.getcolors() == [(256 * 256, (0xDD, 0xDD, 0xDD))]
+
+
+def test_scale_enlarges_and_keeps_lines_thin(quadtok, photo, tmp_path):
+    for scale in (1, 3):
+        quadtok(
+            "visualize", photo, "-o", tmp_path / str(scale), "--scorer", "blur", "--scale", scale, "--line-width", 0
+        )
+    with Image.open(tmp_path / "1/coffee.overlay.png") as small, Image.open(tmp_path / "3/coffee.overlay.png") as large:
+        assert large.size == (768, 768)
+        assert ImageChops.difference(large.resize(small.size, Image.Resampling.NEAREST), small).getbbox() is None
+    quadtok("visualize", photo, "-o", tmp_path / "lines", "--scorer", "blur", "--scale", 3, "--line-color", "red")
+    with Image.open(tmp_path / "lines/coffee.overlay.png") as drawn:
+        assert drawn.getpixel((767, 400)) == (255, 0, 0)
+        assert drawn.getpixel((765, 402)) != (255, 0, 0)
+
+
+def test_a_sheet_shows_original_blurred_and_mini(quadtok, photo, tmp_path):
+    assert quadtok("visualize", photo, "-o", tmp_path, "--scorer", "blur", "--sheet").code == 0
+    pixels, plan = pixels_and_plan(photo)
+    with Image.open(tmp_path / "coffee.sheet.png") as drawn:
+        for picture in (
+            render(pixels, plan, "overlay", line_width=0),
+            render(pixels, plan, "blur"),
+            render(pixels, plan, "mini"),
+        ):
+            assert _contains(drawn.convert("RGB"), picture)
+
+
+def test_a_comparison_has_a_row_per_scorer_and_a_column_per_budget(quadtok, photo, tmp_path):
+    arguments = ["--compare", "blur,random", "--tokens", "40,100,256", "--style", "blur"]
+    assert quadtok("visualize", photo, "-o", tmp_path, *arguments).code == 0
+    with Image.open(tmp_path / "coffee.sheet.png") as drawn:
+        assert 3 * 256 < drawn.width < 3 * 300
+        assert 2 * 256 < drawn.height < 2 * 340
+        for num_tokens in (40, 100, 256):
+            assert _contains(drawn.convert("RGB"), render(*pixels_and_plan(photo, num_tokens), "blur"))
+
+
+def test_a_comparison_may_hold_features_with_their_weights_and_maps(quadtok, photo, tmp_path):
+    torch.save(torch.rand(16, 16), tmp_path / "maps.pt")
+    arguments = ["--compare", "feature,precomputed,blur", "--weights", GOLDEN / "feature_net.pt"]
+    result = quadtok("visualize", photo, "-o", tmp_path, *arguments, "--maps", tmp_path / "maps.pt")
+    assert (result.code, result.lines[:-1]) == (0, [])
+
+
+def _contains(page, picture):
+    """Whether the picture stands somewhere on the page, pixel for pixel."""
+    ours, theirs = (torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8) for image in (page, picture))
+    ours, theirs = ours.view(page.height, page.width, 3), theirs.view(picture.height, picture.width, 3)
+    row = theirs[100]
+    windows = ours.unfold(1, picture.width, 1).permute(0, 1, 3, 2)  # [H, x, w, 3]
+    for top, left in (windows[:, :] == row).all(dim=(2, 3)).nonzero().tolist():
+        top -= 100
+        if torch.equal(ours[top : top + picture.height, left : left + picture.width], theirs):
+            return True
+    return False
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".webp"])
+def test_an_animation_grows_split_by_split(quadtok, photo, tokens, tmp_path, suffix):
+    target = tmp_path / f"tree{suffix}"
+    for source in (photo, tokens / "coffee.pt"):
+        assert quadtok("visualize", source, "--scorer", "blur", "--animate", target, "--overwrite").code == 0
+        with Image.open(target) as animation:
+            assert animation.n_frames == 1 + 28
+            assert animation.info["loop"] == 0
+
+
+def test_the_last_frame_is_the_plan(quadtok, photo, tmp_path):
+    quadtok("visualize", photo, "--scorer", "blur", "--animate", tmp_path / "tree.webp")
+    with Image.open(tmp_path / "tree.webp") as animation:
+        animation.seek(28)
+        last = animation.convert("RGB")
+    assert ImageChops.difference(last, render(*pixels_and_plan(photo))).getbbox() is None
+
+
+def test_a_page_to_explore_is_written(quadtok, photo, tokens, tmp_path):
+    for source in (photo, tokens / "coffee.pt"):
+        assert quadtok("visualize", source, "--scorer", "blur", "--html", tmp_path / "x.html", "--overwrite").code == 0
+        page = (tmp_path / "x.html").read_text()
+        assert source.name in page and "data:image/" in page
+        assert "http://" not in page.replace("http://www.w3.org/2000/svg", "") and "https://" not in page
+
+
+def test_different_pictures_at_once_are_refused(quadtok, photo):
+    result = quadtok("visualize", photo, "--sheet", "--html", "x.html")
+    assert (result.code, "are different pictures: give one" in result.err) == (2, True)
+    assert "must end in .gif or .webp" in quadtok("visualize", photo, "--animate", "x.mp4").err
+
+
+def test_an_animation_of_several_inputs_is_refused(quadtok, photos):
+    result = quadtok("visualize", photos, "--scorer", "blur", "--animate", "x.gif")
+    assert (result.code, "names one file and there are 3 inputs" in result.err) == (2, True)
+
+
+def test_token_files_do_not_compare_and_need_their_saliency(quadtok, tokens, tmp_path):
+    result = quadtok("visualize", tokens / "coffee.pt", "--tokens", "40,100")
+    assert (result.code, "a token file holds one plan" in result.err) == (1, True)
+    held = load_tokens(tokens / "coffee.pt")
+    save_tokens(tmp_path / "bare.pt", Tokens(held.plan, held.patches))
+    result = quadtok("visualize", tmp_path / "bare.pt", "--animate", tmp_path / "x.gif")
+    assert (result.code, "holds no saliency to grow the tree by" in result.err) == (1, True)
+
+
+def test_token_files_alone_load_no_scorer(quadtok, tokens, tmp_path, monkeypatch):
+    monkeypatch.setattr("quadtok.scorers.feature.imagenet_state", lambda: pytest.fail("asked for weights"))
+    assert quadtok("visualize", tokens, "-o", tmp_path).code == 0
+
+
+@pytest.mark.parametrize(("channels", "min_patch"), [(1, 9), (2, 16), (4, 18), (5, 7)])
+def test_any_number_of_channels_draws(quadtok, tmp_path, channels, min_patch):
+    side = 4 * min_patch
+    images = torch.randint(256, (1, channels, side, side), dtype=torch.uint8)
+    save_tokens(tmp_path / "x.pt", tokenize(images, Spec(side, side, min_patch, 2 * min_patch, 7), "blur"))
+    assert quadtok("visualize", tmp_path / "x.pt", "--style", "mini").code == 0
+    with Image.open(tmp_path / "x.mini.png") as drawn:
+        assert drawn.size == (side, side)
+
+
+def test_the_same_picture_is_not_written_again_and_another_is_refused(quadtok, photo, tmp_path):
+    common = ["visualize", photo, "-o", tmp_path, "--scorer", "blur"]
+    assert "1 written" in quadtok(*common).err
+    assert "1 skipped" in quadtok(*common).err
+    result = quadtok(*common, "-n", "64")
+    assert (result.code, "exists with other settings; use --overwrite" in result.err) == (1, True)
+    assert "1 written" in quadtok(*common, "-n", "64", "--overwrite").err
+
+
+def test_one_bad_input_costs_no_other(quadtok, photos, tokens):
+    (photos / "bad.jpg").write_text("text")
+    (tokens / "bad.pt").write_bytes(b"PK text")
+    result = quadtok("visualize", photos, tokens, "--scorer", "blur", "--json", "--keep-ext")
+    records = [json.loads(line) for line in result.out.splitlines()]
+    assert result.code == 1
+    assert records[-1]["failed"] == 2 and records[-1]["written"] == 6
+    assert [record["error"]["message"].split(": ")[-1] for record in records if record.get("status") == "failed"] == [
+        "not a supported image",
+        "not a quadtok token file",
+    ]
+
+
+def test_tokenize_draws_an_overlay_beside_each_file(quadtok, photos, tmp_path):
+    arguments = ["tokenize", photos, "-o", tmp_path / "out", "--scorer", "blur", "--overlay"]
+    assert quadtok(*arguments).code == 0
+    assert same(tmp_path / "out" / "coffee.overlay.png", render(*pixels_and_plan(photos / "coffee.jpg")))
+    assert "3 skipped" in quadtok(*arguments).err
+    (tmp_path / "out" / "coffee.overlay.png").unlink()
+    assert "1 written, 2 skipped" in quadtok(*arguments).err
+    assert (tmp_path / "out" / "coffee.overlay.png").exists()
+
+
+def test_captions_are_legible(quadtok, photo, tmp_path):
+    """No character of a caption falls back to the box that stands for a missing glyph."""
+    from PIL import ImageFont
+
+    font = ImageFont.load_default(14)
+    missing = font.getmask("\U0001f9ff").getbbox(), bytes(font.getmask("\U0001f9ff"))
+    for character in "0123456789 tokens, of px original at their size enlarged feature blur random precomputed…:":
+        if character != " ":
+            assert (font.getmask(character).getbbox(), bytes(font.getmask(character))) != missing, character
+
+
+def test_the_page_goes_to_the_file_as_it_is(quadtok, photo, tmp_path):
+    target = tmp_path / "deep" / "x.html"
+    quadtok("visualize", photo, "--scorer", "blur", "--html", target)
+    assert io.StringIO(target.read_text(encoding="utf-8")).readline().lower().startswith("<!doctype html>")

@@ -1,38 +1,32 @@
-"""Make the pictures of the README: `python docs/make_pictures.py`, in the repository's root."""
+"""Make the pictures of the README and the docs: `python docs/make_pictures.py`, in the repository's root.
 
+The commands are read off the pages: every line that begins with `quadtok visualize` and writes below docs/pictures.
+"""
+
+import shlex
+import sys
 from pathlib import Path
 
-from PIL import Image
+from quadtok.cli import run
 
-from quadtok import Spec, read_image, render, tokenize
-from quadtok.images import fit_image
-
-PICTURES = Path(__file__).parent / "pictures"
-SPEC = Spec(height=256, width=256, min_patch=16, max_patch=64, num_tokens=100)
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
-def main() -> None:
-    """One row a photograph: as it is, its patches, what the tokens keep, the tokens at their size."""
-    rows = [_row(name) for name in ("chelsea", "rocket")]
-    _stacked(rows, vertical=True).save(PICTURES / "styles.png", optimize=True)
+def picture_commands() -> list[list[str]]:
+    """The arguments of each command that makes a picture, without `quadtok`."""
+    lines = {line.strip("`* ") for page in PAGES for line in page.read_text(encoding="utf-8").splitlines()}
+    return [
+        shlex.split(line)[1:]
+        for line in sorted(lines)
+        if line.startswith("quadtok visualize") and "docs/pictures/" in line
+    ]
 
 
-def _row(name: str) -> Image.Image:
-    pixels = fit_image(read_image(f"sample_images/{name}.jpg").image, SPEC.height, SPEC.width, "crop").pixels
-    plan = tokenize(pixels[None], SPEC, "blur").plan
-    original = Image.fromarray(pixels.permute(1, 2, 0).numpy())
-    return _stacked([original, *(render(pixels, plan, style) for style in ("overlay", "blur", "mini"))], vertical=False)
-
-
-def _stacked(pictures: list[Image.Image], vertical: bool, gap: int = 8) -> Image.Image:
-    step = (pictures[0].height if vertical else pictures[0].width) + gap
-    length = step * len(pictures) - gap
-    size = (pictures[0].width, length) if vertical else (length, pictures[0].height)
-    sheet = Image.new("RGB", size, "white")
-    for number, picture in enumerate(pictures):
-        sheet.paste(picture, (0, number * step) if vertical else (number * step, 0))
-    return sheet
+def main() -> int:
+    """Run them all; the largest exit code."""
+    return max(run([*command, "--overwrite", "--quiet"]) for command in picture_commands())
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

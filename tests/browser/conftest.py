@@ -1,4 +1,4 @@
-"""A headless Chromium. Where there is none the tests are skipped and say why; QUADTOK_REQUIRE_BROWSER=1 fails instead."""
+"""A headless Chromium. Without one the tests are skipped and say why; with QUADTOK_REQUIRE_BROWSER=1 they fail."""
 
 import importlib.util
 import os

@@ -70,6 +70,14 @@ class Explorer:
         self.page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
         return self
 
+    def wait_until(self, holds):
+        """Playwright's own waiting evaluates strings in the page, which its policy forbids."""
+        for _ in range(2000):
+            if holds():
+                return
+            self.settle()
+        raise AssertionError("it did not come to pass")
+
     def press(self, *keys):
         for key in keys:
             self.page.keyboard.press(key)
@@ -441,7 +449,7 @@ def test_everything_is_reached_by_keyboard_alone(tiny):
 
 def test_in_the_picture_the_arrow_keys_walk_from_patch_to_patch(tiny):
     tiny.slide(4)  # both roots, then saliency 7 at (96, 32) and 6 at (64, 32) are split
-    tiny.page.locator("body").press("Tab")
+    tiny.page.locator("#picture").focus()
     assert tiny.settle().patch["corner"] == "0, 0 px"
     walk = [("ArrowRight", (32, 0)), ("ArrowDown", (32, 32)), ("ArrowRight", (64, 48)), ("ArrowRight", (80, 48))]
     for key, (left, top) in [*walk, ("ArrowUp", (80, 32)), ("ArrowUp", (64, 0)), ("ArrowUp", (64, 0))]:
@@ -454,10 +462,10 @@ def test_play_grows_the_tree_to_the_full_grid_and_again_from_the_roots(explore):
     saliency = blur_saliency(image, SQUARE)
     explorer = explore(image, saliency, SQUARE).slide(76)
     explorer.page.get_by_role("button", name="Play").click()
-    explorer.page.wait_for_function("document.getElementById('splits').value === '80'")
+    explorer.wait_until(lambda: explorer.splits == 80)
     assert explorer.settle().page.inner_text("#play") == "Play"
     assert explorer.press("p").splits < 60
-    explorer.page.wait_for_function("document.getElementById('splits').value > 3")
+    explorer.wait_until(lambda: explorer.splits > 3)
     explorer.press("p")
     stopped = explorer.splits
     assert explorer.settle().boxes == chosen(saliency, SQUARE, stopped)
@@ -466,7 +474,7 @@ def test_play_grows_the_tree_to_the_full_grid_and_again_from_the_roots(explore):
 
 def test_with_reduced_motion_play_takes_few_large_steps(explore):
     explorer = explore(photo(SQUARE), random_saliency(SQUARE, 1), SQUARE, reduced_motion="reduce").press("Home", "p")
-    explorer.page.wait_for_function("document.getElementById('splits').value > 0")
+    explorer.wait_until(lambda: explorer.splits > 0)
     assert explorer.splits == 10
 
 
@@ -498,7 +506,7 @@ def test_narrow_windows_do_not_scroll_sideways(explore, width, spec):
     for key in "1234":
         explorer.press(key)
         assert explorer.page.evaluate("document.documentElement.scrollWidth") <= width
-    assert explorer.page.locator("#picture").bounding_box()["width"] > 0.6 * width * min(1, spec.width / spec.height)
+    assert explorer.page.locator("#picture").bounding_box()["width"] > 0.5 * width
 
 
 CONTRAST = """() => {

@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from quadtok import __version__
+from quadtok.cli.bench import bench
 from quadtok.cli.info import info
 from quadtok.cli.output import say_error
 from quadtok.cli.reverse import reverse
@@ -35,6 +36,7 @@ app.command(
 app.command(
     epilog="quadtok reverse tokens/ -o restored/ · quadtok reverse cat.pt --to features --features cat.features.pt"
 )(reverse)
+app.command(epilog="quadtok bench --impl zcurve · quadtok bench photos/ --scorer blur -b 1,8,64 --plot bench.png")(bench)
 app.command(epilog="quadtok info tokens/ --check · quadtok info (the environment, for bug reports)")(info)
 
 

@@ -1,11 +1,10 @@
-"""`quadtok bench`: what each quadtree costs, as a table, and whether all give the same plan."""
+"""`quadtok bench`: what each quadtree costs, as tables, and whether all give the same plan."""
 
 from __future__ import annotations
 
 import csv
 import io
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -17,9 +16,8 @@ import typer
 from quadtok import __version__
 from quadtok.cli import options
 from quadtok.cli.device import check_device_name, resolve_device
-from quadtok.cli.info import environment
 from quadtok.cli.inputs import find_sources
-from quadtok.cli.output import say_error, write_json
+from quadtok.cli.output import say_error, write_data, write_json
 from quadtok.cli.settings import Geometry, check_scorers, parse_geometry, parse_options
 from quadtok.errors import InputError
 from quadtok.files import write_atomically
@@ -27,11 +25,12 @@ from quadtok.names import IMAGE_SUFFIXES, QuadtreeName
 
 if TYPE_CHECKING:
     from quadtok.bench import Row
+    from quadtok.cli.benchmark import Benchmark
 
 DtypeName = Literal["float32", "float16", "bfloat16", "uint8"]
-PLOT_SUFFIXES = (".png", ".svg")
 
 _QUADTREE, _RUN, _SAY = "Quadtree", "Running", "Reporting"
+_PLOT_SUFFIXES = (".png", ".svg")
 
 
 def bench(
@@ -45,7 +44,7 @@ def bench(
     ] = "all",
     scorer: Annotated[
         str,
-        typer.Option(metavar="NAME,...", rich_help_panel=_QUADTREE, help="random, blur, feature, MODULE:NAME."),
+        typer.Option(metavar="NAME,...", rich_help_panel=_QUADTREE, help="random, blur, feature or MODULE:NAME."),
     ] = "random",
     scorer_option: options.ScorerOption = None,
     weights: options.Weights = None,
@@ -54,19 +53,18 @@ def bench(
         typer.Option(
             rich_help_panel=_QUADTREE,
             envvar="QUADTOK_SEED",
-            help="Of the random images, and for --scorer random, which gives each place in the batch its own.",
+            help="Of random images; --scorer random adds each image's place in the batch.",
         ),
     ] = 0,
     tokens: options.Tokens = "100",
     image_sizes: Annotated[
-        str,
-        typer.Option("--image-sizes", "-s", metavar="N|HxW,...", rich_help_panel=_QUADTREE, help="One table for each."),
+        str, typer.Option("--image-sizes", "-s", metavar="N|HxW,...", rich_help_panel=_QUADTREE, help="A table each.")
     ] = "256",
     min_patch: options.MinPatch = 16,
     max_patch: options.MaxPatch = 64,
     fit: options.Fit = None,
     batch_sizes: Annotated[
-        str, typer.Option("--batch-sizes", "-b", metavar="N,...", rich_help_panel=_RUN, help="One table for each.")
+        str, typer.Option("--batch-sizes", "-b", metavar="N,...", rich_help_panel=_RUN, help="A table each.")
     ] = "128",
     device: Annotated[
         str,
@@ -76,15 +74,15 @@ def bench(
         DtypeName, typer.Option(rich_help_panel=_RUN, help="Of the images; all but uint8 are normalised.")
     ] = "float32",
     threads: Annotated[
-        int | None, typer.Option(min=1, rich_help_panel=_RUN, show_default="torch's", help="Of torch, on the CPU.")
+        int | None, typer.Option(min=1, rich_help_panel=_RUN, show_default="torch's choice", help="On the CPU.")
     ] = None,
     compiled: Annotated[
         bool,
-        typer.Option("--compile", rich_help_panel=_RUN, help="Also with torch.compile, its own time shown apart."),
+        typer.Option("--compile", rich_help_panel=_RUN, help="Add rows with torch.compile; its own time stands apart."),
     ] = False,
     warmup: Annotated[int, typer.Option(min=0, rich_help_panel=_RUN, help="Untimed runs of each quadtree.")] = 3,
     min_time: Annotated[
-        float, typer.Option(min=0, rich_help_panel=_RUN, help="Seconds to time each for; 3 repetitions at least.")
+        float, typer.Option(min=0, rich_help_panel=_RUN, help="Seconds of each row; never under 3 repetitions.")
     ] = 1.0,
     as_json: Annotated[
         bool,
@@ -102,52 +100,146 @@ def bench(
         ),
     ] = None,
 ) -> int:
-    """Time the quadtrees against each other, and check that they agree."""
-    names = parse_names(impl)
-    geometries = [parse_geometry(size, fit, min_patch, max_patch, tokens) for size in _listed(image_sizes)]
-    batches = parse_batch_sizes(batch_sizes)
-    scorers = _listed(scorer)
-    scorer_options = parse_options(scorer_option or [])
+    """Time the quadtrees, and check that all of them give the same plan."""
+    implementations = parse_implementations(impl)
+    geometries = [_fixed(parse_geometry(size, fit, min_patch, max_patch, tokens)) for size in _listed(image_sizes)]
+    batches = [_batch_size(text) for text in _listed(batch_sizes)]
+    scorers, scorer_options = _listed(scorer), parse_options(scorer_option or [])
     _check_scorers(scorers, weights)
-    _check_sizes(geometries)
     check_device_name(device)
     if plot is not None:
-        _check_plot(plot, len(batches) > 1 or len(geometries) > 1)
+        _check_plot(plot, several=len(batches) > 1 or len(geometries) > 1)
     sources = find_sources(inputs, IMAGE_SUFFIXES, null) if inputs else []
 
     with _status("loading torch"):
         import torch
 
-        from quadtok.bench import time_quadtrees
-        from quadtok.cli.bench_tables import heading, tables
-        from quadtok.cli.workloads import Plenty, make_workloads
+        from quadtok.cli.bench_tables import draw, heading
+        from quadtok.cli.benchmark import Benchmark, machine, make_scorings
 
         device = resolve_device(device)
         if threads is not None:
             torch.set_num_threads(threads)
-        machine = {**environment(), "processor": processor(device)}
-        plenty = Plenty(geometries, batches, scorers, scorer_options, weights, seed, dtype, device, sources)
+        benchmark = Benchmark(
+            implementations=implementations,
+            geometries=geometries,
+            batches=batches,
+            scorings=make_scorings(scorers, weights=weights, seed=seed, options=scorer_options),
+            sources=sources,
+            seed=seed,
+            dtype=dtype,
+            device=device,
+            compiled=compiled,
+            warmup=warmup,
+            min_time=min_time,
+        )
+        facts = machine(device)
 
-    if not as_json:
-        print(heading(machine))
-    started, rows = time.monotonic(), []
-    for workload in make_workloads(plenty):
-        with _status(f"timing {workload.describe()}"):
-            found = time_quadtrees(workload, names, compiled=compiled, warmup=warmup, min_time=min_time)
-        rows += found
-        for row in found if as_json else []:
-            write_json({"type": "row", **row.describe()})
-        if not as_json:
-            print(tables(workload.describe(), found))
+    rows = _run(benchmark, facts, as_json)
     if csv_file is not None:
         write_atomically(csv_file, _as_csv(rows))
     if plot is not None:
-        write_atomically(plot, _drawn(rows, plot, machine))
-    mismatches = [row.mismatch for row in rows if row.mismatch]
+        write_atomically(plot, draw(rows, heading(facts), plot.suffix[1:].lower()))
+    return _verdict(rows)
+
+
+def _run(benchmark: Benchmark, facts: dict[str, Any], as_json: bool) -> list[Row]:
+    """Time one case after another, and show each as soon as it is done."""
+    from quadtok.cli.bench_tables import heading, show
+
+    rows: list[Row] = []
+    if not as_json:
+        write_data(heading(facts))
+    for case in benchmark.cases():
+        with _status(f"timing {case}"):
+            found = benchmark.rows(case)
+        rows += found
+        if as_json:
+            for row in found:
+                write_json({"type": "row", **row.describe()})
+        else:
+            show(found)
     if as_json:
-        seconds = round(time.monotonic() - started, 3)
-        summary = {"rows": len(rows), "mismatches": len(mismatches), "seconds": seconds, "version": __version__}
-        write_json({"type": "summary", **summary, "environment": machine})
+        mismatches = sum(row.mismatch is not None for row in rows)
+        write_json(
+            {"type": "summary", "rows": len(rows), "mismatches": mismatches, "version": __version__, "machine": facts}
+        )
+    return rows
+
+
+def _verdict(rows: list[Row]) -> int:
+    """Say which quadtrees disagree; the exit code."""
+    mismatches = [row.mismatch for row in rows if row.mismatch]
     for mismatch in mismatches:
-        say_error(f"{mismatch}. Please report this, with what 'quadtok info' prints.")
+        say_error(f"{mismatch}; please report it, with what 'quadtok info' prints")
     return 1 if mismatches else 0
+
+
+def parse_implementations(text: str) -> list[str]:
+    """`all`, or names of quadtrees, each once."""
+    known = get_args(QuadtreeName)
+    names = list(known) if text == "all" else _listed(text)
+    for name in names:
+        if name not in known:
+            raise InputError(f"--impl: there is no quadtree {name!r}: choose from {', '.join(known)}, or all")
+    return names
+
+
+def _listed(text: str) -> list[str]:
+    """`a,b` to its parts, each once."""
+    return list(dict.fromkeys(part.strip() for part in text.split(",")))
+
+
+def _batch_size(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise InputError(f"--batch-sizes: {text!r} is not a number of images, such as 1,32,128")
+    return int(text)
+
+
+def _fixed(geometry: Geometry) -> Geometry:
+    """Refuse what has no single size, or nothing to time."""
+    if geometry.size is None:
+        raise InputError("--image-sizes native: the images of a batch have one size; give it as N or HxW")
+    if geometry.num_scales == 1:
+        size = geometry.max_patch
+        raise InputError(
+            f"--min-patch and --max-patch are both {size}: nothing is to choose; use --max-patch {2 * size}"
+        )
+    return geometry
+
+
+def _check_scorers(names: list[str], weights: str | None) -> None:
+    check_scorers(names, weights)
+    if "precomputed" in names:
+        raise InputError("--scorer precomputed: bench has no maps to read; time random, blur, feature or MODULE:NAME")
+
+
+def _check_plot(plot: Path, several: bool) -> None:
+    """Refuse at once what would fail after all the timing."""
+    if plot.suffix.lower() not in _PLOT_SUFFIXES:
+        raise InputError(f"--plot {plot}: the name must end in {' or '.join(_PLOT_SUFFIXES)}")
+    if not several:
+        raise InputError("--plot draws time against batch size or image size: give several, as in --batch-sizes 1,8,64")
+    if find_spec("matplotlib") is None:
+        raise InputError("--plot needs matplotlib: pip install 'quadtok[plot]'")
+
+
+def _as_csv(rows: list[Row]) -> bytes:
+    text = io.StringIO(newline="")
+    records = [row.describe() for row in rows]
+    writer = csv.DictWriter(text, records[0].keys(), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(records)
+    return text.getvalue().encode()
+
+
+@contextmanager
+def _status(doing: str) -> Iterator[None]:
+    """A spinner while the block runs, if stderr is a terminal. Nothing may be printed in the block."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(doing):
+        yield

@@ -1,0 +1,132 @@
+"""What `quadtok bench` shows: two tables a case, and the drawing."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from rich.bar import Bar
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from quadtok.bench import STAGES, Row
+from quadtok.plotting import Line, Point, draw_lines
+
+_WIDTH = 100  # of a page without a terminal
+_BAR = 8
+_NOTHING = "–"
+
+
+def heading(facts: dict[str, Any]) -> str:
+    """The machine and the versions, in two lines."""
+    versions = (f"{name} {facts[name]}" for name in ("quadtok", "torch", "python"))
+    return f"{facts['processor']} · {facts['platform']}\n{' · '.join(versions)}"
+
+
+def show(rows: Sequence[Row]) -> None:
+    """Print the rows of one case: a title, the table, the stages, and why a row is empty."""
+    console = Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else _WIDTH)
+    console.print(f"\n[bold]{_title(rows[0])}[/bold]")
+    for table in (_totals(rows), _stages(rows)):
+        console.print(table)
+    for row in rows:
+        if row.failure:
+            console.print(f"  {row.failure}", markup=False)
+
+
+def draw(rows: Sequence[Row], title: str, file_format: str) -> bytes:
+    """Time against batch size, or against image size where there is one batch size; a panel for all that is left."""
+    against_batch = len({row.batch for row in rows}) > 1
+    panels: dict[str, dict[str, list[Point]]] = {}
+    ticks: dict[float, str] = {}
+    for row in rows:
+        if row.median is None or row.quartiles is None:
+            continue
+        x = row.batch if against_batch else row.spec.height * row.spec.width
+        ticks[x] = str(row.batch) if against_batch else _size(row)
+        panel = f"{row.scorer}, {_size(row) if against_batch else f'{row.batch} images'}"
+        lower, upper = row.quartiles
+        point = Point(x, row.median * 1000, lower * 1000, upper * 1000)
+        panels.setdefault(panel, {}).setdefault(row.label, []).append(point)
+    return draw_lines(
+        {name: [Line(label, points) for label, points in lines.items()] for name, lines in panels.items()},
+        title=title,
+        x_label="images in a batch" if against_batch else "image size in pixels",
+        y_label="ms for a batch: median and quartiles",
+        ticks=ticks,
+        file_format=file_format,
+    )
+
+
+def _title(row: Row) -> str:
+    spec = row.spec
+    patches = f"{spec.num_tokens} tokens of {spec.min_patch} to {spec.max_patch} px"
+    return f"{row.batch} images of {_size(row)} · {patches} · scorer {row.scorer} · {row.dtype} on {row.device}"
+
+
+def _size(row: Row) -> str:
+    return f"{row.spec.height}×{row.spec.width}"
+
+
+def _totals(rows: Sequence[Row]) -> Table:
+    """A row an implementation; beside each number a bar, as long as the number is large in its column."""
+    memory = [None if row.peak_bytes is None else row.peak_bytes / 1e6 for row in rows]
+    columns = [
+        *_barred("ms a batch", [_ms(row.median) for row in rows], "cyan"),
+        _Column("quartiles", [_spread(row) for row in rows]),
+        *_barred("images/s", [row.images_per_second for row in rows], "green"),
+        *_barred("× slowest", [row.speedup for row in rows], "green"),
+        *_barred("peak MB", memory, "magenta"),
+    ]
+    if any(row.compiled for row in rows):
+        columns.append(_Column("compile s", [_shown(row.compile_seconds) for row in rows]))
+    return _table(rows, columns)
+
+
+def _stages(rows: Sequence[Row]) -> Table:
+    """The same for the time of each stage."""
+    columns = []
+    for stage in STAGES:
+        columns += _barred(f"{stage} ms", [_ms(row.stages[stage]) for row in rows], "cyan")
+    return _table(rows, columns)
+
+
+@dataclass(frozen=True)
+class _Column:
+    header: str
+    cells: Sequence[str | Bar]
+    justify: Literal["left", "right"] = "right"
+
+
+def _table(rows: Sequence[Row], columns: Sequence[_Column]) -> Table:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for column in [_Column("quadtree", [row.label for row in rows], "left"), *columns]:
+        table.add_column(column.header, justify=column.justify, no_wrap=True)
+    for label, *cells in zip([row.label for row in rows], *(column.cells for column in columns), strict=True):
+        table.add_row(label, *cells)
+    return table
+
+
+def _barred(header: str, numbers: Sequence[float | None], color: str) -> list[_Column]:
+    largest = max((number for number in numbers if number is not None), default=1.0)
+    bars = [Bar(largest, 0, number or 0, width=_BAR, color=color) for number in numbers]
+    return [_Column(header, [_shown(number) for number in numbers]), _Column("", bars, "left")]
+
+
+def _spread(row: Row) -> str:
+    return "…".join(_shown(_ms(seconds)) for seconds in row.quartiles) if row.quartiles else _NOTHING
+
+
+def _shown(number: float | None) -> str:
+    """Three significant digits, and all of those before the point."""
+    if not number:
+        return _NOTHING if number is None else "0"
+    return f"{number:.{max(0, 2 - math.floor(math.log10(number)))}f}"
+
+
+def _ms(seconds: float | None) -> float | None:
+    return None if seconds is None else seconds * 1000

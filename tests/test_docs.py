@@ -1,0 +1,92 @@
+"""Documentation cannot go stale: generated pages are up to date, links lead somewhere, examples run."""
+
+import importlib.util
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+import quadtok
+from quadtok.cli import app, run
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted(DOCS.glob("*.md"))]
+
+
+def script(name):
+    """A script of docs/ as a module."""
+    spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_command_line_page_is_what_the_app_says():
+    page = script("make_command_line").page()
+    assert page == (DOCS / "command-line.md").read_text(encoding="utf-8"), "run python docs/make_command_line.py"
+    for info in app.registered_commands:
+        assert f"## quadtok {info.callback.__name__}\n" in page
+
+
+def test_every_option_has_a_help_text():
+    for line in script("make_command_line").page().splitlines():
+        if line.startswith("| `"):
+            assert line.split(" | ")[1].strip(), line
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    text = page.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text):
+        if not target.startswith("http"):
+            assert (page.parent / target).exists(), target
+
+
+def test_every_picture_of_the_quadtree_was_made_by_a_command_on_the_page():
+    commands = [" ".join(command) for command in script("make_pictures").picture_commands()]
+    shown = {target for page in PAGES for target in re.findall(r"pictures/([\w.-]+)", page.read_text(encoding="utf-8"))}
+    assert {path.name for path in (DOCS / "pictures").iterdir()} == shown
+    for name in shown - {"psnr.png"}:  # that one is made by docs/plot_psnr.py
+        assert sum(f"docs/pictures/{name}" in command for command in commands) == 1, name
+
+
+def test_picture_commands_work(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    for command in script("make_pictures").picture_commands():
+        moved = [part.replace("docs/pictures", str(tmp_path)) for part in command]
+        assert run([*moved, "--quiet"]) == 0
+        name = Path(moved[-1]).name
+        with Image.open(tmp_path / name) as made, Image.open(DOCS / "pictures" / name) as committed:
+            assert made.size == committed.size
+
+
+def test_the_readme_has_two_commands_of_one_line_each():
+    block = re.search(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)[1]
+    install, test = block.splitlines()
+    assert install.startswith("python3 -m venv ") and "quadtok tokenize sample_images" in install
+    assert test.startswith("python3 -m venv ") and "pytest" in test
+
+
+def test_the_readmes_library_example_runs():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    example = re.search(r"```python\n(.*?)```", text, re.DOTALL)[1]
+    names = {"images": torch.rand(2, 3, 256, 256), "model": torch.nn.Identity()}
+    exec(example, names)  # our own README
+    assert names["patches"].shape == (2, 100, 3, 16, 16)
+    assert names["tokens"].shape == (2, 101, 768)
+    assert names["volume"].shape == (2, 768, 16, 16)
+
+
+def test_the_changelog_has_this_version_or_what_is_to_come():
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert "## Unreleased" in text or f"## {quadtok.__version__}" in text
+
+
+def test_every_public_name_is_written_of_somewhere():
+    text = "".join(page.read_text(encoding="utf-8") for page in PAGES)
+    assert {name for name in quadtok.__all__ if name.lower() not in text.lower()} <= {"__version__", "QuadtokError"}

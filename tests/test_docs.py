@@ -85,8 +85,3 @@ def test_the_readmes_library_example_runs():
 def test_the_changelog_has_this_version_or_what_is_to_come():
     text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     assert "## Unreleased" in text or f"## {quadtok.__version__}" in text
-
-
-def test_every_public_name_is_written_of_somewhere():
-    text = "".join(page.read_text(encoding="utf-8") for page in PAGES)
-    assert {name for name in quadtok.__all__ if name.lower() not in text.lower()} <= {"__version__", "QuadtokError"}

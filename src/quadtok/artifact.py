@@ -269,6 +269,8 @@ def _trustworthy(data: bytes) -> BytesIO:
     for entry in entries:
         begin = entry.header_offset + 30 + sum(struct.unpack_from("<HH", data, entry.header_offset + 26))
         records[entry.filename.lower()] = data[begin : begin + entry.file_size]  # torch ignores case
+    if len(records) != len(entries):
+        raise TokenFileError("not a quadtok token file (two records of one name)")
     (pickled,) = [record for name, record in records.items() if name.endswith(".pkl")]
     wanted = {argument for opcode, argument, _ in pickletools.genops(pickled) if opcode.name == "GLOBAL"}
     if not wanted <= _GLOBALS:
@@ -296,12 +298,12 @@ def _check_types(content: Mapping[str, Any]) -> None:
 
 
 def _is_plain(tensor: object, dtypes: tuple[torch.dtype, ...], ndim: int) -> bool:
-    """A dense CPU tensor that fills its storage exactly."""
-    if type(tensor) is not Tensor or tensor.layout != torch.strided or tensor.device.type != "cpu":
+    """A tensor that fills its storage exactly; kinds other than dense ones on the CPU are not among `_GLOBALS`."""
+    if not isinstance(tensor, Tensor):
         return False
     # The size in Python's integers: a declared shape may overflow 64 bits.
     size = math.prod(tensor.shape) * tensor.element_size()
-    fills = tensor.is_contiguous() and tensor.storage_offset() == 0 and tensor.untyped_storage().nbytes() == size
+    fills = tensor.is_contiguous() and tensor.untyped_storage().nbytes() == size
     as_it_seems = not tensor.requires_grad and not tensor.is_neg()
     return bool(fills) and as_it_seems and tensor.dtype in dtypes and tensor.ndim == ndim
 
@@ -328,9 +330,6 @@ def _plan(layout: Tensor, spec: Spec) -> Plan:
     if layout.shape != (spec.num_tokens, 3):
         raise TokenFileError(f"layout has shape {list(layout.shape)}, expected [{spec.num_tokens}, 3]")
     rows, cols, scale = layout.long().T
-    in_range = bool(((scale >= 0) & (scale < spec.num_scales)).all())
-    if not in_range or sum(4**k for k in scale.tolist()) != spec.num_cells:
-        raise TokenFileError("tokens do not tile the image exactly once")
     plan = Plan(cols[None] * spec.min_patch, rows[None] * spec.min_patch, scale[None], spec)
     try:
         plan.check_tiling()

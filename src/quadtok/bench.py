@@ -142,8 +142,8 @@ class Row:
             "lower_quartile_ms": _milliseconds(lower),
             "upper_quartile_ms": _milliseconds(upper),
             **{f"{stage}_ms": _milliseconds(seconds) for stage, seconds in self.stages.items()},
-            "images_per_second": self.images_per_second,
-            "speedup": self.speedup,
+            "images_per_second": _rounded(self.images_per_second),
+            "speedup": _rounded(self.speedup),
             "peak_bytes": self.peak_bytes,
             "compile_ms": _milliseconds(self.compile_seconds),
             "mismatch": self.mismatch,
@@ -303,7 +303,8 @@ class _Referee:
             self._first = label, tokens
         first_label, first = self._first
         difference = _difference(tokens, first)
-        return f"{label} and {first_label} disagree: {difference}" if difference else None
+        who = f"{label} and {first_label} disagree" if label != first_label else f"{label} disagrees with itself"
+        return f"{who}: {difference}" if difference else None
 
 
 def _difference(ours: Tokens, theirs: Tokens) -> str | None:
@@ -422,7 +423,11 @@ def _label(name: str, compiled: bool) -> str:
 
 
 def _milliseconds(seconds: float | None) -> float | None:
-    return None if seconds is None else round(seconds * 1000, 4)
+    return None if seconds is None else _rounded(seconds * 1000)
+
+
+def _rounded(number: float | None) -> float | None:
+    return None if number is None else round(number, 4)
 
 
 def _first_line(problem: Exception) -> str:

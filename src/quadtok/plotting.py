@@ -47,7 +47,7 @@ def draw_lines(
     """Draw panels that share both axes, which are logarithmic.
 
     Args:
-        panels: the lines of each, by its heading.
+        panels: the lines of each, by its heading; one at least.
         title: above all of them.
         x_label: below each.
         y_label: at the left.
@@ -62,23 +62,26 @@ def draw_lines(
     """
     try:
         from matplotlib.figure import Figure
+        from matplotlib.ticker import LogLocator, NullFormatter
     except ImportError as problem:
         raise InputError("plots need matplotlib: pip install 'quadtok[plot]'") from problem
 
     labels = list(dict.fromkeys(line.label for lines in panels.values() for line in lines))
     width, height = PANEL_INCHES
-    figure = Figure(figsize=(width * max(1, len(panels)), height), dpi=DPI, layout="constrained")
+    figure = Figure(figsize=(width * len(panels), height), dpi=DPI, layout="constrained")
     figure.suptitle(title, fontsize="small", color="#555555", x=0.01, horizontalalignment="left")
-    row = figure.subplots(1, max(1, len(panels)), sharex=True, sharey=True, squeeze=False)[0]
-    for axes, (heading, lines) in zip(row, panels.items(), strict=False):
+    row = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[0]
+    for axes, (heading, lines) in zip(row, panels.items(), strict=True):
         for line in lines:
             _draw_line(axes, line, labels.index(line.label))
         axes.set_title(heading, loc="left")
         axes.set_xlabel(x_label)
         _dress(axes, ticks)
     row[0].set_ylabel(y_label)
-    if labels:
-        row[0].legend(frameon=False)
+    row[0].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    row[0].yaxis.set_major_formatter("{x:g}")
+    row[0].yaxis.set_minor_formatter(NullFormatter())
+    row[0].legend(frameon=False)
     buffer = BytesIO()
     figure.savefig(buffer, format=file_format, metadata={"Date": None} if file_format == "svg" else None)
     return buffer.getvalue()

@@ -17,18 +17,31 @@ def executable():
     return next(filter(None, map(shutil.which, NAMES)), None)
 
 
-def give_up(reason):
-    if os.environ.get("QUADTOK_REQUIRE_BROWSER") == "1":
-        pytest.fail(f"{reason} (QUADTOK_REQUIRE_BROWSER=1)", pytrace=False)
-    pytest.skip(reason)
+def missing():
+    """What stands between these tests and a browser, or None."""
+    if importlib.util.find_spec("playwright") is None:
+        return "no Playwright: pip install 'quadtok[browser]'"
+    if executable() is None:
+        return "no Chromium: apt-get install chromium"
+    return None
+
+
+class WithoutBrowser(pytest.Module):
+    """Stands for a file whose tests cannot run: one line for them all, where a skip in a fixture gives one for each."""
+
+    def collect(self):
+        reason = f"the page was not tried in a browser: {missing()}"
+        if os.environ.get("QUADTOK_REQUIRE_BROWSER") == "1":
+            pytest.fail(f"{reason} (QUADTOK_REQUIRE_BROWSER=1)", pytrace=False)
+        pytest.skip(reason)
+
+
+def pytest_pycollect_makemodule(module_path, parent):
+    return WithoutBrowser.from_parent(parent, path=module_path) if missing() else None
 
 
 @pytest.fixture(scope="session")
 def browser():
-    if importlib.util.find_spec("playwright") is None:
-        give_up("the page was not tried in a browser: no playwright, pip install 'quadtok[browser]'")
-    if executable() is None:
-        give_up("the page was not tried in a browser: no Chromium, apt-get install chromium")
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:

@@ -498,6 +498,13 @@ def test_a_resized_window_is_painted_again(explore):
     assert mean_difference(explorer.canvas, image.resize(explorer.canvas.size)) < 2
 
 
+def test_a_picture_that_gets_less_room_in_the_same_window_is_painted_again(tiny):
+    before = tiny.canvas.size
+    tiny.page.eval_on_selector("main", "main => { main.style.gridTemplateColumns = '300px 400px'; }")
+    tiny.settle()
+    assert tiny.canvas.size == (300, 150) != before
+
+
 @pytest.mark.parametrize("width", [320, 390, 600, 800])
 @pytest.mark.parametrize("spec", [SQUARE, WIDE], ids=["square", "wide"])
 def test_narrow_windows_do_not_scroll_sideways(explore, width, spec):

@@ -36,7 +36,7 @@ app.command(
 app.command(
     epilog="quadtok reverse tokens/ -o restored/ · quadtok reverse cat.pt --to features --features cat.features.pt"
 )(reverse)
-app.command(epilog="quadtok bench --impl zcurve · quadtok bench photos/ --scorer blur -b 1,8,64 --plot bench.png")(bench)
+app.command(epilog="quadtok bench --impl zcurve · quadtok bench photos/ --scorer blur -b 1,8,64 --plot b.png")(bench)
 app.command(epilog="quadtok info tokens/ --check · quadtok info (the environment, for bug reports)")(info)
 
 

@@ -138,7 +138,7 @@ def bench(
     rows = _run(benchmark, facts, as_json)
     if csv_file is not None:
         write_atomically(csv_file, _as_csv(rows))
-    if plot is not None:
+    if plot is not None and any(row.times for row in rows):
         write_atomically(plot, draw(rows, heading(facts), plot.suffix[1:].lower()))
     return _verdict(rows)
 
@@ -235,11 +235,12 @@ def _as_csv(rows: list[Row]) -> bytes:
 
 @contextmanager
 def _status(doing: str) -> Iterator[None]:
-    """A spinner while the block runs, if stderr is a terminal. Nothing may be printed in the block."""
+    """A line while the block runs, if stderr is a terminal. No spinner: its thread would take part in the timing."""
     if not sys.stderr.isatty():
         yield
         return
-    from rich.console import Console
-
-    with Console(stderr=True).status(doing):
+    print(f"{doing} …", end="", file=sys.stderr, flush=True)
+    try:
         yield
+    finally:
+        print("\r\x1b[K", end="", file=sys.stderr, flush=True)

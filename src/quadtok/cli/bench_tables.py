@@ -16,8 +16,8 @@ from rich.table import Table
 from quadtok.bench import STAGES, Row
 from quadtok.plotting import Line, Point, draw_lines
 
-_WIDTH = 100  # of a page without a terminal
-_BAR = 8
+_PAGE = 100  # columns, where there is no terminal
+_NUMBERS = 55  # columns that the first table takes besides labels and bars
 _NOTHING = "–"
 
 
@@ -29,9 +29,11 @@ def heading(facts: dict[str, Any]) -> str:
 
 def show(rows: Sequence[Row]) -> None:
     """Print the rows of one case: a title, the table, the stages, and why a row is empty."""
-    console = Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else _WIDTH)
-    console.print(f"\n[bold]{_title(rows[0])}[/bold]")
-    for table in (_totals(rows), _stages(rows)):
+    console = Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else _PAGE)
+    bar = max(1, min(8, (console.width - _NUMBERS - max(len(row.label) for row in rows)) // 4))
+    console.print(f"\n{_title(rows[0])}", style="bold", markup=False)
+    for table in (_totals(rows, bar), _stages(rows, bar)):
+        console.print()
         console.print(table)
     for row in rows:
         if row.failure:
@@ -42,12 +44,12 @@ def draw(rows: Sequence[Row], title: str, file_format: str) -> bytes:
     """Time against batch size, or against image size where there is one batch size; a panel for all that is left."""
     against_batch = len({row.batch for row in rows}) > 1
     panels: dict[str, dict[str, list[Point]]] = {}
-    ticks: dict[float, str] = {}
+    ticks: dict[float, dict[str, None]] = {}  # 256×512 and 512×256 share a place
     for row in rows:
         if row.median is None or row.quartiles is None:
             continue
         x = row.batch if against_batch else row.spec.height * row.spec.width
-        ticks[x] = str(row.batch) if against_batch else _size(row)
+        ticks.setdefault(x, {})[str(row.batch) if against_batch else _size(row)] = None
         panel = f"{row.scorer}, {_size(row) if against_batch else f'{row.batch} images'}"
         lower, upper = row.quartiles
         point = Point(x, row.median * 1000, lower * 1000, upper * 1000)
@@ -57,41 +59,42 @@ def draw(rows: Sequence[Row], title: str, file_format: str) -> bytes:
         title=title,
         x_label="images in a batch" if against_batch else "image size in pixels",
         y_label="ms for a batch: median and quartiles",
-        ticks=ticks,
+        ticks={x: "\n".join(names) for x, names in ticks.items()},
         file_format=file_format,
     )
 
 
 def _title(row: Row) -> str:
     spec = row.spec
+    images = f"{row.batch} image{'s' * (row.batch > 1)} of {_size(row)}"
     patches = f"{spec.num_tokens} tokens of {spec.min_patch} to {spec.max_patch} px"
-    return f"{row.batch} images of {_size(row)} · {patches} · scorer {row.scorer} · {row.dtype} on {row.device}"
+    return f"{images} · {patches} · scorer {row.scorer} · {row.dtype} on {row.device}"
 
 
 def _size(row: Row) -> str:
     return f"{row.spec.height}×{row.spec.width}"
 
 
-def _totals(rows: Sequence[Row]) -> Table:
+def _totals(rows: Sequence[Row], bar: int) -> Table:
     """A row an implementation; beside each number a bar, as long as the number is large in its column."""
     memory = [None if row.peak_bytes is None else row.peak_bytes / 1e6 for row in rows]
     columns = [
-        *_barred("ms a batch", [_ms(row.median) for row in rows], "cyan"),
+        *_barred("ms/batch", [_ms(row.median) for row in rows], "cyan", bar),
         _Column("quartiles", [_spread(row) for row in rows]),
-        *_barred("images/s", [row.images_per_second for row in rows], "green"),
-        *_barred("× slowest", [row.speedup for row in rows], "green"),
-        *_barred("peak MB", memory, "magenta"),
+        *_barred("images/s", [row.images_per_second for row in rows], "green", bar),
+        *_barred("× slowest", [row.speedup for row in rows], "green", bar),
+        *_barred("peak MB", memory, "magenta", bar),
     ]
-    if any(row.compiled for row in rows):
-        columns.append(_Column("compile s", [_shown(row.compile_seconds) for row in rows]))
     return _table(rows, columns)
 
 
-def _stages(rows: Sequence[Row]) -> Table:
-    """The same for the time of each stage."""
+def _stages(rows: Sequence[Row], bar: int) -> Table:
+    """The same for the time of each stage, and for how long it took to compile."""
     columns = []
     for stage in STAGES:
-        columns += _barred(f"{stage} ms", [_ms(row.stages[stage]) for row in rows], "cyan")
+        columns += _barred(f"{stage} ms", [_ms(row.stages[stage]) for row in rows], "cyan", bar)
+    if any(row.compiled for row in rows):
+        columns.append(_Column("compile s", [_shown(row.compile_seconds) for row in rows]))
     return _table(rows, columns)
 
 
@@ -103,7 +106,7 @@ class _Column:
 
 
 def _table(rows: Sequence[Row], columns: Sequence[_Column]) -> Table:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=SIMPLE_HEAD, padding=0, show_edge=False)
     for column in [_Column("quadtree", [row.label for row in rows], "left"), *columns]:
         table.add_column(column.header, justify=column.justify, no_wrap=True)
     for label, *cells in zip([row.label for row in rows], *(column.cells for column in columns), strict=True):
@@ -111,9 +114,9 @@ def _table(rows: Sequence[Row], columns: Sequence[_Column]) -> Table:
     return table
 
 
-def _barred(header: str, numbers: Sequence[float | None], color: str) -> list[_Column]:
+def _barred(header: str, numbers: Sequence[float | None], color: str, width: int) -> list[_Column]:
     largest = max((number for number in numbers if number is not None), default=1.0)
-    bars = [Bar(largest, 0, number or 0, width=_BAR, color=color) for number in numbers]
+    bars = [Bar(largest, 0, number or 0, width=width, color=color) for number in numbers]
     return [_Column(header, [_shown(number) for number in numbers]), _Column("", bars, "left")]
 
 

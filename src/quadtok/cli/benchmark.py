@@ -37,7 +37,7 @@ class Case:
     def __str__(self) -> str:
         """For who waits."""
         height, width = self.size
-        return f"{self.scorer}, {self.batch} images of {height}×{width}"
+        return f"{self.scorer}, a batch of {self.batch}, {height}×{width}"
 
     @property
     def size(self) -> tuple[int, int]:
@@ -97,7 +97,7 @@ class Benchmark:
             )
         except torch.OutOfMemoryError as problem:
             raise InputError(
-                f"{case} do not fit into the memory of {self.device}: use smaller --batch-sizes or --image-sizes"
+                f"{case}: does not fit into the memory of {self.device}; use smaller --batch-sizes or --image-sizes"
             ) from problem
 
     def _images(self, case: Case) -> Tensor:
@@ -151,4 +151,5 @@ def _processor(device: str) -> str:
     except OSError:
         lines = []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else platform.machine()}, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    return f"{names[0] if names else platform.machine()}, {threads} thread{'s' * (threads > 1)}"

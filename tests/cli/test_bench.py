@@ -1,0 +1,284 @@
+import csv
+import json
+import subprocess
+import sys
+from functools import partial
+from importlib import import_module
+
+import pytest
+import torch
+
+from quadtok import __version__, get_quadtree, get_scorer
+from quadtok.cli import benchmark
+from quadtok.pixels import normalize
+from quadtok.quadtrees import QUADTREES
+
+QUICK = ("-s", 64, "--max-patch", 32, "-n", 10, "-b", 2, "--min-time", 0, "--warmup", 0)
+
+
+@pytest.fixture
+def time_it(quadtok):
+    return partial(quadtok, "bench", *QUICK)
+
+
+@pytest.fixture
+def workloads(monkeypatch):
+    """What would be timed."""
+    seen = []
+    real = benchmark.time_quadtrees
+
+    def watched(workload, *arguments, **options):
+        seen.append(workload)
+        return real(workload, *arguments, **options)
+
+    monkeypatch.setattr(benchmark, "time_quadtrees", watched)
+    return seen
+
+
+@pytest.fixture
+def one_is_wrong(monkeypatch):
+    def backwards(saliency, spec):
+        return get_quadtree("dict")([-scores for scores in saliency], spec)
+
+    monkeypatch.setitem(QUADTREES, "zcurve", backwards)
+
+
+def records(result):
+    return [json.loads(line) for line in result.out.splitlines()]
+
+
+def test_two_tables_under_the_machine_and_the_versions(time_it):
+    result = time_it()
+    assert (result.code, result.err) == (0, "")
+    lines = [line.strip() for line in result.out.splitlines()]
+    assert lines[0].count(" · ") == 1 and "thread" in lines[0]
+    assert lines[1].startswith(f"quadtok {__version__} · torch {torch.__version__.split('+')[0]}")
+    assert lines[3] == "2 images of 64×64 · 10 tokens of 16 to 32 px · scorer random · float32 on cpu"
+    headers = [line.split() for line in lines if line.startswith("quadtree")]
+    totals = ["quadtree", "ms/batch", "quartiles", "images/s", "×", "slowest", "peak", "MB"]
+    assert headers == [totals, ["quadtree", "score", "ms", "select", "ms", "extract", "ms"]]
+    named = [line.split()[0] for line in lines if line and line.split()[0] in QUADTREES]
+    assert named == [*QUADTREES] * 2
+
+
+def test_a_bar_stands_beside_each_number_and_the_longest_is_the_largest(time_it):
+    lines = [line.split() for line in time_it("--impl", "dict").out.splitlines() if line.startswith("dict")]
+    bars = [[cell for cell in line if set(cell) == {"█"}] for line in lines]
+    assert [len(cells) for cells in bars] == [4, 3]
+    assert len({len(bar) for cells in bars for bar in cells}) == 1
+
+
+def test_what_is_piped_is_plain_and_fits_100_columns(time_it, monkeypatch):
+    monkeypatch.setattr(torch, "compile", lambda function, **options: function)
+    result = time_it("--compile", "--scorer", "random,blur", "-s", "64,128x256", "-n", "50%")
+    assert "\x1b" not in result.out
+    assert max(map(len, result.out.splitlines())) <= 100
+    assert result.out.count("parallel, compiled") == 2 * 2 * 2
+
+
+def test_one_quadtree_can_be_timed_alone(time_it):
+    rows = records(time_it("--impl", "zcurve", "--json"))[:-1]
+    assert [(row["implementation"], row["speedup"], row["batch"]) for row in rows] == [("zcurve", 1.0, 2)]
+    rows = records(time_it("--impl", "tensor,dict,tensor", "--json"))[:-1]
+    assert [row["implementation"] for row in rows] == ["tensor", "dict"]
+
+
+def test_the_defaults_are_those_of_the_references_notebook(quadtok, monkeypatch):
+    cases = []
+    monkeypatch.setattr(benchmark.Benchmark, "rows", lambda self, case: cases.append((self, case)) or [])
+    assert quadtok("bench", "--json", "--device", "cpu").code == 0
+    ((run, case),) = cases
+    assert (case.batch, case.scorer, run.dtype, run.implementations) == (128, "random", "float32", [*QUADTREES])
+    spec = case.geometry.spec(*case.size)
+    assert (spec.height, spec.width, spec.min_patch, spec.max_patch, spec.num_tokens) == (256, 256, 16, 64, 100)
+
+
+def test_json_has_a_line_for_each_row_then_a_summary_and_csv_the_same_fields(time_it, tmp_path):
+    result = time_it("--json", "-b", "1,2", "--scorer", "blur,random", "--csv", tmp_path / "new" / "rows.csv")
+    *rows, summary = records(result)
+    assert (result.code, result.err) == (0, "")
+    assert [row.pop("type") for row in rows] == ["row"] * 16
+    cases = [(row["batch"], row["scorer"], row["implementation"]) for row in rows]
+    assert cases == [(batch, scorer, name) for batch in (1, 2) for scorer in ("blur", "random") for name in QUADTREES]
+    assert (summary["type"], summary["rows"], summary["mismatches"]) == ("summary", 16, 0)
+    assert {"processor", "torch", "threads", "platform"} <= summary["machine"].keys()
+    with open(tmp_path / "new" / "rows.csv", newline="") as file:
+        written = list(csv.DictReader(file))
+    assert written == [{key: "" if value is None else str(value) for key, value in row.items()} for row in rows]
+
+
+@pytest.mark.usefixtures("one_is_wrong")
+def test_a_quadtree_that_disagrees_ends_the_command_with_1_and_is_named(time_it):
+    result = time_it()
+    assert result.code == 1
+    (line,) = result.lines
+    assert line.startswith("quadtok: error: zcurve and dict disagree: token ")
+    assert line.endswith("; please report it, with what 'quadtok info' prints")
+    (totals, stages) = (line.split() for line in result.out.splitlines() if line.startswith("zcurve"))
+    assert totals[1:5] == ["–"] * 4 and stages[1:] == ["–"] * 3
+    assert result.out.count("parallel") == 2
+
+
+@pytest.mark.usefixtures("one_is_wrong")
+def test_a_mismatch_stands_in_the_json_too(time_it):
+    result = time_it("--json", "--impl", "parallel,zcurve")
+    good, bad, summary = records(result)
+    assert result.code == 1
+    assert (good["mismatch"], bad["median_ms"], summary["mismatches"]) == (None, None, 1)
+    assert bad["mismatch"].startswith("zcurve and parallel disagree: token ")
+
+
+def test_a_quadtree_that_disagrees_with_itself_is_not_drawn(time_it, monkeypatch, tmp_path):
+    calls = iter(range(100))
+    monkeypatch.setitem(
+        QUADTREES,
+        "dict",
+        lambda saliency, spec, real=QUADTREES["dict"]: real(
+            [scores * (-1) ** next(calls) for scores in saliency], spec
+        ),
+    )
+    result = time_it("--impl", "dict", "-b", "1,2", "--plot", tmp_path / "time.svg")
+    assert result.code == 1
+    assert [line.partition(": token ")[0] for line in result.lines] == ["quadtok: error: dict disagrees with itself"] * 2
+    assert not (tmp_path / "time.svg").exists()
+
+
+def test_what_torch_cannot_compile_is_said_in_a_sentence(time_it, monkeypatch):
+    def no_compiler(*arguments, **options):
+        raise RuntimeError("no C++ compiler")
+
+    monkeypatch.setattr(torch, "compile", no_compiler)
+    result = time_it("--compile", "--impl", "parallel")
+    assert (result.code, result.err) == (0, "")
+    assert result.out.splitlines()[-1].strip() == "torch.compile failed for parallel: no C++ compiler"
+    assert "compile s" in result.out
+
+
+def test_images_are_repeated_to_fill_the_batch(time_it, workloads, photos):
+    assert time_it(photos, "-b", 5, "--dtype", "uint8", "--scorer", "blur").code == 0
+    images = workloads[0].images
+    assert (images.shape, images.dtype) == ((5, 3, 64, 64), torch.uint8)
+    assert torch.equal(images[3:], images[:2])
+    assert not torch.equal(images[0], images[1])
+
+
+def test_only_as_many_images_are_read_as_a_batch_takes(time_it, photos):
+    (photos / "z.png").write_bytes(b"no image")
+    assert time_it(photos, "-b", 3).code == 0
+    result = time_it(photos, "-b", 4)
+    assert result.code == 2
+    assert result.lines == [f"quadtok: error: {photos / 'z.png'}: not a supported image"]
+
+
+def test_random_images_depend_on_the_seed_and_not_on_the_other_batch_sizes(time_it, workloads):
+    for arguments in (("-b", 2), ("-b", "2,4"), ("-b", 2, "--seed", 1)):
+        time_it("--impl", "parallel", "--dtype", "uint8", *arguments)
+    alone, small, large, other = (workload.images for workload in workloads)
+    assert torch.equal(alone, small) and torch.equal(large[:2], small)
+    assert not torch.equal(alone, other)
+
+
+def test_the_random_scorer_gives_each_image_its_own_layout(time_it, workloads):
+    time_it("--impl", "parallel", "--seed", 7)
+    (workload,) = workloads
+    drawn = workload.score(workload.images, workload.spec)
+    expected = get_scorer("random", seed=[7, 8])(workload.images, workload.spec)
+    assert all(map(torch.equal, drawn, expected))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_floats_are_normalized(time_it, workloads, dtype):
+    time_it("--impl", "parallel", "--dtype", "uint8")
+    time_it("--impl", "parallel", "--dtype", dtype)
+    pixels, images = (workload.images for workload in workloads)
+    assert torch.equal(images, normalize(pixels).to(getattr(torch, dtype)))
+
+
+def test_a_scorer_of_ones_own_can_be_timed(time_it, tmp_path, monkeypatch):
+    (tmp_path / "flat.py").write_text(
+        "import torch\n"
+        "def score(images, spec):\n"
+        "    return [torch.zeros(len(images), *spec.grid(scale)) for scale in range(1, spec.num_scales)]\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    assert records(time_it("--scorer", "flat:score", "--json"))[0]["scorer"] == "flat:score"
+
+
+def test_threads_are_torchs(time_it, monkeypatch):
+    monkeypatch.setattr(
+        torch, "set_num_threads", lambda number: monkeypatch.setattr(torch, "get_num_threads", lambda: number)
+    )
+    result = time_it("--threads", 3)
+    assert ", 3 threads · " in result.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "names"),
+    [
+        (("-b", "1,2", "-s", "64,128x64", "-n", "50%"), {"random, 64×64", "random, 128×64", "images in a batch", "2"}),
+        (("-s", "64,64x128,128x64", "-n", "50%"), {"random, 2 images", "image size in pixels", "64×64", "128×64"}),
+    ],
+    ids=["against batch size", "against image size"],
+)
+def test_time_is_drawn_against_what_has_several_values(time_it, tmp_path, arguments, names):
+    assert time_it(*arguments, "--plot", tmp_path / "time.svg").code == 0
+    svg = (tmp_path / "time.svg").read_text()
+    assert [name for name in (*names, *QUADTREES) if f"<!-- {name} -->" not in svg] == []
+    assert time_it(*arguments, "--plot", tmp_path / "time.PNG").code == 0
+    assert (tmp_path / "time.PNG").read_bytes().startswith(b"\x89PNG\r\n")
+
+
+def test_a_batch_that_is_too_large_is_a_sentence(time_it, monkeypatch):
+    def full(*arguments, **options):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate …")
+
+    monkeypatch.setattr(benchmark, "time_quadtrees", full)
+    result = time_it()
+    assert (result.code, result.lines) == (
+        2,
+        [
+            "quadtok: error: random, a batch of 2, 64×64: does not fit into the memory of cpu; "
+            "use smaller --batch-sizes or --image-sizes"
+        ],
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--impl", "heap"], "--impl: there is no quadtree 'heap': choose from dict, tensor, zcurve, parallel, or all"),
+        (["--scorer", "blurr"], "there is no scorer 'blurr': choose one of feature, blur, "),
+        (["--scorer", "random,precomputed"], "--scorer precomputed: bench has no maps to read; time random, blur, "),
+        (["--weights", "w.pth"], "--weights belongs to --scorer feature, not to random"),
+        (["-s", "64,65"], "height 65 is not a multiple of max_patch 32"),
+        (["-s", "native"], "--image-sizes native: the images of a batch have one size; give it as N or HxW"),
+        (["-n", "11"], "num_tokens 11 cannot be reached from 4 roots: each split adds 3. Try 10 or 13."),
+        (["--max-patch", "16", "-n", "16"], "both 16: nothing is to choose; use --max-patch 32"),
+        (["-b", "8,0"], "--batch-sizes: '0' is not a number of images, such as 1,32,128"),
+        (["--device", "tpu"], "--device 'tpu' is none of auto, cpu, cuda and cuda:N"),
+        (["-b", "1,2", "--plot", "x.pdf"], "--plot x.pdf: the name must end in .png or .svg"),
+        (["--plot", "x.png"], "--plot draws time against batch size or image size: give several, as in "),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_cannot_work_is_refused_before_anything_is_timed(time_it, workloads, arguments, message):
+    result = time_it(*arguments)
+    assert (result.code, result.out, len(result.lines), workloads) == (2, "", 1, [])
+    assert message in result.err
+
+
+def test_without_matplotlib_plot_is_refused_before_the_timing(time_it, workloads, monkeypatch):
+    monkeypatch.setattr(import_module("quadtok.cli.bench"), "find_spec", lambda name: None)
+    result = time_it("-b", "1,2", "--plot", "x.png")
+    assert (result.code, result.out, workloads) == (2, "", [])
+    assert result.err == "quadtok: error: --plot needs matplotlib: pip install 'quadtok[plot]'\n"
+
+
+def test_help_and_usage_errors_come_before_torch():
+    code = (
+        "import sys; from quadtok.cli import run; "
+        "codes = run(['bench', '--help']), run(['bench', '-n', '101']), run(['bench', '--impl', 'heap']); "
+        "print(codes, [name for name in ('torch', 'numpy', 'PIL', 'matplotlib') if name in sys.modules])"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert shown.splitlines()[-1] == "(0, 2, 2) []"

@@ -3,9 +3,9 @@
 A `torch.save` archive that `torch.load(path, weights_only=True)` reads:
 
     {"format": "quadtok", "version": 1,
-     "layout":   int32 [N, 3],           (y, x, scale): first cell of each token in units of min_patch, in forest
-     z-order "patches":  [N, C, p, p],           pixels on the scale 0…255, float16, uint8 or float32; absent: layout
-     only "saliency": [float32 [H/P, W/P]],   one map a splittable scale: what the plan was chosen by; may be empty
+     "layout":   int32 [N, 3],           (y, x, scale): first cell of each token, in forest z-order
+     "patches":  [N, C, p, p],           pixels on the scale 0…255; absent: layout only
+     "saliency": [float32 [H/P, W/P]],   one map a splittable scale: what the plan was chosen by
      "meta":     str,                    JSON: geometry, scorer, normalisation, source
      "crc32":    int}                    over everything above
 

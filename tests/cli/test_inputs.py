@@ -99,3 +99,9 @@ def test_empty_stdin_is_an_error(tree, monkeypatch):
     stdin(monkeypatch, b"")
     with pytest.raises(InputError, match="stdin was empty"):
         names(["-"])
+
+
+def test_a_list_that_was_meant_to_be_null_separated_is_told_so(tree, monkeypatch):
+    stdin(monkeypatch, b"b.jpg\0a.PNG\0")
+    with pytest.raises(InputError, match="holds NUL bytes: use -0"):
+        names(["-"])

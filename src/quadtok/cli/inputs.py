@@ -48,12 +48,11 @@ def _with_stdin(arguments: list[str], null_separated: bool) -> Iterator[str]:
         if argument != "-":
             yield argument
             continue
-        entries = sys.stdin.buffer.read().split(b"\0" if null_separated else b"\n")
-        yield from (
-            os.fsdecode(entry.removesuffix(b"\r") if not null_separated else entry)
-            for entry in entries
-            if entry.strip()
-        )
+        data = sys.stdin.buffer.read()
+        if b"\0" in data and not null_separated:
+            raise InputError("the list on stdin holds NUL bytes: use -0 with find -print0")
+        entries = data.split(b"\0") if null_separated else data.splitlines()
+        yield from (os.fsdecode(entry) for entry in entries if entry.strip())
 
 
 def _expand(argument: str, suffixes: frozenset[str]) -> list[Source]:

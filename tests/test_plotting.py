@@ -32,6 +32,11 @@ def test_the_format_is_the_one_asked_for():
     assert b"<svg" in draw({"blur": LINES})
 
 
+def test_points_may_come_in_any_order():
+    backwards = [Line(line.label, line.points[::-1]) for line in LINES]
+    assert draw({"blur": backwards}, "png") == draw({"blur": LINES}, "png")
+
+
 def test_every_panel_line_and_tick_has_its_name():
     written = texts(draw({"blur": LINES, "random": LINES[:1]}).decode())
     assert {"a machine", "and its versions", "blur", "random", "images", "ms", "parallel", "dict"} <= set(written)

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 
 from quadtok.errors import InputError
+from quadtok.gather import gather
+from quadtok.gather.indexed import result_dtype
 from quadtok.pixels import IMAGENET_MEAN, IMAGENET_STD, check_images, normalize
 from quadtok.plan import Plan
 
@@ -81,47 +83,31 @@ class Tokens:
         return self.patches
 
 
-def extract_patches(images: Tensor, plan: Plan) -> Tensor:
+def extract_patches(images: Tensor, plan: Plan, *, out: Tensor | None = None) -> Tensor:
     """Read the pixels of the plan's tokens; differentiable in the images.
 
     Args:
         images: `[B, C, H, W]`, floating or uint8, of the plan's size and on its device. Any C.
         plan: which patches, for B images.
+        out: where to write, of the result's shape, dtype and device. In a loop, a kept buffer saves the page faults of
+            a fresh one, which cost more than the copy. Carries no gradients.
 
     Returns:
         `[B, N, C, p, p]` with p = min_patch: in the images' dtype; float32 means on the scale 0…255 for uint8.
 
     Raises:
-        InputError: where the images are not what the plan was made for.
+        InputError: where the images or `out` are not what the plan asks for.
     """
     spec = plan.spec
     check_images(images, spec)
     if images.shape[0] != len(plan):
         raise InputError(f"the plan is for {len(plan)} images and was given {images.shape[0]}")
-    batch, channels = images.shape[:2]
-    flat = images.flatten(2)  # [B, C, H*W]
-    rows, cols = (_central_pair(corner, plan.scale, spec.min_patch) for corner in (plan.top, plan.left))
-    corners = [(row, col) for row in rows for col in cols]
-    pixels = [row[..., :, None] * spec.width + col[..., None, :] for row, col in corners]  # 4 × [B, N, p, p]
-    indices = [pixel.flatten(1)[:, None].expand(-1, channels, -1) for pixel in pixels]
-    total = torch.stack([flat.gather(2, index).to(_sum_dtype(images.dtype)) for index in indices]).sum(dim=0)
-    shape = (batch, channels, spec.num_tokens, spec.min_patch, spec.min_patch)
-    means = (total / 4).view(shape).transpose(1, 2)
-    return means.to(images.dtype if images.is_floating_point() else torch.float32).contiguous()
-
-
-def _central_pair(corner: Tensor, scale: Tensor, min_patch: int) -> tuple[Tensor, Tensor]:
-    """`[B, N, p]` each: the two central pixel rows (or columns) of the p cells of each patch.
-
-    At scale 0 a cell is one pixel, and both are that pixel.
-    """
-    step = 1 << scale
-    cells = torch.arange(min_patch, device=corner.device)
-    begin = corner[..., None] + step[..., None] * cells
-    second = (step >> 1)[..., None]
-    return begin + (second - 1).clamp(min=0), begin + second
-
-
-def _sum_dtype(dtype: torch.dtype) -> torch.dtype:
-    """Four half-precision pixels are added in float32, as torch's own resize does."""
-    return torch.float64 if dtype == torch.float64 else torch.float32
+    shape = (len(plan), spec.num_tokens, images.shape[1], spec.min_patch, spec.min_patch)
+    dtype = result_dtype(images.dtype)
+    if out is not None and (tuple(out.shape) != shape or out.dtype != dtype or out.device != images.device):
+        raise InputError(
+            f"out is {out.dtype} {list(out.shape)} on {out.device}, expected {dtype} {list(shape)} on {images.device}"
+        )
+    if 0 in shape:
+        return images.new_empty(shape, dtype=dtype)
+    return gather(images, plan, out)

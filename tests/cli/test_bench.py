@@ -139,7 +139,9 @@ def test_a_quadtree_that_disagrees_with_itself_is_not_drawn(time_it, monkeypatch
     )
     result = time_it("--impl", "dict", "-b", "1,2", "--plot", tmp_path / "time.svg")
     assert result.code == 1
-    assert [line.partition(": token ")[0] for line in result.lines] == ["quadtok: error: dict disagrees with itself"] * 2
+    assert [line.partition(": token ")[0] for line in result.lines] == [
+        "quadtok: error: dict disagrees with itself"
+    ] * 2
     assert not (tmp_path / "time.svg").exists()
 
 
@@ -216,7 +218,10 @@ def test_threads_are_torchs(time_it, monkeypatch):
     ("arguments", "names"),
     [
         (("-b", "1,2", "-s", "64,128x64", "-n", "50%"), {"random, 64×64", "random, 128×64", "images in a batch", "2"}),
-        (("-s", "64,64x128,128x64", "-n", "50%"), {"random, 2 images", "image size in pixels", "64×64", "128×64"}),
+        (
+            ("-s", "64,64x128,128x64", "-n", "50%"),
+            {"random, 2 images", "image size in pixels", "64×64", "64×128", "128×64"},
+        ),
     ],
     ids=["against batch size", "against image size"],
 )

@@ -36,7 +36,7 @@ _PLOT_SUFFIXES = (".png", ".svg")
 def bench(
     inputs: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[INPUTS]...", help="Images, repeated to fill a batch; none: random ones."),
+        typer.Argument(metavar="INPUTS", help="Images, repeated to fill a batch; none: random ones."),
     ] = None,
     null: options.Null = False,
     impl: Annotated[

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from quadtok.errors import InputError
 from quadtok.gather import gather
-from quadtok.gather.indexed import result_dtype
+from quadtok.gather.base import result_dtype
 from quadtok.pixels import IMAGENET_MEAN, IMAGENET_STD, check_images, normalize
 from quadtok.plan import Plan
 

@@ -341,6 +341,12 @@ class TestReporting:
         assert "3/3" in shown and "tokenize" in shown and "/s" in shown
         assert out == b""
 
+    def test_data_stays_on_stdout_while_a_bar_is_shown(self, photos, tmp_path):
+        command = [sys.executable, "-m", "quadtok", "tokenize", str(photos), "-o", str(tmp_path), "--scorer", "blur"]
+        shown, out = run_in_terminal([*command, "--json"])
+        assert len(out.splitlines()) == 4
+        assert "coffee.jpg" not in shown
+
 
 def run_in_terminal(command):
     """stderr of a command that has a terminal there, and its stdout."""

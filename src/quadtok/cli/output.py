@@ -147,4 +147,5 @@ def _progress_bar(doing: str) -> Progress:
             return Text("" if task.speed is None else f"{task.speed:.1f}/s")
 
     columns = [TextColumn(doing), BarColumn(), MofNCompleteColumn(), RateColumn(), TimeRemainingColumn()]
-    return Progress(*columns, console=Console(stderr=True), transient=True)
+    # Rich would take stdout over as well, and put what is data there on the terminal.
+    return Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False)

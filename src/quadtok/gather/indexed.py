@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from quadtok.gather.base import result_dtype, sum_dtype
 from quadtok.plan import Plan
 
 
@@ -28,16 +29,6 @@ def gather_indexed(images: Tensor, plan: Plan) -> Tensor:
     total = torch.stack([flat.gather(2, index).to(sum_dtype(images.dtype)) for index in indices]).sum(dim=0)
     shape = (batch, channels, spec.num_tokens, spec.min_patch, spec.min_patch)
     return (total / 4).view(shape).transpose(1, 2).to(result_dtype(images.dtype)).contiguous()
-
-
-def result_dtype(dtype: torch.dtype) -> torch.dtype:
-    """The type of patches of images of this type: their own, float32 for bytes."""
-    return torch.float32 if dtype == torch.uint8 else dtype
-
-
-def sum_dtype(dtype: torch.dtype) -> torch.dtype:
-    """Four half-precision pixels are added in float32, as torch's own resize does."""
-    return torch.float64 if dtype == torch.float64 else torch.float32
 
 
 def _central_pair(corner: Tensor, scale: Tensor, min_patch: int) -> tuple[Tensor, Tensor]:

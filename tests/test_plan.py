@@ -10,13 +10,12 @@ from helpers import (
     assert_partition,
     assert_same_plan,
     boxes,
-    patches_in_tie_order,
     saliency_of_kind,
     z_order_key,
 )
 from quadtok import Plan, Spec
 from quadtok.errors import InputError
-from quadtok.plan import cells_in_z_order, from_z_order, to_z_order
+from quadtok.plan import from_z_order, to_z_order
 from quadtok.quadtrees import get_quadtree
 
 SPLITTABLE = [spec for spec in SPECS if spec.num_scales > 1]
@@ -186,14 +185,6 @@ def test_a_plan_moves_as_a_whole(device):
     assert {moved.size.device, moved.centers.device, moved.cell_to_token.device} == {moved.left.device}
     assert torch.equal(moved.cell_to_token.cpu(), plan.cell_to_token)
     assert_same_plan(Plan.from_boxes(*(field.to(device) for field in fields(shuffled(plan))), plan.spec), plan)
-
-
-@pytest.mark.parametrize("spec", SPECS, ids=str)
-def test_cells_in_z_order_are_in_z_order(spec):
-    cells = patches_in_tie_order(spec, finest=0)[-spec.num_cells :]
-    assert {scale for scale, _, _ in cells} == {0}
-    p, cols = spec.min_patch, spec.width // spec.min_patch
-    assert cells_in_z_order(spec).tolist() == [top // p * cols + left // p for _, left, top in cells]
 
 
 @pytest.mark.parametrize(

@@ -70,13 +70,15 @@ class Plan:
 
         The side of a patch follows from where the next one begins.
         """
-        end = torch.full_like(first[:, :1], spec.num_cells)
+        rows, cols = spec.grid(0)
+        depth, device = spec.num_scales - 1, first.device
+        end = first.new_full((1, 1), spec.num_cells).expand(first.shape[0], 1)
         cells = torch.diff(first, dim=1, append=end)  # [B, N], each 4**scale
-        thresholds = 4 ** torch.arange(1, spec.num_scales, device=first.device)
-        scale = torch.bucketize(cells, thresholds, right=True)
-        raster = cells_in_z_order(spec, first.device)[first]
-        cols = spec.grid(0)[1]
-        return cls(raster % cols * spec.min_patch, raster // cols * spec.min_patch, scale, spec)
+        scale = torch.bucketize(cells, 1 << torch.arange(2, 2 * depth + 2, 2, device=device), right=True)
+        lefts = torch.arange(0, spec.width, spec.min_patch, device=device).expand(rows, cols)
+        tops = torch.arange(0, spec.height, spec.min_patch, device=device)[:, None].expand(rows, cols)
+        left, top = (torch.take(to_z_order(corners, depth), first) for corners in (lefts, tops))
+        return cls(left, top, scale, spec)
 
     @property
     def size(self) -> Tensor:
@@ -173,12 +175,6 @@ def from_z_order(values: Tensor, rows: int, cols: int, depth: int) -> Tensor:
     axes = _interleaved(len(batch), depth)
     inverse = sorted(range(len(axes)), key=axes.__getitem__)
     return bits.permute(*range(len(batch)), *(len(batch) + axis for axis in inverse)).reshape(*batch, rows, cols)
-
-
-def cells_in_z_order(spec: Spec, device: torch.device | None = None) -> Tensor:
-    """`[num_cells]` int64: the raster number of the finest cells, listed in forest z-order."""
-    raster = torch.arange(spec.num_cells, device=device).view(spec.grid(0))
-    return to_z_order(raster, spec.num_scales - 1)
 
 
 def _spread_bits(depth: int, device: torch.device) -> Tensor:

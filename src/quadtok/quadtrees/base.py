@@ -72,14 +72,14 @@ def node_saliency(saliency: Sequence[Tensor], spec: Spec) -> Tensor:
     return torch.cat(coarsest_first, dim=1)
 
 
-def node_ranks(saliency: Sequence[Tensor], spec: Spec) -> Tensor:
-    """`[B, n]` int64: the place of each node in the total order of priorities; 0 would be split first."""
+def node_ranks(saliency: Sequence[Tensor], spec: Spec, first: int = 0) -> Tensor:
+    """`[B, n]` int64: the place of each node in the total order of priorities; `first` would be split first."""
     values = node_saliency(saliency, spec)
     # Ascending order of the negated values, because torch sorts NaN as the largest: here that is last. One zero and one
     # NaN, because a sort that goes by bits would tell −0 from 0, and a NaN with a sign from one without.
     descending = torch.where(values.isnan(), math.nan, 0.0 - values)
     order = descending.argsort(dim=1, stable=True)
-    places = torch.arange(order.shape[1], device=order.device).expand_as(order)
+    places = torch.arange(first, first + order.shape[1], device=order.device).expand_as(order)
     return torch.empty_like(order).scatter_(1, order, places)
 
 
@@ -128,20 +128,18 @@ def plan_from_splits(splits: Tensor, spec: Spec) -> Plan:
     A split puts three new cut points into the line of cells (see plan.py): the first cells of the patch's second,
     third and fourth quadrant. So the roots' first cells and three a split are the tokens' first cells, each once.
     """
-    begin, quarter = _node_cells(spec, splits.device)
-    fourth = torch.arange(1, 4, device=splits.device)
-    cuts = begin[splits][..., None] + quarter[splits][..., None] * fourth  # [B, S, 3]
-    root_cells = 4 ** (spec.num_scales - 1)
-    roots = torch.arange(spec.num_roots, device=splits.device).expand(splits.shape[0], -1) * root_cells
-    first = torch.cat([roots, cuts.flatten(1)], dim=1).sort(dim=1).values
-    return Plan.from_first_cells(first, spec)
+    cuts = _cut_points(spec, splits.device)[splits]  # [B, S, 3]
+    roots = torch.arange(0, spec.num_cells, 4 ** (spec.num_scales - 1), device=splits.device)
+    first = torch.cat([roots.expand(splits.shape[0], -1), cuts.flatten(1)], dim=1)
+    return Plan.from_first_cells(first.sort(dim=1).values, spec)
 
 
-def _node_cells(spec: Spec, device: torch.device) -> tuple[Tensor, Tensor]:
-    """For every node: the number of its first cell in forest z-order, and how many cells one quadrant has."""
-    begin, quarter = [], []
-    for scale in range(spec.num_scales - 1, 0, -1):
-        rows, cols = spec.grid(scale)
-        begin.append(torch.arange(rows * cols, device=device) << (2 * scale))
-        quarter.append(torch.full((rows * cols,), 4 ** (scale - 1), device=device))
-    return torch.cat(begin), torch.cat(quarter)
+def _cut_points(spec: Spec, device: torch.device) -> Tensor:
+    """`[n, 3]` int64: for every node, the first cells of its second, third and fourth quadrant."""
+    quadrant = torch.arange(1, 4, device=device)
+    return torch.cat(
+        [
+            torch.arange(0, spec.num_cells, 4**scale, device=device)[:, None] + quadrant * 4 ** (scale - 1)
+            for scale in range(spec.num_scales - 1, 0, -1)
+        ]
+    )

@@ -1,6 +1,6 @@
 """No loop over splits: which S nodes best-first splitting would split, read off from one sort.
 
-**The claim.** Give every node its rank r in the total order of priorities (0 is split first; all ranks differ). Let
+**The claim.** Give every node its rank r in the total order of priorities (1 is split first; all ranks differ). Let
 u₀, …, u_d = v be the path from a root to the node v. Its *records* are the suffix maxima of r along that path: the
 largest rank of the path, then the largest rank behind that one, and so on; the last is r(v). Compare two nodes by their
 records, most significant first, a sequence that ends counting as smaller. In this order best-first splitting pops the
@@ -8,22 +8,25 @@ nodes. So the nodes it splits are the S smallest.
 
 **Why it is right.** Best-first splitting pops v once all its ancestors are popped and v is the smallest waiting node.
 While u_i, with the largest rank m of the path, waits, the loop pops everything that can be reached without passing a
-node of rank ≥ m; only then u_i itself. So of two nodes the one with the smaller path maximum comes first, *wherever*
-it lies. If both have the same maximum, then (ranks differ) both paths pass the very same node u_i; v is either that
-node, popped first and a sequence that ends here, or lies in the subtree below it. From the moment u_i is popped, all
-that waits elsewhere has rank > m and does not interfere before the subtree's part of rank < m is done, so the same
-argument decides between two nodes inside that subtree: by the largest rank *behind* u_i. That is the next record. By
-induction on the depth the orders agree. A parent's records are a prefix-dominated version of its child's, so a child
-never comes before its parent, and any S smallest nodes are closed under taking parents: a tree.
+node of rank ≥ m; only then u_i itself. So of two nodes the one with the smaller path maximum comes first, *wherever* it
+lies. If both have the same maximum, then (ranks differ) both paths pass the very same node u_i; each of the two is
+either that node, which is popped first and whose sequence ends here, or lies in the subtree below it. From the
+moment u_i is popped, all that waits elsewhere has a rank above m and does not interfere before the subtree's part
+below m is done, so the same argument decides inside that subtree: by the largest rank *behind* u_i. That is the next
+record. By induction on the depth the orders agree. A parent comes before its children, so the S smallest nodes are
+closed under taking parents: a tree.
 
-**How.** A child's records are the parent's entries that exceed r(v), which are a prefix because records fall, and then
-r(v). All nodes of a level are done at once: a level is one `where`. A sequence becomes one integer: ranks + 1 as
-digits in base n + 1, most significant first, absent digits 0. `topk` then takes the S smallest. Where L levels of
-digits do not fit in 63 bits they are spread over several integers, and stable sorts from the least significant to
-the most do the same.
+**How.** Write the records as the digits of one integer, each digit wide enough for n, absent ones 0 at the end.
+Records fall, so a child keeps those of its parent's that exceed its own rank r, a prefix, and puts r behind them.
+Cut its parent's number behind any number of digits and put r there: of all these candidates the right one is the
+largest. (Cut earlier, and r replaces a larger digit. Cut later, and r stands behind a smaller digit where it could
+have replaced it.) So a level of the tree is a few `maximum`s over all its nodes at once, and `topk` takes the S
+smallest numbers. Where L levels of digits do not fit in 63 bits the digits are kept apart, and stable sorts from the
+least significant to the most do the same.
 
-**Cost.** One sort of the n nodes for the ranks, L² elementwise passes over them for the records, one top-k; nothing
-grows with S except the sort of the chosen tokens. No value ever travels to the host.
+**Cost.** One sort of the n nodes for the ranks, L² / 2 elementwise passes for the numbers, one top-k, one sort of
+the chosen tokens. Nothing grows with S but that last one. No value ever travels to the host. Measured in
+docs/performance.md.
 """
 
 from __future__ import annotations
@@ -45,15 +48,15 @@ def parallel(saliency: Sequence[Tensor], spec: Spec) -> Plan:
     check_saliency(saliency, spec)
     if spec.num_scales == 1:
         return Plan.uniform(spec, scale=0)
-    digits = path_records(node_ranks(saliency, spec) + 1, spec)
-    return plan_from_splits(_smallest(_packed(digits), spec.num_splits), spec)
+    keys = record_keys(node_ranks(saliency, spec, first=1), spec)
+    return plan_from_splits(_smallest(keys, spec.num_splits), spec)
 
 
 def split_order(saliency: Sequence[Tensor], spec: Spec) -> Tensor:
     """In which order best-first splitting would go on until every patch is the finest.
 
-    The first `(N − roots) / 3` entries, given to `plan_from_splits`, are the plan of N tokens: one run holds the
-    plans of every budget. `spec.num_tokens` plays no part.
+    The first `(N − roots) / 3` entries, given to `plan_from_splits`, are the plan of N tokens: one run holds the plans
+    of every budget. `spec.num_tokens` plays no part.
 
     Returns:
         `[B, n]` int64: the numbers of all splittable patches (see base.py), first to last.
@@ -61,30 +64,61 @@ def split_order(saliency: Sequence[Tensor], spec: Spec) -> Tensor:
     check_saliency(saliency, spec)
     if spec.num_scales == 1:
         return torch.zeros(1, 0, dtype=torch.long)
-    digits = path_records(node_ranks(saliency, spec) + 1, spec)
-    return _smallest(_packed(digits), digits[0].shape[1], in_order=True)
+    ranks = node_ranks(saliency, spec, first=1)
+    return _smallest(record_keys(ranks, spec), ranks.shape[1], in_order=True)
 
 
-def path_records(ranks: Tensor, spec: Spec) -> list[Tensor]:
-    """The suffix-maximum records of every node's path.
+def record_keys(ranks: Tensor, spec: Spec) -> list[Tensor]:
+    """The records of every node as numbers that compare as they do.
 
     Args:
         ranks: `[B, n]` ranks from 1, distinct in each image, nodes in tie order.
         spec: the integers of the run.
 
     Returns:
-        One tensor `[B, n]` a level, the most significant record first; 0 where a node has fewer records.
+        One tensor `[B, n]` int64, or several, most significant first, where one number cannot hold all digits.
     """
+    digit_bits = ranks.shape[1].bit_length()
+    if digit_bits * (spec.num_scales - 1) <= INT64_BITS:
+        return [_numbers(ranks, digit_bits, spec)]
+    return _packed(path_records(ranks, spec))
+
+
+def _numbers(ranks: Tensor, digit_bits: int, spec: Spec) -> Tensor:
+    """`[B, n]`: all records of a node as the digits of one number."""
     levels = spec.num_scales - 1
-    sizes = [spec.num_roots * 4**depth for depth in range(levels)]
-    absent = torch.zeros_like(ranks)
-    by_level = []
-    inherited = [absent[:, : sizes[0]]] * levels
-    for own in torch.split(ranks, sizes, dim=1):
+    numbers, parents = [], None
+    for depth, own in enumerate(_by_level(ranks, spec)):
+        largest = own << (digit_bits * (levels - 1))
+        if parents is not None:
+            siblings = (ranks.shape[0], own.shape[1] // 4, 4)
+            own, largest = own.reshape(siblings), largest.reshape(siblings)
+            for kept in range(1, depth + 1):
+                shift = digit_bits * (levels - 1 - kept)
+                # A parent at this depth has `depth` digits: there is nothing behind them to cut off.
+                prefix = parents if kept == depth else parents & -(1 << (shift + digit_bits))
+                largest = torch.maximum(largest, prefix[..., None] | (own << shift))
+            largest = largest.flatten(1)
+        numbers.append(largest)
+        parents = largest
+    return torch.cat(numbers, dim=1)
+
+
+def path_records(ranks: Tensor, spec: Spec) -> list[Tensor]:
+    """The records themselves: one tensor `[B, n]` a level, the most significant first; 0 where a node has fewer."""
+    levels = spec.num_scales - 1
+    by_level: list[list[Tensor]] = []
+    inherited = [torch.zeros_like(ranks[:, : spec.num_roots])] * levels
+    for own in _by_level(ranks, spec):
         records = _append(inherited, own)
         by_level.append(records)
         inherited = [record.repeat_interleave(4, dim=1) for record in records]
     return [torch.cat(parts, dim=1) for parts in zip(*by_level, strict=True)]
+
+
+def _by_level(ranks: Tensor, spec: Spec) -> tuple[Tensor, ...]:
+    """The nodes of each depth, roots first: `[B, R]`, `[B, 4 R]`, …"""
+    return torch.split(ranks, [spec.num_roots * 4**depth for depth in range(spec.num_scales - 1)], dim=1)
 
 
 def _append(inherited: list[Tensor], own: Tensor) -> list[Tensor]:

@@ -8,8 +8,10 @@ import torch
 from torch import Tensor
 
 from quadtok.pixels import as_floats, check_images
-from quadtok.scorers.base import blurred, full_precision, pool_to_grid
+from quadtok.scorers.base import blurred, full_precision
 from quadtok.spec import Spec
+
+CHUNK_PIXELS = 1 << 19  # of the images that are worked on at a time
 
 
 class BlurScorer:
@@ -23,14 +25,25 @@ class BlurScorer:
     def __call__(self, images: Tensor, spec: Spec) -> list[Tensor]:
         """Score the images; see `Scorer`."""
         check_images(images, spec)
+        # A few images at a time: what lies between stays in the cache, and bytes never become floats all at once.
+        chunk = max(1, CHUNK_PIXELS // (spec.height * spec.width))
         with full_precision(images.device):
-            pixels = as_floats(images)
-            return [self._score(pixels, scale, spec) for scale in range(1, spec.num_scales)]
+            parts = [_score(as_floats(part).contiguous(), spec) for part in torch.split(images, chunk)]
+        return [torch.cat(scores) for scores in zip(*parts, strict=True)]
 
     def describe(self) -> dict[str, Any]:
         """Name and options; there are none."""
         return {"name": "blur"}
 
-    def _score(self, pixels: Tensor, scale: int, spec: Spec) -> Tensor:
-        error = (blurred(pixels, scale) - pixels).square().mean(dim=1)  # [B, H, W]
-        return (pool_to_grid(error, *spec.grid(scale)) * spec.patch_size(scale)).sqrt()
+
+def _score(pixels: Tensor, spec: Spec) -> list[Tensor]:
+    return [_score_scale(pixels, scale, spec) for scale in range(1, spec.num_scales)]
+
+
+def _score_scale(pixels: Tensor, scale: int, spec: Spec) -> Tensor:
+    """`[B, H/P, W/P]` for float32 pixels `[B, C, H, W]`."""
+    batch, channels = pixels.shape[:2]
+    (rows, cols), size = spec.grid(scale), spec.patch_size(scale)
+    error = blurred(pixels, scale).sub_(pixels).square_()
+    error = error.view(batch, channels, rows, size, cols, size).sum(dim=5).sum(dim=(1, 3))
+    return (error / (channels * size)).sqrt()  # the mean over C·P² pixels, times P

@@ -18,6 +18,7 @@ from helpers import (
     random_saliency,
 )
 from quadtok import Plan, Spec, Tokens, extract_patches, get_quadtree, normalize, tokenize
+from quadtok.bench import peak_bytes
 from quadtok.errors import InputError
 
 PIXEL_GOLDENS = [name for name in goldens("tokens") if GOLDEN_INDEX[name]["scorer"] == "blur"]
@@ -216,3 +217,35 @@ def test_a_layout_alone_moves_and_is_indexed_and_says_that_it_holds_no_pixels(de
     for needs_pixels in (layout.to_reference_layout, layout.normalized):
         with pytest.raises(InputError, match=r"these tokens hold no pixels, only their layout \(--dtype none\)"):
             needs_pixels()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.uint8], ids=str)
+def test_little_memory_is_needed_beside_images_and_tokens(dtype):
+    """At most a tenth of the images, in tensors; the whole batch is never copied (not even bytes to floats)."""
+    spec = Spec(256, 256, 16, 64, 100)
+    images = torch.zeros(128, 3, 256, 256, dtype=dtype)
+    plan = get_quadtree()(random_saliency(spec, 128), spec)
+    out = torch.empty(128, 100, 3, 16, 16)
+    assert peak_bytes(lambda: extract_patches(images, plan, out=out)) <= 0.1 * images.numel() * images.element_size()
+
+
+def test_a_kept_buffer_is_written_and_returned():
+    spec = Spec(48, 72, 6, 24, 21)
+    plan = get_quadtree()(random_saliency(spec, 2), spec)
+    for images in (torch.rand(2, 3, 48, 72), torch.randint(256, (2, 3, 48, 72), dtype=torch.uint8)):
+        out = torch.full((2, 21, 3, 6, 6), -1.0)
+        assert extract_patches(images, plan, out=out) is out
+        assert torch.equal(out, extract_patches(images, plan))
+        for wrong in (out[:1], out.double(), out[..., :5]):
+            with pytest.raises(
+                InputError, match=r"out is torch\.float\d\d \[.*expected torch\.float32 \[2, 21, 3, 6, 6\]"
+            ):
+                extract_patches(images, plan, out=wrong)
+
+
+def test_a_buffer_of_any_strides_will_do():
+    spec = Spec(48, 72, 6, 24, 21)
+    plan, images = get_quadtree()(random_saliency(spec, 2), spec), torch.rand(2, 3, 48, 72)
+    wide = torch.zeros(2, 21, 3, 6, 12)
+    assert torch.equal(extract_patches(images, plan, out=wide[..., ::2]), extract_patches(images, plan))
+    assert (wide[..., 1::2] == 0).all()

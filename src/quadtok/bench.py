@@ -286,9 +286,7 @@ class _Contender:
             return torch.cuda.max_memory_allocated(device) - before
         if self._compiled:
             return None
-        with _Allocations() as allocations:
-            self._run()
-        return allocations.peak
+        return peak_bytes(self._run)
 
 
 class _Referee:
@@ -376,6 +374,13 @@ class _CudaClock:
 
 def _clock(device: torch.device) -> _CpuClock | _CudaClock:
     return _CudaClock(device) if device.type == "cuda" else _CpuClock()
+
+
+def peak_bytes(run: Callable[[], object]) -> int:
+    """How far the bytes of live CPU tensors rise while `run` runs, its result included; see the top of this file."""
+    with _Allocations() as allocations:
+        run()
+    return allocations.peak
 
 
 class _Allocations(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch does not annotate it

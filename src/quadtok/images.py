@@ -34,6 +34,8 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "PPM", "TIFF", "AVIF", "JPEG2000
 MAX_PIXELS = 89_478_485  # Pillow's own limit: a quarter of a gigabyte of RGB
 CROP_FRACTION = 0.875  # the share of the short side that the centre crop keeps: the field's evaluation standard
 
+DRAFT_DIVISORS = (8, 4, 2)  # libjpeg's scaled decoding, as Pillow offers it
+
 # What decoders raise on bad data (the list of Pillow's own fuzzers, and a safety net behind it).
 _DECODER_ERRORS = (
     *(OSError, SyntaxError, MemoryError, ValueError, OverflowError, EOFError),
@@ -41,6 +43,7 @@ _DECODER_ERRORS = (
     Image.DecompressionBombError,
 )
 _FOREIGN_MAGIC = (b"%!PS", b"%PDF", b"8BPS", b"SIMPLE  =", b"<svg", b"<?xml", b"\xc5\xd0\xd3\xc6")
+_JPEG = ("JPEG", "MPO")  # Pillow's names for JPEGs with one frame and with several
 _OUR_MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"II*\x00", b"MM\x00*")
 _limit = threading.Lock()  # held while Pillow's pixel limit (and for a TIFF, file descriptor 2) is ours
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # logged errors are raised too; unhandled, they are printed
@@ -49,18 +52,40 @@ _quiet_readers = 0
 _filters = contextlib.ExitStack()
 
 
+# (height, width) of an upright image → 1, 2, 4 or 8: the part of its size to decode a JPEG at.
+DraftRule = Callable[[int, int], int]
+Box = tuple[float, float, float, float]  # left, top, right, bottom
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A JPEG decoded at a fraction of its size.
+
+    Attributes:
+        divisor: 2, 4 or 8.
+        size: (width, height) of the image in full, upright.
+        box: the image in full, in pixels of the draft, upright. The draft's pixels at the right and at the bottom (of
+            the image as it is stored) may stand for less than `divisor` pixels: so it ends inside of them.
+    """
+
+    divisor: int
+    size: tuple[int, int]
+    box: Box
+
+
 @dataclass(frozen=True)
 class ImageFile:
     """A decoded image file.
 
     Attributes:
-        image: RGB, upright.
+        image: RGB, upright; smaller than the file says where `draft` is.
         format: as Pillow names it, by content.
         mode: of the stored pixels, as Pillow names it.
         frames: how many the file holds; the first was taken.
         orientation: the EXIF orientation that was applied; 1 is upright.
         sha256: of the bytes that were read.
         notes: what a careful user may want to know.
+        draft: how the image was decoded at a fraction of its size; None where it was not.
     """
 
     image: Image.Image
@@ -70,11 +95,17 @@ class ImageFile:
     orientation: int
     sha256: str
     notes: list[str] = field(default_factory=list)
+    draft: Draft | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) of the file's image, upright and in full."""
+        return self.draft.size if self.draft else self.image.size
 
     def describe(self) -> dict[str, Any]:
         """The file as JSON values: what a token file records of its source. `size` is upright [width, height]."""
         return {
-            "size": list(self.image.size),
+            "size": list(self.size),
             "format": self.format,
             "mode": self.mode,
             "frames": self.frames,
@@ -94,11 +125,16 @@ class Fitted:
     """
 
     pixels: Tensor
-    crop_box: tuple[float, float, float, float]
+    crop_box: Box
 
 
 def read_image(
-    path: str | Path, *, max_pixels: int = MAX_PIXELS, background: str = "white", exif: bool = True
+    path: str | Path,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    background: str = "white",
+    exif: bool = True,
+    draft: DraftRule | None = None,
 ) -> ImageFile:
     """Decode an image file to upright RGB.
 
@@ -110,11 +146,13 @@ def read_image(
         max_pixels: refuse larger images before decoding them.
         background: a colour as Pillow reads it.
         exif: apply the EXIF orientation.
+        draft: at what fraction of its size to decode a JPEG, such as `draft_for(256, 256, "crop")`, to save time where
+            the image is made much smaller anyway; then give `fit_image` the file's `draft` too. None decodes in full.
 
     Raises:
         ImageError: one sentence that begins with the path.
     """
-    return decode_image(read_bytes(path), path, max_pixels=max_pixels, background=background, exif=exif)
+    return decode_image(read_bytes(path), path, max_pixels=max_pixels, background=background, exif=exif, draft=draft)
 
 
 def read_bytes(path: str | Path) -> bytes:
@@ -136,19 +174,34 @@ def decode_image(
     max_pixels: int = MAX_PIXELS,
     background: str = "white",
     exif: bool = True,
+    draft: DraftRule | None = None,
 ) -> ImageFile:
     """Decode the bytes of an image file; `path` is what errors call it. Otherwise as `read_image`."""
     check_color(background)
     try:
         with _open(data, max_pixels) as opened:
-            return _decode(opened, hashlib.sha256(data).hexdigest(), max_pixels, background, exif)
+            return _decode(opened, hashlib.sha256(data).hexdigest(), max_pixels, background, exif, draft)
     except ImageError as problem:
         raise ImageError(f"{path}: {problem}") from problem.__cause__
     except _DECODER_ERRORS as problem:
         raise ImageError(f"{path}: {_reason(problem, data)}") from problem
 
 
-def fit_image(image: Image.Image, height: int, width: int, fit: FitName) -> Fitted:
+def draft_for(height: int, width: int, fit: FitName) -> DraftRule:
+    """The rule that leaves an image at least twice the resolution that `fit_image` with these arguments needs.
+
+    The bilinear filter then still averages several pixels of the draft: it hardly shows who did the first averaging.
+    """
+
+    def divisor(full_height: int, full_width: int) -> int:
+        shown = _shown(full_height, full_width, height, width, fit)
+        spare = min(full_height / shown[0], full_width / shown[1]) / 2
+        return next((divisor for divisor in DRAFT_DIVISORS if divisor <= spare), 1)
+
+    return divisor
+
+
+def fit_image(image: Image.Image, height: int, width: int, fit: FitName, draft: Draft | None = None) -> Fitted:
     """Bring an RGB image to `height × width` pixels.
 
     Args:
@@ -158,14 +211,13 @@ def fit_image(image: Image.Image, height: int, width: int, fit: FitName) -> Fitt
         fit: `"crop"`, as the paper evaluates: scale until the image covers the frame divided by 0.875, then cut out the
             centre; `"pad"`: scale until it fits inside, and repeat its edge pixels outwards (a solid colour would make
             an edge that draws tokens); `"squash"`: ignore the aspect ratio.
+        draft: how the image was decoded, if not in full. Frame and `crop_box` are those of the image in full.
     """
+    source = _Source.of(image, draft)
     if fit == "squash":
-        return _resized(image, height, width, (0.0, 0.0, float(image.width), float(image.height)))
-    if fit == "pad":
-        scale = min(height / image.height, width / image.width)
-        return _padded(image, height, width, (_scaled(image.height, scale), _scaled(image.width, scale)))
-    cover = _covering(image, int(height / CROP_FRACTION), int(width / CROP_FRACTION))
-    return _center_cropped(image, height, width, cover)
+        return _resized(source, height, width, (0.0, 0.0, float(source.width), float(source.height)))
+    shown = _shown(source.height, source.width, height, width, fit)
+    return (_padded if fit == "pad" else _center_cropped)(source, height, width, shown)
 
 
 def native_size(image: Image.Image, multiple: int, fit: FitName) -> tuple[int, int]:
@@ -184,52 +236,97 @@ def fit_native(image: Image.Image, multiple: int, fit: FitName) -> Fitted:
     height, width = native_size(image, multiple, fit)
     if fit == "squash":
         return fit_image(image, height, width, fit)
+    source = _Source.of(image)
     if fit == "pad":
-        return _padded(image, height, width, (image.height, image.width))
+        return _padded(source, height, width, (image.height, image.width))
     large_enough = image.height >= height and image.width >= width
-    shown = (image.height, image.width) if large_enough else _covering(image, height, width)
-    return _center_cropped(image, height, width, shown)
+    shown = (image.height, image.width) if large_enough else _covering(image.height, image.width, height, width)
+    return _center_cropped(source, height, width, shown)
 
 
 def to_pixels(image: Image.Image) -> Tensor:
     """An RGB image as uint8 `[3, H, W]`."""
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
+    # In numpy, so that threads that read images start no threads of torch's.
+    return torch.from_numpy(np.array(np.asarray(image).transpose(2, 0, 1), order="C"))
 
 
-def _covering(image: Image.Image, height: int, width: int) -> tuple[int, int]:
-    """(height, width) of the image scaled until it covers a frame; torchvision's rounding."""
-    if width * image.height >= height * image.width:
-        return max(height, int(width * image.height / image.width)), width
-    return height, max(width, int(height * image.width / image.height))
+@dataclass(frozen=True)
+class _Source:
+    """An image to be resampled: what is measured in its pixels holds for it in full, whatever was decoded of it."""
+
+    image: Image.Image
+    width: int
+    height: int
+    box: Box  # all of it, in pixels of `image`
+
+    @classmethod
+    def of(cls, image: Image.Image, draft: Draft | None = None) -> _Source:
+        if draft is None:
+            return cls(image, *image.size, box=(0, 0, *image.size))
+        return cls(image, *draft.size, box=draft.box)
+
+    def resize(self, height: int, width: int, box: Box | None = None) -> Image.Image:
+        """Resample what is in `box`, or all of it."""
+        return self.image.resize((width, height), Image.Resampling.BILINEAR, box=self._in_pixels(box))
+
+    def _in_pixels(self, box: Box | None) -> Box:
+        if box is None or self.image.size == (self.width, self.height):
+            return box or self.box
+        left, top, right, bottom = self.box
+        across, down = (right - left) / self.width, (bottom - top) / self.height
+        # Rounding must not lead outside.
+        return (
+            max(left, left + box[0] * across),
+            max(top, top + box[1] * down),
+            min(right, left + box[2] * across),
+            min(bottom, top + box[3] * down),
+        )
 
 
-def _center_cropped(image: Image.Image, height: int, width: int, shown: tuple[int, int]) -> Fitted:
+def _shown(full_height: int, full_width: int, height: int, width: int, fit: FitName) -> tuple[int, int]:
+    """(height, width) that an image is scaled to before it is cropped or padded."""
+    if fit == "squash":
+        return height, width
+    if fit == "pad":
+        scale = min(height / full_height, width / full_width)
+        return _scaled(full_height, scale), _scaled(full_width, scale)
+    return _covering(full_height, full_width, int(height / CROP_FRACTION), int(width / CROP_FRACTION))
+
+
+def _covering(full_height: int, full_width: int, height: int, width: int) -> tuple[int, int]:
+    """(height, width) of an image scaled until it covers a frame; torchvision's rounding."""
+    if width * full_height >= height * full_width:
+        return max(height, int(width * full_height / full_width)), width
+    return height, max(width, int(height * full_width / full_height))
+
+
+def _center_cropped(source: _Source, height: int, width: int, shown: tuple[int, int]) -> Fitted:
     """Resize to `shown` (height, width) and cut out the centre."""
-    down, across = image.height / shown[0], image.width / shown[1]
+    down, across = source.height / shown[0], source.width / shown[1]
     top, left = round((shown[0] - height) / 2), round((shown[1] - width) / 2)
-    right, bottom = min((left + width) * across, image.width), min((top + height) * down, image.height)
+    right, bottom = min((left + width) * across, source.width), min((top + height) * down, source.height)
     box = (left * across, top * down, right, bottom)
     if shown[0] * shown[1] > MAX_PIXELS:
         # A 20000 × 1 strip would become 5.8 million pixels wide. Resampling the box alone differs from the other
         # way only where a pixel's value lies on the border of two bytes.
-        return _resized(image, height, width, box)
-    whole = image.resize((shown[1], shown[0]), Image.Resampling.BILINEAR)
+        return _resized(source, height, width, box)
+    whole = source.resize(*shown)
     return Fitted(to_pixels(whole.crop((left, top, left + width, top + height))), box)
 
 
-def _resized(image: Image.Image, height: int, width: int, box: tuple[float, float, float, float]) -> Fitted:
-    return Fitted(to_pixels(image.resize((width, height), Image.Resampling.BILINEAR, box=box)), box)
+def _resized(source: _Source, height: int, width: int, box: Box) -> Fitted:
+    return Fitted(to_pixels(source.resize(height, width, box)), box)
 
 
-def _padded(image: Image.Image, height: int, width: int, shown: tuple[int, int]) -> Fitted:
+def _padded(source: _Source, height: int, width: int, shown: tuple[int, int]) -> Fitted:
     """Resize to `shown` (height, width), centre it, and repeat the edge pixels outwards."""
-    pixels = to_pixels(image.resize((shown[1], shown[0]), Image.Resampling.BILINEAR))
+    pixels = to_pixels(source.resize(*shown)).numpy()
     top, left = (height - shown[0]) // 2, (width - shown[1]) // 2
-    rows = (torch.arange(height) - top).clamp(0, shown[0] - 1)
-    cols = (torch.arange(width) - left).clamp(0, shown[1] - 1)
-    down, across = image.height / shown[0], image.width / shown[1]
+    below, right = height - shown[0] - top, width - shown[1] - left
+    padded = np.pad(pixels, ((0, 0), (top, below), (left, right)), mode="edge")
+    down, across = source.height / shown[0], source.width / shown[1]
     box = (-left * across, -top * down, (width - left) * across, (height - top) * down)
-    return Fitted(pixels[:, rows][:, :, cols].contiguous(), box)
+    return Fitted(torch.from_numpy(padded), box)
 
 
 def _scaled(side: int, scale: float) -> int:
@@ -265,20 +362,44 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
     return opened
 
 
-def _decode(opened: Image.Image, digest: str, max_pixels: int, background: str, exif: bool) -> ImageFile:
+def _decode(
+    opened: Image.Image, digest: str, max_pixels: int, background: str, exif: bool, draft: DraftRule | None
+) -> ImageFile:
     notes: list[str] = []
     mode = opened.mode
     with _without_warnings(), _tiff_manners(opened.format, max_pixels):
         frames = getattr(opened, "n_frames", 1)
         if frames > 1:
             notes.append(f"first of {frames} frames")
-        if opened.format != "TIFF":  # a TIFF is loaded when its tag is taken out: Pillow would turn it by itself
+        # A TIFF is loaded when its tag is taken out: Pillow would turn it by itself. A JPEG's draft comes before it
+        # is loaded, and must know where up is.
+        if opened.format not in ("TIFF", *_JPEG):
             opened.load()
         found = _take_orientation(opened, notes)
-        opened.load()
         orientation = found if exif else 1
-        upright = _rotated(_eight_bit(opened), orientation)
-        return ImageFile(_rgb(upright, background), opened.format or "?", mode, frames, orientation, digest, notes)
+        drafted = _take_draft(opened, orientation, draft) if draft and opened.format in _JPEG else None
+        opened.load()
+        upright = _rgb(_rotated(_eight_bit(opened), orientation), background)
+        return ImageFile(upright, opened.format or "?", mode, frames, orientation, digest, notes, drafted)
+
+
+def _take_draft(opened: Image.Image, orientation: int, rule: DraftRule) -> Draft | None:
+    """Ask libjpeg for the fraction that the rule names, before the image is loaded."""
+    turned = orientation >= 5  # the stored width is the upright height
+    stored = opened.size
+    size = (stored[1], stored[0]) if turned else stored
+    wanted = rule(size[1], size[0])
+    if wanted not in DRAFT_DIVISORS:
+        return None
+    granted = opened.draft(None, (max(1, stored[0] // wanted), max(1, stored[1] // wanted)))
+    if granted is None or opened.size == stored:
+        return None
+    divisor = round(stored[0] / granted[1][2])
+    width, height = (opened.size[1], opened.size[0]) if turned else opened.size
+    full_width, full_height = size[0] / divisor, size[1] / divisor
+    left = width - full_width if orientation in (2, 3, 6, 7) else 0.0  # what is cut ends up on the left
+    top = height - full_height if orientation in (3, 4, 7, 8) else 0.0
+    return Draft(divisor, size, (left, top, left + full_width, top + full_height))
 
 
 def _take_orientation(opened: Image.Image, notes: list[str]) -> int:
@@ -353,6 +474,16 @@ def _pixel_limit(max_pixels: int) -> Iterator[None]:
             yield
         finally:
             Image.MAX_IMAGE_PIXELS = before
+
+
+@contextlib.contextmanager
+def own_stderr() -> Iterator[None]:
+    """While the block runs, what is written to file descriptor 2 arrives, whatever other threads read.
+
+    Reading a TIFF turns the descriptor away for a moment (see `_tiff_manners`), for the whole process.
+    """
+    with _limit:
+        yield
 
 
 @contextlib.contextmanager

@@ -1,9 +1,11 @@
 """The records against their definition, and the branch where they do not fit in one integer."""
 
+from dataclasses import replace
 from importlib import import_module
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from helpers import (
     SALIENCY_KINDS,
@@ -15,6 +17,7 @@ from helpers import (
     saliency_of_kind,
 )
 from quadtok import Spec
+from quadtok.quadtrees import QUADTREES
 from quadtok.quadtrees.base import node_boxes, node_ranks, plan_from_splits
 from quadtok.quadtrees.dict_lookup import dict_lookup
 
@@ -141,3 +144,43 @@ def test_node_boxes_are_the_patches_in_the_order_of_their_numbers(spec):
 
 def test_with_one_scale_there_is_nothing_to_order():
     assert module.split_order([], Spec(32, 32, 16, 16, 4)).shape == (1, 0)
+
+
+NARROW = [Spec(256, 256, 16, 64, 100), Spec(36, 12, 3, 12, 27), Spec(512, 512, 8, 128, 400), Spec(64, 64, 2, 64, 100)]
+
+
+@pytest.mark.parametrize("spec", NARROW, ids=str)
+def test_a_level_of_maximums_gives_the_records_as_digits(spec):
+    """The number of a node is the very number that its records spell, digit by digit."""
+    ranks = random_ranks(spec)
+    digit_bits = ranks.shape[1].bit_length()
+    (numbers,) = module.record_keys(ranks, spec)
+    spelled = torch.zeros_like(ranks)
+    for digit in module.path_records(ranks, spec):
+        spelled = (spelled << digit_bits) + digit
+    assert torch.equal(numbers, spelled)
+
+
+class CountOperations(TorchDispatchMode):
+    """Counts what would be kernel launches on a device."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, function, types, arguments=(), keywords=None):
+        self.count += 1
+        return function(*arguments, **(keywords or {}))
+
+
+def test_the_number_of_operations_does_not_grow_with_the_number_of_splits():
+    spec = Spec(256, 256, 4, 64, 16)
+    saliency = saliency_of_kind("random", spec)
+    counts = {}
+    for name in ("parallel", "zcurve"):
+        for num_tokens in (19, 1000, 4096):
+            with CountOperations() as operations:
+                QUADTREES[name](saliency, replace(spec, num_tokens=num_tokens))
+            counts[name, num_tokens] = operations.count
+    assert counts["parallel", 19] == counts["parallel", 1000] == counts["parallel", 4096]
+    assert counts["zcurve", 19] < counts["zcurve", 1000] < counts["zcurve", 4096]

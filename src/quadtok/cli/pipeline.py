@@ -1,4 +1,10 @@
-"""The work of `quadtok tokenize`: read, score, choose, write, a batch at a time. A bad file costs only itself."""
+"""The work of `quadtok tokenize`: read, score, choose, write, a batch at a time. A bad file costs only itself.
+
+The calling thread scores, writes and talks, strictly in the order of the tasks. Around it, a few threads read the next
+images and make the bytes of the last: Pillow and zlib work outside Python's lock. Nothing that is written or said
+depends on how many threads there are. What is in flight is bounded: a batch, and the images that are read ahead, all
+of them brought to size already; no decoded photograph outlives its reading.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +12,14 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -18,18 +27,21 @@ from quadtok.artifact import VERSION, decode_tokens, encode_tokens, looks_like_o
 from quadtok.cli.existing import is_done, stays_unread
 from quadtok.cli.output import Report
 from quadtok.cli.outputs import Task
-from quadtok.cli.reading import Photograph, Reading
+from quadtok.cli.reading import Reading
 from quadtok.cli.running import StopRequest, stop_on_signals
 from quadtok.cli.scoring import Scoring
 from quadtok.errors import InputError, OutputError, QuadtokError, TokenFileError
 from quadtok.files import write_atomically
-from quadtok.images import CROP_FRACTION, read_bytes
+from quadtok.images import CROP_FRACTION, Fitted, own_stderr, read_bytes
 from quadtok.names import IfExistsName, PixelDtypeName, QuadtreeName
 from quadtok.patches import Tokens
 from quadtok.pixels import IMAGENET_MEAN, IMAGENET_STD
 from quadtok.rendering import render
 from quadtok.sheets import encode_png
+from quadtok.spec import Spec
 from quadtok.tokenizers import tokenize
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -41,6 +53,7 @@ class Settings:
     dtype: PixelDtypeName
     device: str
     batch_size: int
+    workers: int
     if_exists: IfExistsName
     fail_fast: bool
     overlay: bool
@@ -52,13 +65,26 @@ class Settings:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A photograph on its way, with what its scorer and its file need."""
+    """A photograph on its way, with what its scorer and its file need. The decoded image itself is gone."""
 
     task: Task
-    photo: Photograph
+    fitted: Fitted
+    spec: Spec
+    source: dict[str, Any]
+    draft: int
+    notes: list[str]
     extra: Any
     fingerprint: str
     started: float
+
+
+@dataclass(frozen=True)
+class Content:
+    """The bytes of a token file, and of its overlay if there is to be one."""
+
+    tokens: bytes
+    overlay: bytes | None
+    scales: list[int]
 
 
 class Pipeline:
@@ -67,7 +93,7 @@ class Pipeline:
     Args:
         settings: see `Settings`.
         scoring: the scorer, and what it needs of each image.
-        report: hears of every input exactly once.
+        report: hears of every input exactly once, in order.
     """
 
     def __init__(self, settings: Settings, scoring: Scoring, report: Report) -> None:
@@ -75,10 +101,11 @@ class Pipeline:
         self._scoring = scoring
         self._report = report
         self._stop = StopRequest()
+        self._pool: Executor = InThisThread()
 
     def run(self, tasks: Sequence[Task]) -> StopRequest:
         """Do the tasks; afterwards the report knows how each went."""
-        with stop_on_signals() as self._stop:
+        with stop_on_signals() as self._stop, worker_threads(self._settings.workers) as self._pool:
             for batch in self._batches(tasks):
                 self._finish(batch)
                 if self._must_end():
@@ -91,43 +118,64 @@ class Pipeline:
     def _batches(self, tasks: Sequence[Task]) -> Iterator[list[Prepared]]:
         """Neighbours of one spec, up to the batch size."""
         batch: list[Prepared] = []
-        for task in tasks:
+        for task, reading in ahead(self._pool, self._read, tasks, self._look_ahead()):
             if self._must_end():
                 break
-            prepared = self._prepare(task)
+            prepared = self._prepared(task, reading)
             if prepared is None:
                 continue
-            if batch and (prepared.photo.spec != batch[0].photo.spec or len(batch) == self._settings.batch_size):
+            if batch and (prepared.spec != batch[0].spec or len(batch) == self._settings.batch_size):
                 yield batch
                 batch = []
             batch.append(prepared)
         if batch and not (self._settings.fail_fast and self._report.counts["failed"]):
             yield batch
 
-    def _prepare(self, task: Task) -> Prepared | None:
-        """Read one image; None where there is nothing to do or it failed, which is then reported."""
+    def _look_ahead(self) -> int:
+        """How many images are read ahead: enough to keep the threads at work while a batch is scored and written."""
+        settings = self._settings
+        if settings.workers == 0:
+            return 0
+        # Images of native sizes may be large, and seldom make batches.
+        return 2 * settings.workers + (settings.batch_size if settings.reading.geometry.size else 0)
+
+    def _prepared(self, task: Task, reading: Future[Prepared | None]) -> Prepared | None:
+        """Await one image; None where there is nothing to do or it failed, which is then reported."""
         try:
-            return self._read(task)
+            prepared = reading.result()
         except QuadtokError as problem:
             self._fail(task, problem)
-        return None
+            return None
+        if prepared is None:
+            self._skip(task)
+            return None
+        for note in prepared.notes:
+            self._note(f"{task.source.path}: {note}")
+        return prepared
 
     def _read(self, task: Task) -> Prepared | None:
+        """Read one image and bring it to size, in any thread; None where its output is there already."""
         started, settings, path = time.perf_counter(), self._settings, task.source.path
         if stays_unread(task, settings.if_exists):
-            self._skip(task)
             return None
         data = read_bytes(path)
         extra = self._scoring.prepare(task.source, settings.reading.geometry.num_scales)
         fingerprint = self._fingerprint(hashlib.sha256(data).hexdigest(), extra)
         is_this_run = partial(_was_made_by, fingerprint)
         if is_done(task, settings.if_exists, is_this_run) and self._has_overlay(task):
-            self._skip(task)
             return None
         photo = settings.reading.decode(data, path)
-        for note in photo.file.notes:
-            self._report.note(f"{path}: {note}")
-        return Prepared(task, photo, extra, fingerprint, started)
+        return Prepared(
+            task,
+            photo.fitted,
+            photo.spec,
+            photo.file.describe(),
+            photo.file.draft.divisor if photo.file.draft else 1,
+            photo.file.notes,
+            extra,
+            fingerprint,
+            started,
+        )
 
     def _has_overlay(self, task: Task) -> bool:
         return not self._settings.overlay or os.path.exists(overlay_path(task.target))
@@ -148,9 +196,10 @@ class Pipeline:
             for item in batch:
                 self._fail(item.task, type(problem)(f"{item.task.source.path}: {problem}"))
             return
-        for row, item in enumerate(batch):
+        contents = [self._pool.submit(self._encode, item, tokens[row]) for row, item in enumerate(batch)]
+        for item, content in zip(batch, contents, strict=True):
             try:
-                self._write(item, tokens[row])
+                self._write(item, content.result())
             except OutputError as problem:
                 self._fail(item.task, problem)
                 if _disk_is_full(problem):
@@ -160,36 +209,39 @@ class Pipeline:
                 self._fail(item.task, problem)
 
     def _tokenize(self, batch: list[Prepared]) -> Tokens:
-        images = torch.stack([item.photo.fitted.pixels for item in batch]).to(self._settings.device)
+        images = torch.stack([item.fitted.pixels for item in batch]).to(self._settings.device)
         extras = [item.extra for item in batch]
         tokens = tokenize(
             images,
-            batch[0].photo.spec,
+            batch[0].spec,
             lambda images, spec: self._scoring.saliency(images, spec, extras),
             self._settings.quadtree,
         )
         return tokens.to("cpu")
 
-    def _write(self, item: Prepared, tokens: Tokens) -> None:
+    def _encode(self, item: Prepared, tokens: Tokens) -> Content:
+        """Make the bytes of one image's files, in any thread."""
         if any(bool(scores.isnan().any()) for scores in tokens.saliency or []):
             raise InputError(f"{item.task.source.path}: its saliency holds NaN")
         data = encode_tokens(tokens, self._settings.dtype, metadata=self._metadata(item))
-        write_atomically(item.task.target, data)
-        if self._settings.overlay:
-            picture = render(item.photo.fitted.pixels, tokens.plan)
-            write_atomically(overlay_path(item.task.target), encode_png(picture))
-        spec = item.photo.spec
-        self._report.file(
-            "written",
-            str(item.task.source.path),
-            output=str(item.task.target),
-            tokens=spec.num_tokens,
-            scales=torch.bincount(tokens.plan.scale[0], minlength=spec.num_scales).tolist(),
-            ms=round((time.perf_counter() - item.started) * 1000, 1),
-        )
+        overlay = encode_png(render(item.fitted.pixels, tokens.plan)) if self._settings.overlay else None
+        scales = torch.bincount(tokens.plan.scale[0], minlength=item.spec.num_scales).tolist()
+        return Content(data, overlay, scales)
+
+    def _write(self, item: Prepared, content: Content) -> None:
+        task = item.task
+        write_atomically(task.target, content.tokens)
+        if content.overlay is not None:
+            write_atomically(overlay_path(task.target), content.overlay)
+        facts = {
+            "tokens": item.spec.num_tokens,
+            "scales": content.scales,
+            "ms": round((time.perf_counter() - item.started) * 1000, 1),
+        }
+        self._say("written", task, **facts)
 
     def _metadata(self, item: Prepared) -> dict[str, Any]:
-        reading, photo = self._settings.reading, item.photo
+        reading = self._settings.reading
         cropped = reading.geometry.size and reading.geometry.fit == "crop"
         return {
             "scorer": self._scoring.describe(item.extra),
@@ -202,17 +254,64 @@ class Pipeline:
                 "resample": "bilinear",
                 "background": reading.background,
                 "exif": reading.exif,
-                "crop_box": list(photo.fitted.crop_box),
+                "draft": item.draft,
+                "crop_box": list(item.fitted.crop_box),
             },
-            "source": {"name": item.task.source.relative.as_posix(), **photo.file.describe()},
+            "source": {"name": item.task.source.relative.as_posix(), **item.source},
             "fingerprint": item.fingerprint,
         }
 
     def _skip(self, task: Task) -> None:
-        self._report.file("skipped", str(task.source.path), output=str(task.target))
+        self._say("skipped", task)
 
     def _fail(self, task: Task, problem: QuadtokError) -> None:
-        self._report.file("failed", str(task.source.path), output=str(task.target), error=problem)
+        self._say("failed", task, error=problem)
+
+    def _say(self, status: str, task: Task, **facts: Any) -> None:
+        with own_stderr():
+            self._report.file(status, str(task.source.path), output=str(task.target), **facts)
+
+    def _note(self, message: str) -> None:
+        with own_stderr():
+            self._report.note(message)
+
+
+class InThisThread(Executor):
+    """Does each job when it is submitted: what remains of a pool without threads."""
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        """The finished job."""
+        future: Future[T] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as problem:
+            future.set_exception(problem)
+        return future
+
+
+@contextmanager
+def worker_threads(count: int) -> Iterator[Executor]:
+    """A pool of `count` threads; afterwards what has not begun is dropped, and nothing is waited for after an error."""
+    pool = ThreadPoolExecutor(count, "quadtok-worker") if count else InThisThread()
+    finished = False
+    try:
+        yield pool
+        finished = True
+    finally:
+        pool.shutdown(wait=finished, cancel_futures=True)
+
+
+def ahead(
+    pool: Executor, do: Callable[[Task], T], tasks: Sequence[Task], number: int
+) -> Iterator[tuple[Task, Future[T]]]:
+    """Each task in order with its job, while those of up to `number` tasks after it are begun already."""
+    begun: deque[tuple[Task, Future[T]]] = deque()
+    for task in tasks:
+        begun.append((task, pool.submit(do, task)))
+        if len(begun) > number:
+            yield begun.popleft()
+    while begun:
+        yield begun.popleft()
 
 
 def overlay_path(target: Path) -> Path:

@@ -8,19 +8,37 @@ from typing import Any
 
 from quadtok.cli.settings import Geometry
 from quadtok.errors import InputError, QuadtokError
-from quadtok.images import Fitted, ImageFile, decode_image, fit_image, fit_native, read_image
+from quadtok.images import (
+    DRAFT_DIVISORS,
+    Fitted,
+    ImageFile,
+    decode_image,
+    draft_for,
+    fit_image,
+    fit_native,
+    read_image,
+)
 from quadtok.patches import Tokens
 from quadtok.spec import Spec
 
 
 @dataclass(frozen=True)
 class Reading:
-    """How image files are read: the flags that every command shares."""
+    """How image files are read: the flags that every command shares.
+
+    Attributes:
+        geometry: what the images are brought to.
+        max_pixels: refuse larger ones.
+        background: colour behind transparency.
+        exif: apply the EXIF orientation.
+        draft: decode JPEGs that are far larger than a fixed size at a fraction of theirs. Native sizes need all of it.
+    """
 
     geometry: Geometry
     max_pixels: int
     background: str
     exif: bool
+    draft: bool = False
 
     def decode(self, data: bytes, path: Path) -> Photograph:
         """Decode and fit the bytes of an image file.
@@ -28,9 +46,19 @@ class Reading:
         Raises:
             QuadtokError: one sentence that begins with the path.
         """
-        file = decode_image(data, path, max_pixels=self.max_pixels, background=self.background, exif=self.exif)
         size, fit = self.geometry.size, self.geometry.fit
-        fitted = fit_image(file.image, *size, fit) if size else fit_native(file.image, self.geometry.max_patch, fit)
+        file = decode_image(
+            data,
+            path,
+            max_pixels=self.max_pixels,
+            background=self.background,
+            exif=self.exif,
+            draft=draft_for(*size, fit) if size and self.draft else None,
+        )
+        if size:
+            fitted = fit_image(file.image, *size, fit, file.draft)
+        else:
+            fitted = fit_native(file.image, self.geometry.max_patch, fit)
         try:
             return Photograph(file, fitted, self.geometry.spec(*fitted.pixels.shape[1:]))
         except QuadtokError as problem:
@@ -38,7 +66,8 @@ class Reading:
 
     def describe(self) -> dict[str, Any]:
         """What the result depends on, as JSON values."""
-        return {**self.geometry.describe(), "background": self.background, "exif": self.exif}
+        draft = self.draft and self.geometry.size is not None
+        return {**self.geometry.describe(), "background": self.background, "exif": self.exif, "draft": draft}
 
 
 @dataclass(frozen=True)
@@ -61,12 +90,19 @@ def read_like(path: Path, tokens: Tokens) -> Fitted:
         InputError: where that does not lead to the tokens' size.
     """
     spec, steps = tokens.plan.spec, tokens.metadata.get("preprocess", {})
-    file = read_image(path, background=steps.get("background", "white"), exif=steps.get("exif", True))
-    fit = steps.get("fit", "crop")
+    fit, divisor = steps.get("fit", "crop"), steps.get("draft", 1)
+    if divisor not in (1, *DRAFT_DIVISORS):
+        raise InputError(f"{path}: the tokens record draft {divisor!r}: expected 1, 2, 4 or 8")
+    file = read_image(
+        path,
+        background=steps.get("background", "white"),
+        exif=steps.get("exif", True),
+        draft=lambda height, width: divisor,
+    )
     if steps.get("image_size") == "native":
         fitted = fit_native(file.image, spec.max_patch, fit)
     else:
-        fitted = fit_image(file.image, spec.height, spec.width, fit)
+        fitted = fit_image(file.image, spec.height, spec.width, fit, file.draft)
     height, width = fitted.pixels.shape[1:]
     if (height, width) != (spec.height, spec.width):
         raise InputError(f"{path}: becomes {height}×{width}, the tokens are of {spec.height}×{spec.width} pixels")

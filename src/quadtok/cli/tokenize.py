@@ -30,6 +30,7 @@ def tokenize(
     fit: options.Fit = None,
     background: options.Background = "white",
     exif: options.Exif = True,
+    draft: options.Draft = True,
     max_pixels: options.MaxPixels = 89_478_485,
     output_dir: options.OutputDir = None,
     output: options.OutputFile = None,
@@ -40,6 +41,7 @@ def tokenize(
     overwrite: options.Overwrite = False,
     device: options.Device = "auto",
     batch_size: options.BatchSize = 32,
+    workers: options.Workers = None,
     fail_fast: options.FailFast = False,
     dry_run: options.DryRun = False,
     as_json: options.Json = False,
@@ -66,11 +68,12 @@ def tokenize(
         from quadtok.images import check_color
 
         settings = Settings(
-            reading=Reading(geometry, max_pixels, check_color(background), exif),
+            reading=Reading(geometry, max_pixels, check_color(background), exif, draft),
             quadtree=impl,
             dtype=dtype,
             device=resolve_device(device),
             batch_size=batch_size,
+            workers=default_workers() if workers is None else workers,
             if_exists="overwrite" if overwrite else if_exists,
             fail_fast=fail_fast,
             overlay=overlay,
@@ -78,6 +81,11 @@ def tokenize(
         scoring = make_scoring(scorer, weights=weights, maps=maps, seed=seed, options=scorer_options, sources=sources)
         stop = Pipeline(settings, scoring, report).run(tasks)
     return finish(report, stop, settings=settings.describe())
+
+
+def default_workers() -> int:
+    """A thread for each core that this process may use, up to 8: then one thread that scores is the slower part."""
+    return min(8, len(os.sched_getaffinity(0)))
 
 
 def _show_plan(tasks: list[Task], report: Report) -> None:

@@ -23,12 +23,17 @@ def gather_indexed(images: Tensor, plan: Plan) -> Tensor:
     batch, channels = images.shape[:2]
     flat = images.flatten(2)  # [B, C, H*W]
     rows, cols = (_central_pair(corner, plan.scale, spec.min_patch) for corner in (plan.top, plan.left))
-    corners = [(row, col) for row in rows for col in cols]
-    pixels = [row[..., :, None] * spec.width + col[..., None, :] for row, col in corners]  # 4 × [B, N, p, p]
-    indices = [pixel.flatten(1)[:, None].expand(-1, channels, -1) for pixel in pixels]
-    total = torch.stack([flat.gather(2, index).to(sum_dtype(images.dtype)) for index in indices]).sum(dim=0)
+    dtype = sum_dtype(images.dtype)
+
+    def pixels(row: Tensor, col: Tensor) -> Tensor:
+        """`[B, C, N*p*p]` at rows and columns `[B, N, p]` of the tokens."""
+        pixel = row[..., :, None] * spec.width + col[..., None, :]  # [B, N, p, p]
+        return flat.gather(2, pixel.flatten(1)[:, None].expand(-1, channels, -1)).to(dtype)
+
+    # Upper and lower first: every way of gathering adds in this order, so that they agree to the last bit.
+    left, right = (pixels(rows[0], col) + pixels(rows[1], col) for col in cols)
     shape = (batch, channels, spec.num_tokens, spec.min_patch, spec.min_patch)
-    return (total / 4).view(shape).transpose(1, 2).to(result_dtype(images.dtype)).contiguous()
+    return ((left + right) / 4).view(shape).transpose(1, 2).to(result_dtype(images.dtype)).contiguous()
 
 
 def _central_pair(corner: Tensor, scale: Tensor, min_patch: int) -> tuple[Tensor, Tensor]:

@@ -20,7 +20,7 @@ from torch import Tensor
 from quadtok.gather.base import result_dtype, sum_dtype
 from quadtok.plan import Plan
 
-CHUNK_PIXELS = 1 << 21  # of the images that are worked on at a time
+CHUNK_PIXELS = 1 << 21  # of the images that are worked on at a time; half of it for bytes, which hold less themselves
 
 
 def suits_rows(images: Tensor) -> bool:
@@ -37,7 +37,8 @@ def gather_rows(images: Tensor, plan: Plan, out: Tensor | None = None) -> Tensor
     if out is None:
         shape = (batch, spec.num_tokens, channels, spec.min_patch, spec.min_patch)
         out = torch.empty(shape, dtype=result_dtype(images.dtype))
-    chunk = max(1, CHUNK_PIXELS // (spec.height * spec.width))
+    chunk_pixels = CHUNK_PIXELS // 2 if images.dtype == torch.uint8 else CHUNK_PIXELS
+    chunk = max(1, chunk_pixels // (spec.height * spec.width))
     for begin in range(0, batch, chunk):
         part = slice(begin, begin + chunk)
         _gather_chunk(images[part], plan[part], out[part])
@@ -102,5 +103,6 @@ def _sums_of_row_pairs(table: Tensor, upper: Tensor, per_pixel_row: int) -> Tens
     lower = upper + per_pixel_row
     if table.dtype in (torch.float32, torch.float64):
         return F.embedding_bag(torch.stack([upper, lower], dim=1), table, mode="sum")
-    dtype = sum_dtype(table.dtype)
-    return table.index_select(0, upper).to(dtype) + table.index_select(0, lower)
+    # Bytes are added as int16: four of them fit, in half the memory of floats.
+    dtype = torch.int16 if table.dtype == torch.uint8 else sum_dtype(table.dtype)
+    return table.index_select(0, upper).to(dtype).add_(table.index_select(0, lower))

@@ -83,7 +83,14 @@ class Tokens:
         return self.patches
 
 
-def extract_patches(images: Tensor, plan: Plan, *, out: Tensor | None = None) -> Tensor:
+def extract_patches(
+    images: Tensor,
+    plan: Plan,
+    *,
+    out: Tensor | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+) -> Tensor:
     """Read the pixels of the plan's tokens; differentiable in the images.
 
     Args:
@@ -91,12 +98,17 @@ def extract_patches(images: Tensor, plan: Plan, *, out: Tensor | None = None) ->
         plan: which patches, for B images.
         out: where to write, of the result's shape, dtype and device. In a loop, a kept buffer saves the page faults of
             a fresh one, which cost more than the copy. Carries no gradients.
+        mean: for pixels on the scale 0…255: one number a channel, on the scale 0…1. Together with `std` it gives
+            `normalize(patches, mean, std)`, without a pass over the whole images. By default pixels stay as they are.
+        std: one number a channel, on the scale 0…1.
 
     Returns:
-        `[B, N, C, p, p]` with p = min_patch: in the images' dtype; float32 means on the scale 0…255 for uint8.
+        `[B, N, C, p, p]` with p = min_patch: in the images' dtype; float32 for uint8, means on the scale 0…255 where
+        no `mean` and `std` are given.
 
     Raises:
-        InputError: where the images or `out` are not what the plan asks for.
+        InputError: where the images or `out` are not what the plan asks for, or `mean` and `std` not what the
+            images ask for.
     """
     spec = plan.spec
     check_images(images, spec)
@@ -108,6 +120,17 @@ def extract_patches(images: Tensor, plan: Plan, *, out: Tensor | None = None) ->
         raise InputError(
             f"out is {out.dtype} {list(out.shape)} on {out.device}, expected {dtype} {list(shape)} on {images.device}"
         )
+    _check_normalization(mean, std, images.shape[1])
     if 0 in shape:
         return images.new_empty(shape, dtype=dtype)
-    return gather(images, plan, out)
+    return gather(images, plan, out, mean, std)
+
+
+def _check_normalization(mean: Sequence[float] | None, std: Sequence[float] | None, channels: int) -> None:
+    if mean is None and std is None:
+        return
+    if mean is None or std is None:
+        raise InputError("mean and std go together: give both or neither")
+    for numbers in (mean, std):
+        if len(numbers) != channels:
+            raise InputError(f"mean and std must have a number a channel: got {len(numbers)} for {channels} channels")

@@ -70,14 +70,11 @@ class Plan:
 
         The side of a patch follows from where the next one begins.
         """
-        rows, cols = spec.grid(0)
-        depth, device = spec.num_scales - 1, first.device
         end = first.new_full((1, 1), spec.num_cells).expand(first.shape[0], 1)
         cells = torch.diff(first, dim=1, append=end)  # [B, N], each 4**scale
-        scale = torch.bucketize(cells, 1 << torch.arange(2, 2 * depth + 2, 2, device=device), right=True)
-        lefts = torch.arange(0, spec.width, spec.min_patch, device=device).expand(rows, cols)
-        tops = torch.arange(0, spec.height, spec.min_patch, device=device)[:, None].expand(rows, cols)
-        left, top = (torch.take(to_z_order(corners, depth), first) for corners in (lefts, tops))
+        borders = 1 << torch.arange(2, 2 * spec.num_scales, 2, device=first.device)
+        scale = torch.bucketize(cells, borders, right=True)
+        left, top = (corner.index_select(0, first.flatten()).view_as(first) for corner in _corners(spec, first.device))
         return cls(left, top, scale, spec)
 
     @property
@@ -175,6 +172,20 @@ def from_z_order(values: Tensor, rows: int, cols: int, depth: int) -> Tensor:
     axes = _interleaved(len(batch), depth)
     inverse = sorted(range(len(axes)), key=axes.__getitem__)
     return bits.permute(*range(len(batch)), *(len(batch) + axis for axis in inverse)).reshape(*batch, rows, cols)
+
+
+def _corners(spec: Spec, device: torch.device) -> tuple[Tensor, Tensor]:
+    """(left, top) in pixels of the finest cells, `[num_cells]` int64 each, in forest z-order."""
+    side = torch.arange(0, spec.max_patch, spec.min_patch, device=device)
+    square = (len(side), len(side))
+    depth, (root_rows, root_cols) = spec.num_scales - 1, spec.grid(spec.num_scales - 1)
+    left_in_root, top_in_root = (
+        to_z_order(grid, depth) for grid in (side.expand(square), side[:, None].expand(square))
+    )
+    root_left = torch.arange(0, spec.width, spec.max_patch, device=device).expand(root_rows, root_cols)
+    root_top = torch.arange(0, spec.height, spec.max_patch, device=device)[:, None].expand(root_rows, root_cols)
+    left, top = root_left[..., None] + left_in_root, root_top[..., None] + top_in_root
+    return left.flatten(), top.flatten()
 
 
 def _spread_bits(depth: int, device: torch.device) -> Tensor:

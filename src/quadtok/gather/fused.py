@@ -13,14 +13,14 @@ program the elements run along the pixel rows, so that stores are contiguous. Th
 program and tell whether all its tokens are of scale 0; if so the pixels of a row are neighbours, which the compiler
 can see, and turns into wide loads. All divisions of element numbers are by p, which it knows.
 
-**Why it is right.** Each output element is computed by exactly one program from its own four pixels (or one), which
-are those of `gather_indexed`; the tests compare the two. Lanes behind the last element or token (p = 14, or an odd
-number of tokens) neither read nor write. Offsets between images and tokens are 64-bit; inside an image they are 32-bit
-unless the image needs more. Boxes are brought inside the image and onto multiples of the power of two in p before
-they become addresses: a plan that breaks its promise gives wrong pixels, never foreign memory or a misaligned load.
-Sums are taken in float32 (float64 for float64) and rounded once, after the normalisation. The divisions are the exactly
-rounded ones, so uint8 and float32 give the numbers of `quadtok.pixels.normalize`. Mean and std are constants of the
-compiled kernel: no copy from the host, at the price of a compilation for each new pair.
+**Why it is right.** Each output element is computed by exactly one program from its own four pixels (or one), which are
+those of `gather_indexed`; the tests compare the two. Lanes behind the last element or token (p = 14, or an odd number
+of tokens) neither read nor write. Offsets between images and tokens are 64-bit; inside an image they are 32-bit unless
+the image needs more. Boxes are brought inside the image and onto multiples of the power of two in p before they become
+addresses: a plan that breaks its promise gives wrong pixels, never foreign memory or a misaligned load. Sums are taken
+in float32 (float64 for float64), in the order of `indexed`, and rounded once, after the normalisation. The divisions
+are the exactly rounded ones, so uint8 and float32 give the numbers of `quadtok.pixels.normalize`. Mean and std are
+constants of the compiled kernel: no copy from the host, at the price of a compilation for each new pair.
 
 **What was not measured.** Anything: no GPU was at hand when this was written. The kernel's results were checked in
 Triton's interpreter on a CPU, and it was compiled for compute capability 9.0, not run there. The sizes of programs and
@@ -32,7 +32,6 @@ Not for gradients (`indexed` has them), and not inside `torch.compile`, whose ow
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -101,7 +100,7 @@ def _launch(
     tokens, elements = _program_shape(size)
     num_tokens = len(plan) * spec.num_tokens
     grid = (triton.cdiv(num_tokens, tokens), channels, triton.cdiv(size * size, elements))
-    with torch.cuda.device_of(images):  # Triton launches on the current device
+    with torch.cuda.device(images.get_device()):  # Triton launches on the current one; -1, a CPU, changes nothing
         _gather_kernel[grid](
             images,
             *(field.contiguous() for field in (plan.left, plan.top, plan.scale)),
@@ -122,6 +121,7 @@ def _launch(
             MEAN=None if mean is None else tuple(mean),
             STD=None if std is None else tuple(std),
             num_warps=max(1, tokens * elements // (32 * ELEMENTS_PER_THREAD)),
+            enable_fp_fusion=False,  # every operation rounds, as torch's own do
         )
 
 
@@ -197,10 +197,10 @@ if triton is not None:
             first = plane + (row * row_stride + col * col_stride)
             others = mask & is_coarse
             value = tl.load(first, mask=mask, other=0).to(number)
-            total = value + tl.load(first + col_stride, mask=others, other=0).to(number)
-            total += tl.load(first + row_stride, mask=others, other=0).to(number)
-            total += tl.load(first + (row_stride + col_stride), mask=others, other=0).to(number)
-            value = tl.where(is_coarse, total * 0.25, value)
+            left_sum = value + tl.load(first + row_stride, mask=others, other=0).to(number)
+            right_sum = tl.load(first + col_stride, mask=others, other=0).to(number)
+            right_sum += tl.load(first + (row_stride + col_stride), mask=others, other=0).to(number)
+            value = tl.where(is_coarse, (left_sum + right_sum) * 0.25, value)
 
         if MEAN is not None:
             mean = tl.full([], 0, number)
@@ -209,13 +209,8 @@ if triton is not None:
                 mean = tl.where(channel == place, tl.full([], MEAN[place], number), mean)
                 std = tl.where(channel == place, tl.full([], STD[place], number), std)
             byte = tl.full([1, 1], 255, number)
-            if DOUBLE:
-                value = (value / byte - mean) / std
-            else:
-                value = tl.div_rn(tl.div_rn(value, byte) - mean, std)
+            # `/` on float32 is two units in the last place off; on float64 it is exact, and `div_rn` unknown.
+            value = (value / byte - mean) / std if DOUBLE else tl.div_rn(tl.div_rn(value, byte) - mean, std)
 
         place_out = (token * CHANNELS + channel)[:, None] * (SIZE * SIZE) + element[None, :]
         tl.store(out + place_out, value.to(out.dtype.element_ty), mask=mask)
-
-
-_gather_kernel: Any

@@ -128,9 +128,9 @@ def plan_from_splits(splits: Tensor, spec: Spec) -> Plan:
     A split puts three new cut points into the line of cells (see plan.py): the first cells of the patch's second,
     third and fourth quadrant. So the roots' first cells and three a split are the tokens' first cells, each once.
     """
-    cuts = _cut_points(spec, splits.device)[splits]  # [B, S, 3]
+    cuts = _cut_points(spec, splits.device).index_select(0, splits.flatten())  # [B * S, 3]
     roots = torch.arange(0, spec.num_cells, 4 ** (spec.num_scales - 1), device=splits.device)
-    first = torch.cat([roots.expand(splits.shape[0], -1), cuts.flatten(1)], dim=1)
+    first = torch.cat([roots.expand(splits.shape[0], -1), cuts.view(splits.shape[0], 3 * spec.num_splits)], dim=1)
     return Plan.from_first_cells(first.sort(dim=1).values, spec)
 
 

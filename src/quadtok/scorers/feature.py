@@ -1,4 +1,11 @@
-"""The paper's scorer: how far a small network's features move when a patch is kept at token resolution."""
+"""The paper's scorer: how far a small network's features move when a patch is kept at token resolution.
+
+Three things make it fast and change nothing but the last digits. The batch norms of the trunk are folded into its
+convolutions, once, in the scorer's own copy. The channels lie last in memory, and stay there through the shuffles.
+And the batch is scored a few images at a time, each with all its blurred copies in one pass of the net, so that
+the activations of a pass fit in a CPU's cache and memory does not grow with the batch. A net of the user's own is
+run as it is; only the passes are the same.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +21,7 @@ from typing import Any, get_args
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from quadtok.errors import InputError, WeightsError
 from quadtok.names import ErrorName
@@ -29,6 +37,13 @@ STAGES = {
 }
 _HEAD = "fc."
 
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+# How many pixels the net sees in one pass, all copies together: 16 of 256² on a CPU, where more leave the cache and
+# fewer leave the cores idle; 128 of 256² elsewhere, to bound the memory of a large batch.
+PIXELS_A_PASS = {"cpu": 2**20}
+PIXELS_A_PASS_ELSEWHERE = 2**23
+
 
 class FeatureScorer:
     """Features of the image against features of its blurred copies (docs/reference.md section 3).
@@ -41,6 +56,9 @@ class FeatureScorer:
         stride: 32, 16 or 8: where the trunk is cut, and the map's resolution where `high_res_fraction` < 1.
         error: `"mse"`, the mean squared difference over the features, or `"cosine_distance"`, the negated cosine.
         high_res_fraction: the features are computed on images resized to this share of their size.
+        precision: `"float32"`, `"bfloat16"` or `"float16"`: what the net computes in. The pixels are resized and the
+            features compared in float32, and the saliency is float32, all the same. Half precision is quicker and
+            moves boxes (docs/performance.md says how many); float16 is meant for CUDA and slow on most CPUs.
 
     Raises:
         InputError: for an option out of range.
@@ -55,6 +73,7 @@ class FeatureScorer:
         stride: int = 32,
         error: ErrorName = "mse",
         high_res_fraction: float = 1.0,
+        precision: str = "float32",
     ) -> None:
         if stride not in STAGES:
             raise InputError(f"stride {stride} is none of {', '.join(map(str, STAGES))}")
@@ -62,14 +81,19 @@ class FeatureScorer:
             raise InputError(f"error {error!r} is none of {', '.join(get_args(ErrorName))}")
         if not 0 < high_res_fraction <= 1:
             raise InputError(f"high_res_fraction {high_res_fraction} is outside 0 < f ≤ 1")
+        if precision not in PRECISIONS:
+            raise InputError(f"precision {precision!r} is none of {', '.join(PRECISIONS)}")
         self.weights = str(weights) if net is None else "net"
         self.stride = stride
         self.error = error
         self.high_res_fraction = high_res_fraction
+        self.precision = precision
         trunk = copy.deepcopy(net) if net is not None else shufflenet_trunk(stride, weights)
-        self._net = trunk.float().eval().requires_grad_(False)
+        trunk = trunk.float().eval().requires_grad_(False)
+        self.weights_sha256 = weights_digest(trunk.state_dict())  # of the weights as they were given
+        self._net = (trunk if net is not None else fold_trunk(trunk)).to(PRECISIONS[precision])
         self._channels = None if net is not None else 3
-        self.weights_sha256 = weights_digest(self._net.state_dict())
+        self._layout = torch.contiguous_format if net is not None else torch.channels_last
 
     @torch.no_grad()
     def __call__(self, images: Tensor, spec: Spec) -> list[Tensor]:
@@ -81,13 +105,15 @@ class FeatureScorer:
             )
         self._net.to(images.device)
         with full_precision(images.device):
-            pixels = as_floats(images)
-            sharp = self._features(self._net_size(pixels))
-            return [self._score(pixels, sharp, scale, spec) for scale in range(1, spec.num_scales)]
+            parts = [self._score(part, spec) for part in images.split(self._images_a_pass(images, spec))]
+        return [torch.cat(scores) for scores in zip(*parts, strict=True)]
 
     def describe(self) -> dict[str, Any]:
-        """Name, options, and the digest of the weights."""
-        return {
+        """Name, options, and the digest of the weights.
+
+        The precision is named where it is not float32: files of before there was a choice say nothing, and mean that.
+        """
+        facts = {
             "name": "feature",
             "weights": Path(self.weights).name,
             "weights_sha256": self.weights_sha256,
@@ -95,27 +121,47 @@ class FeatureScorer:
             "error": self.error,
             "high_res_fraction": self.high_res_fraction,
         }
+        return facts if self.precision == "float32" else facts | {"precision": self.precision}
 
-    def _score(self, pixels: Tensor, sharp: Tensor, scale: int, spec: Spec) -> Tensor:
-        small = resize(pixels, spec.height >> scale, spec.width >> scale)
-        lost = ERRORS[self.error](self._features(self._net_size(small, of=pixels)), sharp)  # [B, h, w]
-        if self.high_res_fraction < 1:
-            rows, cols = (math.ceil(side / self.stride) for side in pixels.shape[2:])
-            lost = resize(lost[:, None], rows, cols)[:, 0]
-        return pool_to_grid(lost, *spec.grid(scale))
+    def _images_a_pass(self, images: Tensor, spec: Spec) -> int:
+        height, width = self._seen_size(images)
+        budget = PIXELS_A_PASS.get(images.device.type, PIXELS_A_PASS_ELSEWHERE)
+        return max(1, budget // (height * width * spec.num_scales))
 
-    def _net_size(self, pixels: Tensor, of: Tensor | None = None) -> Tensor:
-        """The pixels at the size the net sees: `high_res_fraction` of the size of `of`, by default of their own."""
-        height, width = (
-            max(1, int(side * self.high_res_fraction)) for side in (pixels if of is None else of).shape[2:]
-        )
-        return pixels if pixels.shape[2:] == (height, width) else resize(pixels, height, width)
+    def _score(self, images: Tensor, spec: Spec) -> list[Tensor]:
+        """The scores of a few images, in one pass of the net over them and all their blurred copies."""
+        pixels = as_floats(images).contiguous(memory_format=self._layout)
+        copies = [pixels, *(resize(pixels, spec.height >> k, spec.width >> k) for k in range(1, spec.num_scales))]
+        seen = torch.stack([self._as_seen(copy, pixels) for copy in copies])  # [S, B, C, h', w']
+        sharp, *blurry = self._features(seen)  # each [B, D, h, w]
+        return [
+            pool_to_grid(self._lost(features, sharp, spec), *spec.grid(k)) for k, features in enumerate(blurry, start=1)
+        ]
 
-    def _features(self, pixels: Tensor) -> Tensor:
-        features = self._net(pixels)
+    def _lost(self, blurry: Tensor, sharp: Tensor, spec: Spec) -> Tensor:
+        lost = ERRORS[self.error](blurry, sharp)  # [B, h, w]
+        if self.high_res_fraction == 1:
+            return lost
+        rows, cols = (math.ceil(side / self.stride) for side in (spec.height, spec.width))
+        return resize(lost[:, None], rows, cols)[:, 0]
+
+    def _seen_size(self, images: Tensor) -> tuple[int, int]:
+        """The height and width at which the net sees the images: `high_res_fraction` of their own."""
+        height, width = (max(1, int(side * self.high_res_fraction)) for side in images.shape[2:])
+        return height, width
+
+    def _as_seen(self, copy: Tensor, pixels: Tensor) -> Tensor:
+        """A copy of the pixels, of whatever size, at the size at which the net sees them."""
+        size = self._seen_size(pixels)
+        return copy if copy.shape[2:] == size else resize(copy, *size)
+
+    def _features(self, seen: Tensor) -> Tensor:
+        """`[S, B, C, h', w']` → `[S, B, D, h, w]`, in float32."""
+        features = self._net(seen.flatten(0, 1).to(PRECISIONS[self.precision]))
         if features.ndim != 4:
-            raise InputError(f"the net must give features [B, D, h, w], it gave {list(features.shape)}")
-        return features
+            each = [features.shape[0] // len(seen), *features.shape[1:]]
+            raise InputError(f"the net must give features [B, D, h, w], it gave {each}")
+        return features.float().unflatten(0, seen.shape[:2])
 
 
 def _mse(blurry: Tensor, sharp: Tensor) -> Tensor:
@@ -123,7 +169,8 @@ def _mse(blurry: Tensor, sharp: Tensor) -> Tensor:
 
 
 def _cosine_distance(blurry: Tensor, sharp: Tensor) -> Tensor:
-    return -F.cosine_similarity(blurry, sharp, dim=1)
+    # Near -1 the last digits decide: the channels are added in the reference's order, which is that of maps in memory.
+    return -F.cosine_similarity(blurry.contiguous(), sharp.contiguous(), dim=1)
 
 
 ERRORS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"mse": _mse, "cosine_distance": _cosine_distance}
@@ -143,6 +190,64 @@ def shufflenet_trunk(stride: int, weights: str | Path) -> nn.Sequential:
     state = imagenet_state() if str(weights) == "imagenet" else read_state(Path(weights))
     _load_strictly(net, state, str(weights))
     return nn.Sequential(*(getattr(net, stage) for stage in STAGES[stride]))
+
+
+def fold_trunk(trunk: nn.Sequential) -> nn.Sequential:
+    """The same function as a `shufflenet_trunk` in eval mode, with fewer passes over the memory.
+
+    Args:
+        trunk: left as it is.
+
+    Returns:
+        A frozen net of its own, whose weights lie channels last.
+    """
+    from torchvision.models.shufflenetv2 import InvertedResidual
+
+    conv1, maxpool, *stages = trunk
+    conv, relu = _fold_norms(conv1)
+    layers = [conv, maxpool, relu]  # rectify after the pooling: the same numbers, a quarter of the work
+    for stage in stages:
+        if isinstance(stage[0], InvertedResidual):
+            layers += [_ShuffleUnit(block) for block in stage]
+        else:
+            layers += _fold_norms(stage)
+    return nn.Sequential(*copy.deepcopy(layers)).to(memory_format=torch.channels_last).eval().requires_grad_(False)
+
+
+class _ShuffleUnit(nn.Module):
+    """One of torchvision's `InvertedResidual`, folded."""
+
+    def __init__(self, block: nn.Module) -> None:
+        super().__init__()
+        # A block of stride 1 lets half of the channels pass; the others have two branches over all of them.
+        self.kept = nn.Sequential(*_fold_norms(block.branch1)) if block.stride > 1 else None
+        self.moved = nn.Sequential(*_fold_norms(block.branch2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.kept is None:
+            kept, moved = x.chunk(2, dim=1)
+            return interleave(kept, self.moved(moved))
+        return interleave(self.kept(x), self.moved(x))
+
+
+def interleave(first: Tensor, second: Tensor) -> Tensor:
+    """The channels of the two in turn, `[B, D, h, w]` twice → `[B, 2 · D, h, w]`; they stay last in memory."""
+    if first.device.type == "cpu":
+        return F.channel_shuffle(torch.cat((first, second), dim=1), 2)
+    # Elsewhere torch's own shuffle brings the channels to the front, and every convolution would carry them back.
+    pairs = torch.stack((first.permute(0, 2, 3, 1), second.permute(0, 2, 3, 1)), dim=-1)  # [B, h, w, D, 2]
+    return pairs.flatten(3).permute(0, 3, 1, 2)
+
+
+def _fold_norms(layers: nn.Sequential) -> list[nn.Module]:
+    """The layers, each batch norm folded into the convolution before it."""
+    folded: list[nn.Module] = []
+    for layer in layers:
+        if isinstance(layer, nn.BatchNorm2d):
+            folded[-1] = fuse_conv_bn_eval(folded[-1], layer)
+        else:
+            folded.append(layer)
+    return folded
 
 
 def imagenet_state() -> Mapping[str, Tensor]:

@@ -446,7 +446,8 @@ def _eight_bit(opened: Image.Image) -> Image.Image:
 
 def _rgb(image: Image.Image, background: str) -> Image.Image:
     if not image.has_transparency_data:
-        return image.convert("RGB")
+        # A conversion to the same would copy all of it. A TIFF must be copied: Pillow's object would turn it again.
+        return image if image.mode == "RGB" and image.format != "TIFF" else image.convert("RGB")
     color = ImageColor.getrgb(background)[:3]
     backdrop = Image.new("RGBA", image.size, (*color, 255))
     return Image.alpha_composite(backdrop, image.convert("RGBA")).convert("RGB")

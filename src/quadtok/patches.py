@@ -112,15 +112,17 @@ def extract_patches(
     """
     spec = plan.spec
     check_images(images, spec)
-    if images.shape[0] != len(plan):
-        raise InputError(f"the plan is for {len(plan)} images and was given {images.shape[0]}")
-    shape = (len(plan), spec.num_tokens, images.shape[1], spec.min_patch, spec.min_patch)
+    batch, channels = images.shape[:2]
+    # Not `len(plan)`: it is a number of Python's, and torch.export would take the batch for fixed.
+    if batch != plan.left.shape[0]:
+        raise InputError(f"the plan is for {len(plan)} images and was given {batch}")
+    shape = (batch, spec.num_tokens, channels, spec.min_patch, spec.min_patch)
     dtype = result_dtype(images.dtype)
     if out is not None and (tuple(out.shape) != shape or out.dtype != dtype or out.device != images.device):
         raise InputError(
             f"out is {out.dtype} {list(out.shape)} on {out.device}, expected {dtype} {list(shape)} on {images.device}"
         )
-    _check_normalization(mean, std, images.shape[1])
+    _check_normalization(mean, std, channels)
     if 0 in shape:
         return images.new_empty(shape, dtype=dtype)
     return gather(images, plan, out, mean, std)

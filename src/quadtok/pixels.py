@@ -84,7 +84,9 @@ def per_channel(numbers: Sequence[float], pixels: Tensor) -> Tensor:
     channels = pixels.shape[-3]
     if len(numbers) != channels:
         raise InputError(f"mean and std must have a number a channel: got {len(numbers)} for {channels} channels")
-    return torch.tensor(numbers, dtype=pixels.dtype, device=pixels.device)[:, None, None]
+    # Filled on the device: a tensor made of host numbers would make it wait for the copy.
+    filled = [torch.full((1, 1), number, dtype=pixels.dtype, device=pixels.device) for number in numbers]
+    return torch.stack(filled)
 
 
 def _describe(images: object) -> str:

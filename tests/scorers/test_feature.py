@@ -30,7 +30,16 @@ from helpers import (
 )
 from quadtok import Spec, get_scorer, normalize, tokenize
 from quadtok.errors import InputError, WeightsError
-from quadtok.scorers.feature import ERRORS, STAGES, weights_digest
+from quadtok.scorers import feature as feature_module
+from quadtok.scorers.feature import (
+    ERRORS,
+    STAGES,
+    fold_trunk,
+    interleave,
+    interleave_last,
+    shufflenet_trunk,
+    weights_digest,
+)
 
 FEATURE_GOLDENS = [name for name in goldens("tokens") if GOLDEN_INDEX[name]["scorer"].startswith("feature")]
 # Their boxes turn on exact ties in the reference's saliency, whose order it leaves undefined.
@@ -217,11 +226,112 @@ def test_a_net_that_gives_no_map_is_refused_with_its_shape():
         ({"high_res_fraction": 0}, "high_res_fraction 0 is outside 0 < f ≤ 1"),
         ({"high_res_fraction": 1.5}, "high_res_fraction 1.5 is outside"),
         ({"high_res_fraction": float("nan")}, "high_res_fraction nan is outside"),
+        ({"precision": "half"}, "precision 'half' is none of float32, bfloat16, float16"),
     ],
 )
 def test_an_option_out_of_range_is_refused(options, sentence):
     with pytest.raises(InputError, match=sentence):
         feature(**options)
+
+
+def lively_trunk(stride=32):
+    """The golden net with batch norms that know its activations, as after training: features that differ much."""
+    trunk = shufflenet_trunk(stride, NET)
+    for module in trunk.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.reset_running_stats()
+            module.momentum = None
+    with torch.no_grad():
+        trunk.train()(photographs(Spec(128, 128, 16, 64, 16), batch=2))
+    return trunk.eval()
+
+
+@pytest.mark.parametrize("stride", sorted(STAGES))
+def test_a_folded_trunk_gives_the_trunks_features_and_leaves_it_as_it_was(stride):
+    trunk = lively_trunk(stride)
+    state, flags = snapshot(trunk)
+    folded = fold_trunk(trunk)
+    assert flags == snapshot(trunk)[1]
+    assert all(torch.equal(state[name], value) for name, value in trunk.state_dict().items())
+    assert not any(isinstance(module, nn.BatchNorm2d) or module.training for module in folded.modules())
+    assert not any(weight.requires_grad for weight in folded.parameters())
+    with torch.no_grad():
+        expected, found = trunk(photographs()), folded(photographs())
+    assert (found - expected).abs().max() <= 1e-4 * expected.abs().max()  # found: 2e-5
+    assert found.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_the_folded_trunk_chooses_the_boxes_of_the_trunk_up_to_rounding(tmp_path):
+    trunk, spec = lively_trunk(), Spec(128, 128, 8, 64, 100)
+    names = dict(zip(("0", "1", "2", "3", "4", "5"), STAGES[32], strict=True))
+    renamed = {f"{names[key[0]]}{key[1:]}": value for key, value in trunk.state_dict().items()}
+    folded = feature(weights=saved(tmp_path, renamed))
+    assert folded.weights_sha256 == weights_digest(trunk.state_dict())  # of what was given, not of what was folded
+    ours, plain = (tokenize(photographs(spec), spec, scorer) for scorer in (folded, feature(net=trunk)))
+    assert plain.saliency[-1].std() > 1e-2 * plain.saliency[-1].abs().max()  # the features do differ
+    largest = max(scores.abs().max().item() for scores in plain.saliency)
+    assert_split_best_first_up_to(ours.plan, plain.saliency, 1e-4 * largest)
+
+
+@pytest.mark.parametrize("way", [interleave, interleave_last])
+def test_two_halves_are_interleaved_as_torchvision_shuffles_them(way):
+    from torchvision.models.shufflenetv2 import channel_shuffle
+
+    halves = [torch.rand(2, 5, 3, 4).contiguous(memory_format=torch.channels_last) for _ in range(2)]
+    found = way(*halves)
+    assert torch.equal(found, channel_shuffle(torch.cat(halves, dim=1), 2))
+    assert found.is_contiguous(memory_format=torch.channels_last)
+
+
+class Recorder(nn.Module):
+    """Gives the pixels back as features, and remembers what it was shown."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def forward(self, pixels):
+        self.seen.append((tuple(pixels.shape), pixels.dtype))
+        return pixels
+
+
+@pytest.mark.parametrize("budget", [1, 2 * 3 * 64 * 96, 2**20])
+def test_a_batch_of_bytes_is_scored_a_few_images_at_a_time(monkeypatch, budget):
+    monkeypatch.setattr(feature_module, "PIXELS_A_PASS", {"cpu": budget})
+    images = torch.randint(0, 256, (5, 3, 64, 96), dtype=torch.uint8)
+    scorer = feature(net=Recorder(), stride=8)
+    together = scorer(images, SPEC)
+    shapes = [shape for shape, _ in scorer._net.seen]
+    expected = {1: [3] * 5, 2 * 3 * 64 * 96: [6, 6, 3], 2**20: [15]}[budget]  # an image and its two blurred copies
+    assert shapes == [(copies, 3, 64, 96) for copies in expected]
+    alone = [scorer(image[None], SPEC) for image in images]
+    for number, scores in enumerate(together):
+        assert torch.equal(scores, torch.cat([each[number] for each in alone]))
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("error", sorted(ERRORS))
+def test_only_the_net_runs_in_half_precision(precision, error):
+    recorder = feature(net=Recorder(), stride=8, error=error, precision=precision)
+    recorder(photographs(), SPEC)
+    assert {dtype for _, dtype in recorder._net.seen} == {getattr(torch, precision)}
+    full, half = (feature(net=small_net(), stride=8, error=error, precision=p) for p in ("float32", precision))
+    assert half.weights_sha256 == full.weights_sha256
+    for ours, exact in zip(half(photographs(), SPEC), full(photographs(), SPEC), strict=True):
+        assert ours.dtype == torch.float32
+        assert (ours - exact).abs().max() <= 0.02 * exact.abs().max()  # found: 1 % in bfloat16
+        assert torch.equal(ours, exact) == (precision == "float32")
+
+
+def test_the_trunk_runs_in_bfloat16_too():
+    images = photographs(batch=1)
+    for ours in feature(precision="bfloat16")(images, SPEC):
+        assert ours.dtype == torch.float32
+        assert ours.isfinite().all()
+
+
+def test_a_precision_other_than_float32_is_recorded():
+    assert feature(precision="bfloat16").describe() == feature().describe() | {"precision": "bfloat16"}
 
 
 def state():

@@ -14,7 +14,7 @@ import copy
 import hashlib
 import math
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
@@ -105,7 +105,7 @@ class FeatureScorer:
             )
         self._net.to(images.device)
         with full_precision(images.device):
-            parts = [self._score(part, spec) for part in images.split(self._images_a_pass(images, spec))]
+            parts = [self._score(part, spec) for part in torch.split(images, self._images_a_pass(images, spec))]
         return [torch.cat(scores) for scores in zip(*parts, strict=True)]
 
     def describe(self) -> dict[str, Any]:
@@ -132,8 +132,8 @@ class FeatureScorer:
         """The scores of a few images, in one pass of the net over them and all their blurred copies."""
         pixels = as_floats(images).contiguous(memory_format=self._layout)
         copies = [pixels, *(resize(pixels, spec.height >> k, spec.width >> k) for k in range(1, spec.num_scales))]
-        seen = torch.stack([self._as_seen(copy, pixels) for copy in copies])  # [S, B, C, h', w']
-        sharp, *blurry = self._features(seen)  # each [B, D, h, w]
+        seen = torch.cat([self._as_seen(copy, pixels) for copy in copies])  # [S · B, C, h', w']
+        sharp, *blurry = self._features(seen, len(copies))  # each [B, D, h, w]
         return [
             pool_to_grid(self._lost(features, sharp, spec), *spec.grid(k)) for k, features in enumerate(blurry, start=1)
         ]
@@ -155,13 +155,13 @@ class FeatureScorer:
         size = self._seen_size(pixels)
         return copy if copy.shape[2:] == size else resize(copy, *size)
 
-    def _features(self, seen: Tensor) -> Tensor:
-        """`[S, B, C, h', w']` → `[S, B, D, h, w]`, in float32."""
-        features = self._net(seen.flatten(0, 1).to(PRECISIONS[self.precision]))
+    def _features(self, seen: Tensor, copies: int) -> Tensor:
+        """`[S · B, C, h', w']` → `[S, B, D, h, w]` for S copies, in float32."""
+        features = self._net(seen.to(PRECISIONS[self.precision]))
+        each = [features.shape[0] // copies, *features.shape[1:]]
         if features.ndim != 4:
-            each = [features.shape[0] // len(seen), *features.shape[1:]]
             raise InputError(f"the net must give features [B, D, h, w], it gave {each}")
-        return features.float().unflatten(0, seen.shape[:2])
+        return features.float().unflatten(0, (copies, each[0]))
 
 
 def _mse(blurry: Tensor, sharp: Tensor) -> Tensor:
@@ -192,7 +192,7 @@ def shufflenet_trunk(stride: int, weights: str | Path) -> nn.Sequential:
     return nn.Sequential(*(getattr(net, stage) for stage in STAGES[stride]))
 
 
-def fold_trunk(trunk: nn.Sequential) -> nn.Sequential:
+def fold_trunk(trunk: nn.Module) -> nn.Sequential:
     """The same function as a `shufflenet_trunk` in eval mode, with fewer passes over the memory.
 
     Args:
@@ -203,7 +203,8 @@ def fold_trunk(trunk: nn.Sequential) -> nn.Sequential:
     """
     from torchvision.models.shufflenetv2 import InvertedResidual
 
-    conv1, maxpool, *stages = trunk
+    parts: list[Any] = list(trunk.children())
+    conv1, maxpool, *stages = parts
     conv, relu = _fold_norms(conv1)
     layers = [conv, maxpool, relu]  # rectify after the pooling: the same numbers, a quarter of the work
     for stage in stages:
@@ -217,7 +218,7 @@ def fold_trunk(trunk: nn.Sequential) -> nn.Sequential:
 class _ShuffleUnit(nn.Module):
     """One of torchvision's `InvertedResidual`, folded."""
 
-    def __init__(self, block: nn.Module) -> None:
+    def __init__(self, block: Any) -> None:
         super().__init__()
         # A block of stride 1 lets half of the channels pass; the others have two branches over all of them.
         self.kept = nn.Sequential(*_fold_norms(block.branch1)) if block.stride > 1 else None
@@ -234,14 +235,18 @@ def interleave(first: Tensor, second: Tensor) -> Tensor:
     """The channels of the two in turn, `[B, D, h, w]` twice → `[B, 2 · D, h, w]`; they stay last in memory."""
     if first.device.type == "cpu":
         return F.channel_shuffle(torch.cat((first, second), dim=1), 2)
-    # Elsewhere torch's own shuffle brings the channels to the front, and every convolution would carry them back.
+    return interleave_last(first, second)
+
+
+def interleave_last(first: Tensor, second: Tensor) -> Tensor:
+    """`interleave` where torch's own shuffle would bring the channels to the front: on any device but the CPU."""
     pairs = torch.stack((first.permute(0, 2, 3, 1), second.permute(0, 2, 3, 1)), dim=-1)  # [B, h, w, D, 2]
     return pairs.flatten(3).permute(0, 3, 1, 2)
 
 
-def _fold_norms(layers: nn.Sequential) -> list[nn.Module]:
+def _fold_norms(layers: Iterable[Any]) -> list[Any]:
     """The layers, each batch norm folded into the convolution before it."""
-    folded: list[nn.Module] = []
+    folded: list[Any] = []
     for layer in layers:
         if isinstance(layer, nn.BatchNorm2d):
             folded[-1] = fuse_conv_bn_eval(folded[-1], layer)

@@ -87,7 +87,7 @@ def calibrated(weights: Path, images: Tensor) -> dict[str, Tensor]:
 def scorers(weights: Path, device: str) -> dict[str, Score]:
     """What is compared; float16 only where it is not emulated."""
     found: dict[str, Score] = {"plain": Plain(weights, device)}
-    for precision in ("float32", "bfloat16", *(["float16"] if device == "cuda" else [])):
+    for precision in ("exact", "float32", "bfloat16", *(["float16"] if device == "cuda" else [])):
         scorer = get_scorer("feature", weights=weights, precision=precision)
         found[f"quadtok {precision}"] = partial(scorer, spec=SPEC)
     return found

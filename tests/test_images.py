@@ -22,6 +22,7 @@ from quadtok.images import (
     MAX_PIXELS,
     check_color,
     decode_image,
+    draft_for,
     fit_image,
     fit_native,
     native_size,
@@ -479,6 +480,74 @@ def test_the_sample_photographs_fit(path, fit):
 
 def test_there_are_sample_photographs():
     assert len(PHOTOS) == 5
+
+
+# Drafts: JPEGs decoded at a fraction of their size.
+
+
+def jpeg_of(path, width, height, orientation=1):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    with Image.open(path) as image:
+        return encode(image.resize((width, height), Image.Resampling.BICUBIC), "JPEG", quality=90, exif=exif)
+
+
+@pytest.mark.parametrize("fit", FITS)
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_draft_has_the_geometry_of_the_whole_and_nearly_its_pixels(orientation, fit):
+    data = jpeg_of(PHOTOS[2], 1203, 807, orientation)  # neither side is a multiple of a divisor
+    asked = []
+    exact = decode_image(data, "x")
+    drafted = decode_image(data, "x", draft=lambda *size: asked.append(size) or 4)
+    assert exact.draft is None
+    assert drafted.draft.divisor == 4
+    assert asked == [exact.image.size[::-1]]
+    assert sorted(drafted.image.size) == [202, 301]
+    assert drafted.size == exact.size
+    assert drafted.describe() == exact.describe()
+    whole = fit_image(exact.image, 48, 72, fit)
+    part = fit_image(drafted.image, 48, 72, fit, drafted.draft)
+    assert part.crop_box == whole.crop_box
+    difference = (part.pixels.int() - whole.pixels.int()).abs()
+    assert difference.float().mean() < 0.5
+    assert difference.max() <= 16
+    # The box of the whole matters: the draft's last pixels stand for less than the others.
+    stretched = fit_image(drafted.image, 48, 72, fit).pixels
+    assert (stretched.int() - whole.pixels.int()).abs().float().mean() > difference.float().mean()
+
+
+@pytest.mark.parametrize(
+    ("size", "divisor"),
+    # (height, width) shown as 292 on the short side: a draft keeps at least 584 there.
+    [((584, 900), 1), ((1167, 3000), 1), ((1168, 1168), 2), ((2335, 4000), 2), ((2336, 3504), 4), ((4672, 5000), 8)],
+)
+def test_a_draft_keeps_twice_the_resolution_that_is_needed(size, divisor):
+    assert draft_for(256, 256, "crop")(*size) == divisor
+
+
+@pytest.mark.parametrize(("fit", "divisor"), [("crop", 2), ("pad", 8), ("squash", 4)])
+def test_the_rule_goes_by_what_each_fit_shows(fit, divisor):
+    # 850 × 4800 for a frame of 100 × 100 is shown as 114 × 643, 18 × 100 and 100 × 100.
+    assert draft_for(100, 100, fit)(850, 4800) == divisor
+
+
+@pytest.mark.parametrize("image_format", FORMATS)
+def test_only_a_jpeg_is_drafted(image_format):
+    read = decode_image(encode(photo(333, 211), image_format), "x", draft=lambda height, width: 2)
+    assert (read.draft is not None) == (image_format == "JPEG")
+    assert read.size == (333, 211)
+
+
+@pytest.mark.parametrize("mode", ["L", "CMYK"])
+def test_gray_and_cmyk_are_drafted_too(mode):
+    read = decode_image(encode(photo(333, 211).convert(mode), "JPEG"), "x", draft=lambda height, width: 8)
+    assert (read.draft.divisor, read.mode, read.image.mode, read.image.size) == (8, mode, "RGB", (42, 27))
+
+
+def test_the_pixel_limit_is_about_the_whole():
+    data = encode(photo(64, 48), "JPEG")
+    with pytest.raises(ImageError, match="3 072 pixels exceed --max-pixels 3 071"):
+        decode_image(data, "x", max_pixels=3071, draft=lambda height, width: 8)
 
 
 # Colours.

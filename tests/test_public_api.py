@@ -28,7 +28,7 @@ FIXED_MEMBERS = {
     "Spec": ["height", "width", "min_patch", "max_patch", "num_tokens"],
 }
 FIXED_OPTIONS = {
-    "feature": ["weights", "net", "stride", "error", "high_res_fraction"],
+    "feature": ["weights", "net", "stride", "error", "high_res_fraction", "precision"],
     "precomputed": ["maps"],
     "random": ["seed"],
     "blur": [],

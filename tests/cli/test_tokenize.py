@@ -63,6 +63,53 @@ def test_the_metadata_says_how_it_was_made(quadtok, photo, tmp_path):
     assert len(meta["fingerprint"]) == 64
 
 
+class TestDraft:
+    """JPEGs far larger than asked for are decoded at a fraction of their size."""
+
+    @pytest.fixture
+    def large(self, tmp_path):
+        with Image.open(SAMPLE_IMAGES / "coffee.jpg") as image:
+            exif = Image.Exif()
+            exif[0x0112] = 6
+            image.resize((1203, 801)).save(tmp_path / "large.jpg", exif=exif)
+        return tmp_path / "large.jpg"
+
+    def run(self, quadtok, large, *flags):
+        common = ["--scorer", "blur", "-s", "64", "--max-patch", "32", "-n", "100%", "--overwrite"]
+        assert quadtok("tokenize", large, *common, *flags).code == 0
+        return load_tokens(large.with_suffix(".pt"))
+
+    def test_the_divisor_is_recorded_and_the_geometry_is_that_of_the_whole_file(self, quadtok, large):
+        drafted, exact = self.run(quadtok, large), self.run(quadtok, large, "--no-draft")
+        assert (drafted.metadata["preprocess"]["draft"], exact.metadata["preprocess"]["draft"]) == (4, 1)
+        assert drafted.metadata["source"] == exact.metadata["source"]
+        assert drafted.metadata["source"]["size"] == [801, 1203]
+        assert drafted.metadata["preprocess"]["crop_box"] == exact.metadata["preprocess"]["crop_box"]
+        assert not torch.equal(drafted.patches, exact.patches)
+        assert (drafted.patches - exact.patches).abs().mean() < 1
+
+    def test_no_draft_is_what_the_library_gives(self, quadtok, large):
+        exact = self.run(quadtok, large, "--no-draft")
+        pixels = fit_image(read_image(large).image, 64, 64, "crop").pixels[None]
+        assert torch.equal(exact.patches, tokenize(pixels, exact.plan.spec, "blur").patches)
+
+    def test_native_sizes_are_never_drafted(self, quadtok, large):
+        assert self.run(quadtok, large, "-s", "native").metadata["preprocess"]["draft"] == 1
+
+    @pytest.mark.parametrize("flag", ["--draft", "--no-draft"])
+    @pytest.mark.parametrize("fit", ["crop", "pad", "squash"])
+    def test_reverse_reads_the_photograph_as_it_was_read(self, quadtok, large, fit, flag):
+        self.run(quadtok, large, flag, "--fit", fit)
+        result = quadtok("reverse", large.with_suffix(".pt"), "--against", large, "--overwrite")
+        assert "PSNR inf dB" in result.out
+
+    def test_the_other_setting_does_not_resume(self, quadtok, large):
+        self.run(quadtok, large)
+        common = ["--scorer", "blur", "-s", "64", "--max-patch", "32", "-n", "100%"]
+        assert "1 skipped" in quadtok("tokenize", large, *common).err
+        assert "exists with other settings" in quadtok("tokenize", large, *common, "--no-draft").err
+
+
 @pytest.mark.parametrize("impl", sorted(QUADTREES))
 def test_every_quadtree_writes_the_same_bytes(quadtok, photos, tmp_path, impl):
     for name in (impl, "dict"):

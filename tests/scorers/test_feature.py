@@ -226,7 +226,7 @@ def test_a_net_that_gives_no_map_is_refused_with_its_shape():
         ({"high_res_fraction": 0}, "high_res_fraction 0 is outside 0 < f ≤ 1"),
         ({"high_res_fraction": 1.5}, "high_res_fraction 1.5 is outside"),
         ({"high_res_fraction": float("nan")}, "high_res_fraction nan is outside"),
-        ({"precision": "half"}, "precision 'half' is none of float32, bfloat16, float16"),
+        ({"precision": "half"}, "precision 'half' is none of exact, float32, bfloat16, float16"),
     ],
 )
 def test_an_option_out_of_range_is_refused(options, sentence):
@@ -265,7 +265,7 @@ def test_the_folded_trunk_chooses_the_boxes_of_the_trunk_up_to_rounding(tmp_path
     trunk, spec = lively_trunk(), Spec(128, 128, 8, 64, 100)
     names = dict(zip(("0", "1", "2", "3", "4", "5"), STAGES[32], strict=True))
     renamed = {f"{names[key[0]]}{key[1:]}": value for key, value in trunk.state_dict().items()}
-    folded = feature(weights=saved(tmp_path, renamed))
+    folded = feature(weights=saved(tmp_path, renamed), precision="float32")
     assert folded.weights_sha256 == weights_digest(trunk.state_dict())  # of what was given, not of what was folded
     ours, plain = (tokenize(photographs(spec), spec, scorer) for scorer in (folded, feature(net=trunk)))
     assert plain.saliency[-1].std() > 1e-2 * plain.saliency[-1].abs().max()  # the features do differ
@@ -299,7 +299,7 @@ class Recorder(nn.Module):
 def test_a_batch_of_bytes_is_scored_a_few_images_at_a_time(monkeypatch, budget):
     monkeypatch.setattr(feature_module, "PIXELS_A_PASS", {"cpu": budget})
     images = torch.randint(0, 256, (5, 3, 64, 96), dtype=torch.uint8)
-    scorer = feature(net=Recorder(), stride=8)
+    scorer = feature(net=Recorder(), stride=8, precision="float32")
     together = scorer(images, SPEC)
     shapes = [shape for shape, _ in scorer._net.seen]
     expected = {1: [3] * 5, 2 * 3 * 64 * 96: [6, 6, 3], 2**20: [15]}[budget]  # an image and its two blurred copies
@@ -330,7 +330,13 @@ def test_the_trunk_runs_in_bfloat16_too():
         assert ours.isfinite().all()
 
 
-def test_a_precision_other_than_float32_is_recorded():
+def test_by_default_each_copy_is_scored_by_itself_as_the_reference_does():
+    scorer = feature(net=Recorder(), stride=8)
+    scorer(photographs(batch=2), SPEC)
+    assert [shape[0] for shape, _ in scorer._net.seen] == [2] * SPEC.num_scales
+
+
+def test_a_precision_other_than_exact_is_recorded():
     assert feature(precision="bfloat16").describe() == feature().describe() | {"precision": "bfloat16"}
 
 

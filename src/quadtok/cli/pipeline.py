@@ -101,11 +101,19 @@ class Pipeline:
         self._scoring = scoring
         self._report = report
         self._stop = StopRequest()
-        self._pool: Executor = InThisThread()
+        self._readers: Executor = InThisThread()
+        self._encoders: Executor = InThisThread()
 
     def run(self, tasks: Sequence[Task]) -> StopRequest:
         """Do the tasks; afterwards the report knows how each went."""
-        with stop_on_signals() as self._stop, worker_threads(self._settings.workers) as self._pool:
+        workers = self._settings.workers
+        with (
+            stop_on_signals() as self._stop,
+            half_of_the_cores_score(),
+            # Two pools, so that a batch need not wait behind the images that are read ahead.
+            worker_threads(workers) as self._readers,
+            worker_threads(workers) as self._encoders,
+        ):
             for batch in self._batches(tasks):
                 self._finish(batch)
                 if self._must_end():
@@ -118,7 +126,7 @@ class Pipeline:
     def _batches(self, tasks: Sequence[Task]) -> Iterator[list[Prepared]]:
         """Neighbours of one spec, up to the batch size."""
         batch: list[Prepared] = []
-        for task, reading in ahead(self._pool, self._read, tasks, self._look_ahead()):
+        for task, reading in ahead(self._readers, self._read, tasks, self._look_ahead()):
             if self._must_end():
                 break
             prepared = self._prepared(task, reading)
@@ -196,7 +204,7 @@ class Pipeline:
             for item in batch:
                 self._fail(item.task, type(problem)(f"{item.task.source.path}: {problem}"))
             return
-        contents = [self._pool.submit(self._encode, item, tokens[row]) for row, item in enumerate(batch)]
+        contents = [self._encoders.submit(self._encode, item, tokens[row]) for row, item in enumerate(batch)]
         for item, content in zip(batch, contents, strict=True):
             try:
                 self._write(item, content.result())
@@ -299,6 +307,21 @@ def worker_threads(count: int) -> Iterator[Executor]:
         finished = True
     finally:
         pool.shutdown(wait=finished, cancel_futures=True)
+
+
+@contextmanager
+def half_of_the_cores_score() -> Iterator[None]:
+    """While the block runs, torch leaves half of the cores to the threads that read.
+
+    With a thread a core, torch's threads spin while they wait for each other on cores that are busy decoding: on two
+    cores the same work cost up to half as much again. The number does not go by `workers`, so that no sum does either.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(1, before // 2))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def ahead(

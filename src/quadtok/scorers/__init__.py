@@ -26,7 +26,7 @@ def get_scorer(name: str, **options: Any) -> Scorer:
 
     Args:
         name: `"feature"` (the paper's; loads weights), `"blur"`, `"precomputed"` or `"random"`.
-        **options: feature: `weights`, `net`, `stride`, `error`, `high_res_fraction`; precomputed: `maps`;
+        **options: feature: `weights`, `net`, `stride`, `error`, `high_res_fraction`, `precision`; precomputed: `maps`;
             random: `seed`; blur has none.
 
     Raises:

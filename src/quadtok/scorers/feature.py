@@ -1,10 +1,10 @@
 """The paper's scorer: how far a small network's features move when a patch is kept at token resolution.
 
-Three things make it fast and change nothing but the last digits. The batch norms of the trunk are folded into its
-convolutions, once, in the scorer's own copy. The channels lie last in memory, and stay there through the shuffles.
-And the batch is scored a few images at a time, each with all its blurred copies in one pass of the net, so that
-the activations of a pass fit in a CPU's cache and memory does not grow with the batch. A net of the user's own is
-run as it is; only the passes are the same.
+By default it computes as the reference does, operation by operation: on one machine the same digits. A `precision` by
+name is quicker and changes the last digits (in half precision more than those). Then the batch norms of the trunk are
+folded into its convolutions, once, in the scorer's own copy; the channels lie last in memory, and stay there through
+the shuffles; and each image goes through the net in one pass with all its blurred copies. Either way a few images
+are scored at a time, so that memory does not grow with the batch. A net of the user's own is never folded.
 """
 
 from __future__ import annotations
@@ -37,11 +37,12 @@ STAGES = {
 }
 _HEAD = "fc."
 
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+EXACT = "exact"
+PRECISIONS = {EXACT: torch.float32, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
-# How many pixels the net sees in one pass, all copies together: 16 of 256² on a CPU, where more leave the cache and
+# How many pixels the net sees in one pass, all copies together: 24 of 256² on a CPU, where more leave the cache and
 # fewer leave the cores idle; 128 of 256² elsewhere, to bound the memory of a large batch.
-PIXELS_A_PASS = {"cpu": 2**20}
+PIXELS_A_PASS = {"cpu": 3 * 2**19}
 PIXELS_A_PASS_ELSEWHERE = 2**23
 
 
@@ -56,9 +57,10 @@ class FeatureScorer:
         stride: 32, 16 or 8: where the trunk is cut, and the map's resolution where `high_res_fraction` < 1.
         error: `"mse"`, the mean squared difference over the features, or `"cosine_distance"`, the negated cosine.
         high_res_fraction: the features are computed on images resized to this share of their size.
-        precision: `"float32"`, `"bfloat16"` or `"float16"`: what the net computes in. The pixels are resized and the
-            features compared in float32, and the saliency is float32, all the same. Half precision is quicker and
-            moves boxes (docs/performance.md says how many); float16 is meant for CUDA and slow on most CPUs.
+        precision: `"exact"` computes as the reference does. `"float32"` rounds in another order and is about twice as
+            fast; `"bfloat16"` and `"float16"` are what the net computes in, are quicker still, and move boxes
+            (docs/performance.md says how many; float16 is meant for CUDA and slow on most CPUs). The pixels are
+            resized and the features compared in float32 all the same, and the saliency is float32.
 
     Raises:
         InputError: for an option out of range.
@@ -73,7 +75,7 @@ class FeatureScorer:
         stride: int = 32,
         error: ErrorName = "mse",
         high_res_fraction: float = 1.0,
-        precision: str = "float32",
+        precision: str = EXACT,
     ) -> None:
         if stride not in STAGES:
             raise InputError(f"stride {stride} is none of {', '.join(map(str, STAGES))}")
@@ -91,9 +93,10 @@ class FeatureScorer:
         trunk = copy.deepcopy(net) if net is not None else shufflenet_trunk(stride, weights)
         trunk = trunk.float().eval().requires_grad_(False)
         self.weights_sha256 = weights_digest(trunk.state_dict())  # of the weights as they were given
-        self._net = (trunk if net is not None else fold_trunk(trunk)).to(PRECISIONS[precision])
+        folded = net is None and precision != EXACT
+        self._net = (fold_trunk(trunk) if folded else trunk).to(PRECISIONS[precision])
         self._channels = None if net is not None else 3
-        self._layout = torch.contiguous_format if net is not None else torch.channels_last
+        self._layout = torch.channels_last if folded else torch.contiguous_format
 
     @torch.no_grad()
     def __call__(self, images: Tensor, spec: Spec) -> list[Tensor]:
@@ -111,7 +114,7 @@ class FeatureScorer:
     def describe(self) -> dict[str, Any]:
         """Name, options, and the digest of the weights.
 
-        The precision is named where it is not float32: files of before there was a choice say nothing, and mean that.
+        The precision is named where it is not exact: files of before there was a choice say nothing, and mean that.
         """
         facts = {
             "name": "feature",
@@ -121,7 +124,7 @@ class FeatureScorer:
             "error": self.error,
             "high_res_fraction": self.high_res_fraction,
         }
-        return facts if self.precision == "float32" else facts | {"precision": self.precision}
+        return facts if self.precision == EXACT else facts | {"precision": self.precision}
 
     def _images_a_pass(self, images: Tensor, spec: Spec) -> int:
         height, width = self._seen_size(images)
@@ -129,11 +132,14 @@ class FeatureScorer:
         return max(1, budget // (height * width * spec.num_scales))
 
     def _score(self, images: Tensor, spec: Spec) -> list[Tensor]:
-        """The scores of a few images, in one pass of the net over them and all their blurred copies."""
-        pixels = as_floats(images).contiguous(memory_format=self._layout)
+        """The scores of a few images `[B, C, H, W]`."""
+        pixels = as_floats(images).contiguous()  # torch resizes three channels quicker where they lie first
         copies = [pixels, *(resize(pixels, spec.height >> k, spec.width >> k) for k in range(1, spec.num_scales))]
-        seen = torch.cat([self._as_seen(copy, pixels) for copy in copies])  # [S · B, C, h', w']
-        sharp, *blurry = self._features(seen, len(copies))  # each [B, D, h, w]
+        seen = [self._as_seen(copy, pixels) for copy in copies]  # S × [B, C, h', w']
+        if self.precision == EXACT:
+            sharp, *blurry = (self._features(copy) for copy in seen)  # each [B, D, h, w]
+        else:
+            sharp, *blurry = self._features(torch.cat(seen)).chunk(len(seen))
         return [
             pool_to_grid(self._lost(features, sharp, spec), *spec.grid(k)) for k, features in enumerate(blurry, start=1)
         ]
@@ -155,13 +161,12 @@ class FeatureScorer:
         size = self._seen_size(pixels)
         return copy if copy.shape[2:] == size else resize(copy, *size)
 
-    def _features(self, seen: Tensor, copies: int) -> Tensor:
-        """`[S · B, C, h', w']` → `[S, B, D, h, w]` for S copies, in float32."""
-        features = self._net(seen.to(PRECISIONS[self.precision]))
-        each = [features.shape[0] // copies, *features.shape[1:]]
+    def _features(self, seen: Tensor) -> Tensor:
+        """`[B, C, h', w']` → `[B, D, h, w]`, in float32."""
+        features = self._net(seen.to(PRECISIONS[self.precision], memory_format=self._layout))
         if features.ndim != 4:
-            raise InputError(f"the net must give features [B, D, h, w], it gave {each}")
-        return features.float().unflatten(0, (copies, each[0]))
+            raise InputError(f"the net must give features [B, D, h, w], it gave {list(features.shape)}")
+        return features.float()
 
 
 def _mse(blurry: Tensor, sharp: Tensor) -> Tensor:

@@ -1,0 +1,194 @@
+"""Many threads, one result: what is written and said, and in which order, does not depend on --workers."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import Future
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image, TiffImagePlugin
+
+import bad_images
+from helpers import GOLDEN
+from quadtok.cli import pipeline
+from quadtok.cli.tokenize import default_workers
+
+WORKERS = [0, 1, 4]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Photographs of several sizes, two bad files, a TIFF and an animation among them."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for number in range(12):
+        Image.effect_noise((60 + 37 * number % 100, 300 - 11 * number), 60).save(folder / f"{number:02}.png")
+    (folder / "03_bad.jpg").write_text("text")
+    (folder / "09_bad.jpg").write_bytes(b"")
+    bad_images.animated(folder, "GIF")
+    Image.effect_noise((90, 70), 60).save(folder / "05_scan.tif", compression="tiff_lzw")
+    return folder
+
+
+def bytes_below(folder):
+    return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def without_times(out, place):
+    """The JSON lines, less what differs from run to run."""
+    records = [json.loads(line.replace(str(place), "OUT")) for line in out.splitlines()]
+    return [{key: value for key, value in record.items() if key not in ("ms", "seconds")} for record in records]
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [["--scorer", "blur", "--overlay"], ["--scorer", "blur", "-s", "native", "-n", "40%"], ["--scorer", "random"]],
+    ids=lambda flags: " ".join(flags[1:]),
+)
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_files_and_lines_are_the_same_for_every_number_of_workers(quadtok, folder, tmp_path, flags, batch_size):
+    runs = []
+    for workers in WORKERS:
+        output = tmp_path / f"out{workers}"
+        result = quadtok("tokenize", folder, "-o", output, *flags, "-b", batch_size, "-j", workers, "--json", "-v")
+        said = [line.split(", ms ")[0].replace(str(output), "OUT") for line in result.lines[:-1]]
+        runs.append((result.code, without_times(result.out, output), said, bytes_below(output)))
+    assert runs[0][0] == 1
+    assert sum(record.get("status") == "written" for record in runs[0][1]) == 14
+    assert any("first of 3 frames" in line for line in runs[0][2])
+    assert runs[1:] == runs[:1] * (len(WORKERS) - 1)
+
+
+def test_the_feature_scorer_gives_the_same_files_too(quadtok, photos, tmp_path):
+    for workers in (0, 3):
+        output = tmp_path / f"out{workers}"
+        code = quadtok("tokenize", photos, "-o", output, "--weights", GOLDEN / "feature_net.pt", "-j", workers).code
+        assert code == 0
+    assert bytes_below(tmp_path / "out0") == bytes_below(tmp_path / "out3")
+
+
+@pytest.mark.parametrize("workers", WORKERS)
+def test_fail_fast_writes_what_came_before_and_nothing_after(quadtok, folder, tmp_path, workers):
+    result = quadtok(
+        *("tokenize", folder, "-o", tmp_path / "out", "--scorer", "blur"),
+        *("--fail-fast", "-b", 2, "-j", workers, "--json"),
+    )
+    statuses = [record.get("status") for record in without_times(result.out, tmp_path)[:-1]]
+    assert (result.code, statuses) == (1, ["written", "written", "failed"])
+    assert sorted(bytes_below(tmp_path / "out")) == ["00.pt", "01.pt"]
+
+
+@pytest.mark.parametrize("workers", WORKERS)
+def test_a_full_disk_stops_the_run_where_it_is(quadtok, folder, tmp_path, monkeypatch, workers):
+    write, left = Path.write_bytes, iter(range(5))
+
+    def full(path, data):
+        if "out" in path.parts and next(left, None) is None:
+            raise OSError(28, "No space left on device")
+        return write(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    result = quadtok(
+        *("tokenize", folder, "-o", tmp_path / "out", "--scorer", "blur", "-b", 4, "-j", workers, "--json")
+    )
+    summary = json.loads(result.out.splitlines()[-1])
+    assert (summary["written"], result.err.count("no space left on device")) == (5, 1)
+    assert len(bytes_below(tmp_path / "out")) == 5
+
+
+def test_a_run_resumes_with_another_number_of_workers(quadtok, folder, tmp_path):
+    common = ["tokenize", folder, "-o", tmp_path / "out", "--scorer", "blur"]
+    quadtok(*common, "-j", 0)
+    assert "0 written, 14 skipped, 2 failed" in quadtok(*common, "-j", 3).err
+
+
+def test_no_line_is_lost_while_a_tiff_is_read(quadtok, tmp_path, monkeypatch):
+    # libtiff's complaints are kept from stderr by turning the descriptor away, for all threads.
+    folder, inside = tmp_path / "in", threading.Event()
+    folder.mkdir()
+    (folder / "a_bad.jpg").write_text("text")
+    Image.effect_noise((70, 70), 90).save(folder / "b.tif", compression="tiff_lzw")
+    load, read = TiffImagePlugin.TiffImageFile.load, pipeline.read_bytes
+
+    def slow_load(image):
+        inside.set()
+        time.sleep(0.3)
+        return load(image)
+
+    def read_bad_while_tiff_is_loaded(path):
+        assert path.suffix == ".tif" or inside.wait(10)
+        return read(path)
+
+    monkeypatch.setattr(TiffImagePlugin.TiffImageFile, "load", slow_load)
+    monkeypatch.setattr(pipeline, "read_bytes", read_bad_while_tiff_is_loaded)
+    result = quadtok("tokenize", folder, "-o", tmp_path / "out", "--scorer", "blur", "-j", 2)
+    assert result.lines[0] == f"quadtok: error: {folder / 'a_bad.jpg'}: not a supported image"
+
+
+def test_a_bound_on_what_is_read_ahead():
+    begun = []
+    jobs = pipeline.ahead(pipeline.InThisThread(), begun.append, list(range(10)), 3)
+    assert next(jobs)[0] == 0
+    assert begun == [0, 1, 2, 3]
+    assert [task for task, _ in jobs] == list(range(1, 10))
+    assert begun == list(range(10))
+
+
+def test_without_workers_one_image_is_read_at_a_time(quadtok, photos, tmp_path, monkeypatch):
+    threads = set()
+    read = pipeline.read_bytes
+    monkeypatch.setattr(pipeline, "read_bytes", lambda path: threads.add(threading.current_thread()) or read(path))
+    quadtok("tokenize", photos, "-o", tmp_path / "a", "--scorer", "blur", "-j", 0)
+    assert threads == {threading.main_thread()}
+    threads.clear()
+    quadtok("tokenize", photos, "-o", tmp_path / "b", "--scorer", "blur", "-j", 2)
+    assert threads and threading.main_thread() not in threads
+
+
+def test_nothing_of_the_run_is_left(quadtok, photos, tmp_path):
+    before = (threading.active_count(), torch.get_num_threads())
+    quadtok("tokenize", photos, "-o", tmp_path, "--scorer", "blur", "-j", 4)
+    assert (threading.active_count(), torch.get_num_threads()) == before
+
+
+def test_a_defect_in_a_thread_is_not_swallowed(quadtok, photos, tmp_path, monkeypatch):
+    def broken(path):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(pipeline, "read_bytes", broken)
+    with pytest.raises(ZeroDivisionError):
+        quadtok("tokenize", photos, "-o", tmp_path, "--scorer", "blur", "-j", 2)
+
+
+def test_the_job_of_no_thread_holds_its_error():
+    future: Future = pipeline.InThisThread().submit(int, "x")
+    assert isinstance(future.exception(), ValueError)
+
+
+def test_the_second_interrupt_leaves_at_once(tmp_path):
+    for index in range(300):
+        Image.effect_noise((300, 300), 60).save(tmp_path / f"{index:03}.png", compress_level=0)
+    (tmp_path / "slow.py").write_text(
+        "import time, torch\ndef slow(images, spec):\n    print('scoring', flush=True)\n    time.sleep(60)\n"
+    )
+    command = [sys.executable, "-m", "quadtok", "tokenize", ".", "--scorer", "slow:slow", "-j", "2"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"scoring\n"
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=30)
+    assert process.returncode != 0
+    assert not list(tmp_path.glob(".quadtok-*"))
+
+
+def test_the_default_is_the_cores_of_the_process(monkeypatch):
+    for cores, workers in ((1, 1), (2, 2), (64, 8)):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda pid, cores=cores: set(range(cores)))
+        assert default_workers() == workers

@@ -1,6 +1,6 @@
 """A folder of JPEGs to token files: `quadtok tokenize` against a plain loop of the same steps.
 
-    python benchmarks/folder.py --images 2000 --folder /tmp/quadtok-jpegs
+    python benchmarks/folder.py --images 2000 --folder jpegs
 
 Makes the JPEGs from the sample photographs, 500 to 4000 pixels on the long side, the same ones every time (about 0.7 MB
 each; kept in --folder for the next run). Each row of the table is a process of its own; `busy` is its user and system

@@ -22,6 +22,15 @@ def reverse(features: Tensor, plan: Plan) -> Tensor:
     Raises:
         InputError: where the features are not those of the plan's tokens.
     """
+    check_features(features, plan)
+    cell_to_token = plan.cell_to_token  # [B, H/p, W/p]
+    index = cell_to_token.flatten(1)[..., None].expand(-1, -1, features.shape[2])
+    dense = features.gather(1, index).transpose(1, 2)  # [B, D, H/p * W/p]
+    return dense.reshape(*dense.shape[:2], *cell_to_token.shape[1:])
+
+
+def check_features(features: Tensor, plan: Plan) -> None:
+    """Refuse features that are not `[B, N, D]` for the plan's B images of N tokens; see `reverse`."""
     batch, num_tokens = plan.scale.shape
     if features.ndim != 3 or features.shape[:2] != (batch, num_tokens):
         hint = ""
@@ -31,10 +40,6 @@ def reverse(features: Tensor, plan: Plan) -> Tensor:
             f"features have shape {list(features.shape)}, the plan has {batch} images of {num_tokens} tokens: "
             f"expected [{batch}, {num_tokens}, D]{hint}"
         )
-    cell_to_token = plan.cell_to_token  # [B, H/p, W/p]
-    index = cell_to_token.flatten(1)[..., None].expand(-1, -1, features.shape[2])
-    dense = features.gather(1, index).transpose(1, 2)  # [B, D, H/p * W/p]
-    return dense.reshape(*dense.shape[:2], *cell_to_token.shape[1:])
 
 
 def reverse_patches(patches: Tensor, plan: Plan, smooth: bool = False) -> Tensor:

@@ -92,12 +92,21 @@ class TestFeatures:
 
     def test_a_row_too_many_is_told_to_be_the_cls_token(self, quadtok, tokens):
         result = self.run(quadtok, tokens(), torch.rand(101, 5))
-        assert result.code == 1
+        assert result.code == 2
         assert "they still hold the cls token" in result.err and "[1, 101, 5]" in result.err
 
     def test_a_wrong_count_names_both_numbers(self, quadtok, tokens):
         result = self.run(quadtok, tokens(), torch.rand(64, 5))
+        assert result.code == 2
         assert "[1, 64, 5]" in result.err and "1 images of 100 tokens" in result.err
+
+    def test_a_bad_token_file_costs_only_its_own_row(self, quadtok, tokens, tmp_path):
+        path = tokens()
+        (tmp_path / "bad.pt").write_bytes(b"text")
+        torch.save(torch.rand(2, 100, 4), tmp_path / "f.pth")
+        result = quadtok("reverse", tmp_path / "bad.pt", path, "--to", "features", "--features", tmp_path / "f.pth")
+        assert result.code == 1
+        assert "1 written, 0 skipped, 1 failed" in result.err
 
     def test_a_wrong_batch_names_both_numbers(self, quadtok, tokens):
         result = self.run(quadtok, tokens(), torch.rand(2, 100, 5))

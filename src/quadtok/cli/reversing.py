@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from io import BytesIO
 from pathlib import Path
@@ -15,10 +16,10 @@ from quadtok.cli.inputs import Source
 from quadtok.cli.outputs import Task
 from quadtok.cli.reading import read_like
 from quadtok.cli.running import Outcome
-from quadtok.errors import InputError
+from quadtok.errors import InputError, TokenFileError
 from quadtok.names import IfExistsName
 from quadtok.rendering import to_picture
-from quadtok.reversal import reverse, reverse_patches
+from quadtok.reversal import check_features, reverse, reverse_patches
 from quadtok.sheets import encode_png
 
 
@@ -60,7 +61,7 @@ class FeatureReverser:
         if_exists: see `--if-exists`.
 
     Raises:
-        InputError: where the file holds no such tensor.
+        InputError: where the file holds no such tensor, or one of another N.
     """
 
     def __init__(self, path: Path, sources: list[Source], if_exists: IfExistsName) -> None:
@@ -74,20 +75,27 @@ class FeatureReverser:
             )
         self._rows = dict(zip(sources, features, strict=True))
         self._if_exists = if_exists
+        # Before anything is written. A token file that cannot be read fails on its own, later.
+        for source, row in self._rows.items():
+            with contextlib.suppress(TokenFileError):
+                _check_row(row, source)
 
     def __call__(self, task: Task) -> Outcome:
         """Write the dense map `[D, H/p, W/p]` of one token file."""
         if stays_unread(task, self._if_exists):
             return Outcome("skipped")
-        plan = load_tokens(task.source.path).plan
-        try:
-            volume = reverse(self._rows[task.source][None], plan)[0]
-        except InputError as problem:
-            raise InputError(f"{task.source.path}: {problem}") from problem
+        volume = reverse(self._rows[task.source][None], load_tokens(task.source.path).plan)[0]
         buffer = BytesIO()
         torch.save(volume.clone(), buffer)
         written = write_result(task, buffer.getvalue(), self._if_exists)
         return Outcome("written" if written else "skipped", {"shape": list(volume.shape)})
+
+
+def _check_row(features: Tensor, source: Source) -> None:
+    try:
+        check_features(features[None], load_tokens(source.path).plan)
+    except InputError as problem:  # the two errors are siblings: a bad token file passes
+        raise InputError(f"{source.path}: {problem}") from problem
 
 
 def psnr(image: Tensor, reference: Tensor) -> float:

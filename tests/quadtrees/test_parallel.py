@@ -18,7 +18,7 @@ from helpers import (
 )
 from quadtok import Spec
 from quadtok.quadtrees import QUADTREES
-from quadtok.quadtrees.base import node_boxes, node_ranks, plan_from_splits
+from quadtok.quadtrees.base import node_ranks, plan_from_splits
 from quadtok.quadtrees.dict_lookup import dict_lookup
 
 module = import_module("quadtok.quadtrees.parallel")  # `quadtrees.parallel` itself is the function
@@ -130,16 +130,11 @@ def test_the_split_order_is_that_of_best_first_splitting_and_holds_every_budget(
     monkeypatch.setattr(module, "INT64_BITS", bits)
     full = Spec.full(spec.height, spec.width, spec.min_patch, spec.max_patch)
     saliency = [scores.to(device) for scores in saliency_of_kind(kind, spec, batch=2)]
-    order = module.split_order(saliency, spec)
+    order, nodes = module.split_order(saliency, spec), patches_in_tie_order(spec)
     for image in range(2):
-        in_order = [(scale, left, top) for left, top, scale in node_boxes(spec)[order[image].cpu()].tolist()]
+        in_order = [nodes[number] for number in order[image].tolist()]
         assert in_order == best_first_by_definition(saliency, full, image)
     assert_same_plan(plan_from_splits(order[:, : spec.num_splits], spec), module.parallel(saliency, spec))
-
-
-@pytest.mark.parametrize("spec", SPECS, ids=str)
-def test_node_boxes_are_the_patches_in_the_order_of_their_numbers(spec):
-    assert [(scale, left, top) for left, top, scale in node_boxes(spec).tolist()] == patches_in_tie_order(spec)
 
 
 def test_with_one_scale_there_is_nothing_to_order():

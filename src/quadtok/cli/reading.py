@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -77,10 +77,6 @@ class Photograph:
     file: ImageFile
     fitted: Fitted
     spec: Spec
-
-    def with_tokens(self, num_tokens: int) -> Photograph:
-        """The same with another budget."""
-        return replace(self, spec=replace(self.spec, num_tokens=num_tokens))
 
 
 def read_like(path: Path, tokens: Tokens) -> Fitted:

@@ -110,18 +110,6 @@ def split_best_first(ranks: Tensor, children: Callable[[Tensor], Tensor], spec: 
     return splits
 
 
-def node_boxes(spec: Spec) -> Tensor:
-    """`[n, 3]` int64: (left, top, scale) of the n splittable patches in the order of their numbers, in pixels."""
-    boxes = []
-    for scale in range(spec.num_scales - 1, 0, -1):
-        rows, cols = spec.grid(scale)
-        row, col = torch.meshgrid(torch.arange(rows), torch.arange(cols), indexing="ij")
-        size = spec.patch_size(scale)
-        grid = torch.stack([col * size, row * size, torch.full_like(row, scale)])  # [3, rows, cols]
-        boxes.append(to_z_order(grid, spec.num_scales - 1 - scale).T)
-    return torch.cat(boxes) if boxes else torch.zeros(0, 3, dtype=torch.long)
-
-
 def plan_from_splits(splits: Tensor, spec: Spec) -> Plan:
     """The plan that is left when these nodes, `[B, S]` in any order, have been split.
 

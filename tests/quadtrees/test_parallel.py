@@ -1,10 +1,15 @@
-"""The records against their definition, and the branch where they do not fit in one integer."""
+"""The records against their definition, the branch where they do not fit in one integer, and numpy's way."""
 
+import math
 from dataclasses import replace
 from importlib import import_module
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from helpers import (
@@ -16,7 +21,7 @@ from helpers import (
     patches_in_tie_order,
     saliency_of_kind,
 )
-from quadtok import Spec
+from quadtok import Plan, Spec
 from quadtok.quadtrees import QUADTREES
 from quadtok.quadtrees.base import node_ranks, plan_from_splits
 from quadtok.quadtrees.dict_lookup import dict_lookup
@@ -108,9 +113,10 @@ def test_eight_scales_need_several_integers_and_give_the_plan_of_dict(kind, devi
     assert (nodes + 1) ** levels > 2**63
     saliency = [scores.to(device) for scores in saliency_of_kind(kind, spec, batch=2)]
     assert len(module._packed(module.path_records(node_ranks(saliency, spec) + 1, spec))) > 1
-    plan = module.parallel(saliency, spec)
+    plan = module._by_torch(saliency, spec)
     assert_partition(plan)
     assert_same_plan(plan, dict_lookup(saliency, spec))
+    assert_same_plan(module.parallel(saliency, spec), plan)
 
 
 @pytest.mark.parametrize("bits", [1, 20])
@@ -118,9 +124,10 @@ def test_eight_scales_need_several_integers_and_give_the_plan_of_dict(kind, devi
 @pytest.mark.parametrize("spec", [spec for spec in SPECS if spec.num_scales > 1], ids=str)
 def test_the_plan_does_not_depend_on_how_many_integers_are_used(spec, kind, bits, device, monkeypatch):
     saliency = [scores.to(device) for scores in saliency_of_kind(kind, spec)]
-    plan = module.parallel(saliency, spec)
+    plan = dict_lookup(saliency, spec)
+    assert_same_plan(module._by_torch(saliency, spec), plan)
     monkeypatch.setattr(module, "INT64_BITS", bits)
-    assert_same_plan(module.parallel(saliency, spec), plan)
+    assert_same_plan(module._by_torch(saliency, spec), plan)
 
 
 @pytest.mark.parametrize("bits", [1, 63])
@@ -179,3 +186,164 @@ def test_the_number_of_operations_does_not_grow_with_the_number_of_splits():
             counts[name, num_tokens] = operations.count
     assert counts["parallel", 19] == counts["parallel", 1000] == counts["parallel", 4096]
     assert counts["zcurve", 19] < counts["zcurve", 1000] < counts["zcurve", 4096]
+
+
+def some_saliency(batch=2, spec=SMALL[1]):
+    return saliency_of_kind("random", spec, batch)
+
+
+class Subclass(torch.Tensor):
+    """May stand for anything."""
+
+
+def left_of(*saliency):
+    return module.parallel(saliency, SMALL[1]).left
+
+
+def left_in_a_mode(saliency):
+    with CountOperations():
+        return left_of(*saliency)
+
+
+FOLLOWED = {
+    "compiled": lambda saliency: torch.compile(left_of, fullgraph=True, backend="eager")(*saliency),
+    "traced": lambda saliency: make_fx(left_of)(*saliency)(*saliency),
+    "in a mode": left_in_a_mode,
+    "functionalized": lambda saliency: torch.func.functionalize(left_of)(*saliency),
+    "mapped": lambda saliency: torch.vmap(left_of)(*(scores[None] for scores in saliency))[0],
+    "a subclass": lambda saliency: left_of(*(scores.as_subclass(Subclass) for scores in saliency)),
+    "partly a parameter": lambda saliency: left_of(torch.nn.Parameter(saliency[0]), *saliency[1:]),
+}
+
+
+def refuse(*_):
+    raise AssertionError("numpy looked at the numbers")
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop")  # of vmap about its own loop
+@pytest.mark.parametrize("how", FOLLOWED)
+def test_numpy_does_not_look_where_operations_are_followed(how, monkeypatch):
+    torch._dynamo.reset()
+    saliency = some_saliency()
+    expected = left_of(*saliency)
+    monkeypatch.setattr(module, "_by_numpy", refuse)
+    assert torch.equal(FOLLOWED[how](saliency).as_subclass(torch.Tensor), expected)
+
+
+@pytest.mark.filterwarnings("ignore")  # torch.jit is deprecated, and says so
+def test_numpy_does_not_look_while_torch_jit_traces(monkeypatch):
+    """It would write this saliency's plan into the trace."""
+    monkeypatch.setattr(module, "_by_numpy", refuse)
+    monkeypatch.setattr(module, "_by_torch", lambda saliency, spec: Plan(*saliency, saliency[0] * 2, spec))
+    saliency = some_saliency()
+    assert torch.equal(torch.jit.trace(left_of, saliency, check_trace=False)(*saliency), saliency[0])
+
+
+def test_numpy_does_not_look_at_what_has_no_numbers(monkeypatch):
+    monkeypatch.setattr(module, "_by_numpy", refuse)
+    assert left_of(*(scores.to("meta") for scores in some_saliency())).is_meta
+
+
+def test_numpy_looks_at_numbers_in_memory(monkeypatch):
+    monkeypatch.setattr(module, "_by_torch", refuse)
+    left_of(*some_saliency())
+
+
+def test_a_view_that_negates_is_read_with_its_sign():
+    saliency = some_saliency()
+    views = [torch.complex(scores, scores).conj().imag for scores in saliency]
+    assert all(view.is_neg() for view in views)
+    assert_same_plan(module.parallel(views, SMALL[1]), dict_lookup([-scores for scores in saliency], SMALL[1]))
+
+
+# Smallest to largest; what is equal shares a line.
+FLOATS_BY_BITS = [
+    [0xFF800000],  # -inf
+    [0xFF7FFFFF],
+    [0xBF800000],  # -1
+    [0x80800000],
+    [0x807FFFFF],  # subnormal
+    [0x80000001],
+    [0x80000000, 0x00000000],  # both zeros
+    [0x00000001],
+    [0x007FFFFF],
+    [0x00800000],
+    [0x3F800000],
+    [0x7F7FFFFF],
+    [0x7F800000],
+]
+NANS = [0x7FC00000, 0xFFC00000, 0x7F800001, 0xFF800001, 0x7FFFFFFF, 0xFFFFFFFF]  # quiet, signalling, of both signs
+
+
+def test_bits_fall_as_the_values_rise_and_are_largest_for_every_nan():
+    lines = [NANS, *FLOATS_BY_BITS]
+    found = [set(module._descending_bits(np.array(line, np.uint32).view(np.float32)).tolist()) for line in lines]
+    assert all(len(bits) == 1 for bits in found)
+    bits = [min(line) for line in found]
+    assert bits == sorted(bits, reverse=True) and len(set(bits)) == len(bits)
+    assert min(bits) > 0  # with the node's number in the lower half, above every number
+
+
+ODD_BITS = {
+    torch.float16: (torch.int16, [0, 0x8000, 1, 0x8001, 0x3C00, 0xBC00, 0x7C00, 0xFC00, 0x7E00, 0xFE00, 0x7C01]),
+    torch.bfloat16: (torch.int16, [0, 0x8000, 1, 0x8001, 0x3F80, 0xBF80, 0x7F80, 0xFF80, 0x7FC0, 0xFFC0, 0x7F81]),
+    torch.float32: (torch.int32, [*(bits for line in FLOATS_BY_BITS for bits in line), *NANS]),
+    torch.float64: (torch.int64, [bits << 48 for bits in (0, 0x8000, 0x3FF0, 0xBFF0, 0x7FF0, 0xFFF0, 0x7FF8, 0xFFF8)]),
+}
+
+
+def signed(bits, integer):
+    return bits - (1 << torch.iinfo(integer).bits) if bits > torch.iinfo(integer).max else bits
+
+
+@st.composite
+def odd_saliency(draw, spec):
+    """Scales of one float type or of several; a drawn byte a node chooses its bits."""
+    one, saliency = draw(st.sampled_from([None, *ODD_BITS])), []
+    for scale in range(1, spec.num_scales):
+        dtype = one or draw(st.sampled_from([*ODD_BITS]))
+        integer, alphabet = ODD_BITS[dtype]
+        count = 2 * math.prod(spec.grid(scale))
+        chosen = [alphabet[byte % len(alphabet)] for byte in draw(st.binary(min_size=count, max_size=count))]
+        numbers = torch.tensor([signed(bits, integer) for bits in chosen], dtype=integer)
+        saliency.append(numbers.view(dtype).view(2, *spec.grid(scale)))
+    return saliency
+
+
+@settings(deadline=None, max_examples=300, derandomize=True, database=None)
+@given(st.data())
+def test_odd_floats_of_every_type_give_the_plan_of_dict_both_ways(data):
+    full = Spec.full(*data.draw(st.sampled_from([(8, 16, 2, 8), (12, 12, 3, 12), (16, 16, 1, 16)])))
+    splits = data.draw(st.integers(0, full.num_splits))
+    spec = replace(full, num_tokens=full.num_roots + 3 * splits)
+    saliency = data.draw(odd_saliency(spec))
+    expected = dict_lookup(saliency, spec)
+    assert_same_plan(module._by_numpy(saliency, spec), expected)
+    assert_same_plan(module._by_torch(saliency, spec), expected)
+
+
+def rounds_of(saliency, spec, monkeypatch):
+    """How often numpy's way asks for the next records; its plan is checked."""
+    rounds, maxima = [], module._path_maxima
+    monkeypatch.setattr(module, "_path_maxima", lambda *arguments: rounds.append(1) or maxima(*arguments))
+    assert_same_plan(module._by_numpy(saliency, spec), dict_lookup(saliency, spec))
+    return len(rounds)
+
+
+@pytest.mark.parametrize("kind", SALIENCY_KINDS)
+@pytest.mark.parametrize("spec", [*SMALL, EIGHT_SCALES, Spec(256, 256, 4, 64, 1000)], ids=str)
+def test_there_are_no_more_rounds_than_levels_however_many_splits(spec, kind, monkeypatch):
+    assert 1 <= rounds_of(saliency_of_kind(kind, spec), spec, monkeypatch) <= spec.num_scales - 1
+
+
+def test_where_finer_is_more_salient_every_record_of_a_path_is_needed(monkeypatch):
+    """Split are the root, its first quadrant, the first quadrant of that, and so on."""
+    spec = Spec(16, 16, 1, 16, 1 + 3 * 4)
+    saliency = [torch.full((1, *spec.grid(scale)), -float(scale)) for scale in range(1, 5)]
+    assert rounds_of(saliency, spec, monkeypatch) == 4
+
+
+def test_patches_of_more_pixels_than_32_bits_count():
+    spec = Spec(2**35, 2**36, 2**33, 2**35, 2 + 3 * 4)
+    saliency = some_saliency(spec=spec)
+    assert_same_plan(module._by_numpy(saliency, spec), dict_lookup(saliency, spec))

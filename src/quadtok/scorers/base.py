@@ -57,12 +57,6 @@ def resize(images: Tensor, height: int, width: int) -> Tensor:
     return F.interpolate(images, size=(height, width), mode="bilinear", align_corners=False)
 
 
-def blurred(images: Tensor, scale: int) -> Tensor:
-    """`[B, C, H, W]`: the images as tokens of this scale would show them: down by `2**scale`, and back up."""
-    height, width = images.shape[2:]
-    return resize(resize(images, height >> scale, width >> scale), height, width)
-
-
 def pool_to_grid(maps: Tensor, rows: int, cols: int) -> Tensor:
     """`[B, h, w]` → `[B, rows, cols]`: the mean of the map over each patch.
 

@@ -9,6 +9,8 @@ The boxes are compared on two nets, both random, since ImageNet weights were not
   size), far below what half precision can tell apart.
 - `calibrated`: the same net, its batch norms set from other crops, as training would set them. Its features differ as
   much as those of a net that looks at images.
+
+A second table does the same for the net that ships with quadtok.
 """
 
 from __future__ import annotations
@@ -85,12 +87,17 @@ def calibrated(weights: Path, images: Tensor) -> dict[str, Tensor]:
 
 
 def scorers(weights: Path, device: str) -> dict[str, Score]:
-    """What is compared; float16 only where it is not emulated."""
-    found: dict[str, Score] = {"plain": Plain(weights, device)}
-    for precision in ("exact", "float32", "bfloat16", *(["float16"] if device == "cuda" else [])):
-        scorer = get_scorer("feature", weights=weights, precision=precision)
-        found[f"quadtok {precision}"] = partial(scorer, spec=SPEC)
-    return found
+    """The plain computation and ours."""
+    return {"plain": Plain(weights, device), **in_precisions(weights, device)}
+
+
+def in_precisions(weights: str | Path, device: str) -> dict[str, Score]:
+    """quadtok's, in each precision; float16 only where it is not emulated."""
+    precisions = ("exact", "float32", "bfloat16", *(["float16"] if device == "cuda" else []))
+    return {
+        f"quadtok {precision}": partial(get_scorer("feature", weights=weights, precision=precision), spec=SPEC)
+        for precision in precisions
+    }
 
 
 def waited(score: Score, images: Tensor) -> None:
@@ -107,12 +114,13 @@ def boxes(saliency: list[Tensor]) -> list[set[tuple[int, ...]]]:
     return [set(map(tuple, image)) for image in rows]
 
 
-def same_boxes(weights: Path, images: Tensor, device: str) -> dict[str, str]:
-    """The boxes that are also plain's, of all boxes."""
-    found = {name: boxes(score(images)) for name, score in scorers(weights, device).items()}
+def same_boxes(runs: dict[str, Score], images: Tensor) -> dict[str, str]:
+    """The boxes that are also the first run's, of all boxes."""
+    found = {name: boxes(score(images)) for name, score in runs.items()}
+    first = next(iter(found.values()))
     total = len(images) * SPEC.num_tokens
     counts = {
-        name: sum(len(ours & theirs) for ours, theirs in zip(chosen, found["plain"], strict=True))
+        name: sum(len(ours & theirs) for ours, theirs in zip(chosen, first, strict=True))
         for name, chosen in found.items()
     }
     return {name: f"{count / total:.1%} ({count} of {total})" for name, count in counts.items()}
@@ -129,7 +137,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         lively = Path(folder) / "calibrated.pt"
         torch.save(calibrated(NET, normalize(crops(32, seed=2))), lively)
-        golden, trained_like = (same_boxes(weights, compared, device) for weights in (NET, lively))
+        golden, trained_like = (same_boxes(scorers(weights, device), compared) for weights in (NET, lively))
     rows = [
         (name, ms(each), times(found["plain"], each), golden[name], trained_like[name]) for name, each in found.items()
     ]
@@ -137,6 +145,14 @@ def main() -> None:
         f"Feature scoring of 32 × 256², 100 tokens, mse, stride 32, on {device}; random nets, for want of ImageNet's",
         ["computation", "time", "plain ÷ it", "plain's boxes, golden net", "plain's boxes, calibrated net"],
         rows,
+    )
+    runs = in_precisions("bundled", device)
+    found = interleaved({name: partial(waited, score, images) for name, score in runs.items()}, rounds=15)
+    same = same_boxes(runs, compared)
+    print_table(
+        f"Feature scoring of 32 × 256², 100 tokens, bundled weights, on {device}",
+        ["computation", "time", "exact ÷ it", "exact's boxes"],
+        [(name, ms(each), times(found["quadtok exact"], each), same[name]) for name, each in found.items()],
     )
 
 

@@ -1,9 +1,8 @@
-"""Plot what tokens keep of the sample photographs against their number: `python docs/plot_psnr.py [--weights FILE]`.
+"""Plot what tokens keep of the sample photographs against their number: `python docs/plot_psnr.py`.
 
 Writes docs/pictures/psnr.png and prints the table of docs/choosing-the-number-of-tokens.md. Needs the `plot` extra.
 """
 
-import argparse
 from dataclasses import replace
 from pathlib import Path
 from statistics import mean
@@ -28,24 +27,24 @@ TABLE = (40, 64, 100, 148, 196, 256)
 
 def main() -> None:
     """Measure, plot, print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--weights", help="a state dict of ShuffleNetV2 x0.5, for the feature scorer")
-    weights = parser.parse_args().weights
     images = torch.stack(
         [
             fit_image(read_image(path).image, 256, 256, "crop").pixels
             for path in sorted((ROOT / "sample_images").glob("*.jpg"))
         ]
     )
-    curves = {name: curve(scorer, images) for name, scorer in scorers(weights).items()}
+    curves = {name: curve(scorer, images) for name, scorer in scorers().items()}
     plot(curves)
     print_table(curves)
 
 
-def scorers(weights: str | None) -> dict[str, Scorer]:
-    """The scorers that can be had here."""
-    found: dict[str, Scorer] = {"blur": get_scorer("blur"), "random": get_scorer("random", seed=list(range(5)))}
-    return found | ({"feature": get_scorer("feature", weights=weights)} if weights else {})
+def scorers() -> dict[str, Scorer]:
+    """Those that need no maps."""
+    return {
+        "blur": get_scorer("blur"),
+        "feature": get_scorer("feature"),
+        "random": get_scorer("random", seed=list(range(5))),
+    }
 
 
 def curve(scorer: Scorer, images: Tensor) -> dict[int, float]:

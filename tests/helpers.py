@@ -5,9 +5,10 @@ import math
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from quadtok import Plan, Spec
+from quadtok import Plan, Spec, normalize
+from quadtok.nets.shufflenet import shufflenet_trunk
 
 GOLDEN = Path(__file__).parent / "golden"
 GOLDEN_INDEX = json.loads((GOLDEN / "index.json").read_text())
@@ -224,3 +225,27 @@ def assert_same_up_to_ties(plan: Plan, other: Plan, saliency: list[Tensor]) -> N
         assert len(ours) == len(theirs)
         tied = {bottleneck(image, left, top, scale) for scale, left, top in ours ^ theirs}
         assert len(tied) <= 1, f"image {image}: splits differ at saliency {sorted(tied)}"
+
+
+def snapshot(net: nn.Module) -> tuple[dict[str, Tensor], list[tuple[bool, list[bool]]]]:
+    """A net's weights, copied, and its flags."""
+    flags = [(module.training, [p.requires_grad for p in module.parameters()]) for module in net.modules()]
+    return {name: value.clone() for name, value in net.state_dict().items()}, flags
+
+
+def photographs(height: int, width: int, batch: int = 2) -> Tensor:
+    """`[batch, 3, height, width]`: parts of the goldens' photographs, normalised."""
+    whole = golden("tokens_256_16_64_100_blur")["images_u8"][:batch]
+    return normalize(whole)[..., 40 : 40 + height, 60 : 60 + width].contiguous()
+
+
+def lively_trunk(stride: int = 32) -> nn.Module:
+    """The golden net with batch norms that know its activations, as after training: features that differ much."""
+    trunk = shufflenet_trunk(stride, golden("feature_net"), "golden")
+    for module in trunk.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.reset_running_stats()
+            module.momentum = None
+    with torch.no_grad():
+        trunk.train()(photographs(128, 128))
+    return trunk.eval()

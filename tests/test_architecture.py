@@ -12,7 +12,7 @@ LEVELS = [
     {"errors", "names"},
     {"spec", "files"},
     {"plan", "pixels"},
-    {"gather"},
+    {"gather", "nets"},
     {"patches", "embed", "images", "scorers", "quadtrees"},
     {"tokenizers", "reversal", "rendering", "artifact"},
     {"bench", "plotting", "explorer", "sheets"},

@@ -306,7 +306,7 @@ def test_no_weights_and_no_network_is_one_sentence_with_the_ways_out(quadtok, ph
     monkeypatch.setattr("torch.hub.download_url_to_file", offline)
     result = quadtok("tokenize", photo, "--scorer", "feature", "--weights", "imagenet")
     assert (result.code, result.out) == (2, "")
-    assert "--weights FILE" in result.err and "--scorer blur" in result.err and "shufflenetv2" in result.err
+    assert "--weights FILE" in result.err and "--weights bundled" in result.err and "shufflenetv2" in result.err
     assert "Traceback" not in result.err
 
 

@@ -184,6 +184,16 @@ def test_the_stored_dtype(quadtok, photo, tmp_path, dtype, stored):
     assert (content["patches"].dtype if "patches" in content else None) == stored
 
 
+def test_the_default_scorer_brings_its_weights_and_says_once_which(quadtok, photos, tmp_path):
+    result = quadtok("tokenize", photos, "-o", tmp_path)
+    assert result.code == 0
+    (said,) = [line for line in result.lines if "weights" in line]
+    scorer = load_tokens(tmp_path / "coffee.pt").metadata["scorer"]
+    assert (scorer["name"], scorer["weights"]) == ("feature", "bundled")
+    assert said == f"quadtok: feature scorer: weights bundled, sha256 {scorer['weights_sha256'][:12]}…"
+    assert quadtok("tokenize", photos, "-o", tmp_path, "--overwrite", "--quiet").err == ""
+
+
 def test_features_with_weights_from_a_file(quadtok, photo, tmp_path):
     weights = GOLDEN / "feature_net.pt"
     common = ["tokenize", photo, "-o", tmp_path, "--weights", weights, "--scorer-option"]

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+import helpers
 from helpers import (
     GOLDEN,
     GOLDEN_INDEX,
@@ -26,20 +27,16 @@ from helpers import (
     golden_saliency,
     golden_spec,
     goldens,
+    lively_trunk,
+    snapshot,
     split_patches,
 )
-from quadtok import Spec, get_scorer, normalize, tokenize
+from quadtok import Spec, get_scorer, tokenize
 from quadtok.errors import InputError, WeightsError
+from quadtok.nets.base import weights_digest
+from quadtok.nets.shufflenet import STAGES
 from quadtok.scorers import feature as feature_module
-from quadtok.scorers.feature import (
-    ERRORS,
-    STAGES,
-    fold_trunk,
-    interleave,
-    interleave_last,
-    shufflenet_trunk,
-    weights_digest,
-)
+from quadtok.scorers.feature import ERRORS
 
 FEATURE_GOLDENS = [name for name in goldens("tokens") if GOLDEN_INDEX[name]["scorer"].startswith("feature")]
 # Their boxes turn on exact ties in the reference's saliency, whose order it leaves undefined.
@@ -115,8 +112,7 @@ def small_net(stride=8, seed=0):
 
 
 def photographs(spec=SPEC, batch=2):
-    whole = golden("tokens_256_16_64_100_blur")["images_u8"][:batch]
-    return normalize(whole)[..., 40 : 40 + spec.height, 60 : 60 + spec.width].contiguous()
+    return helpers.photographs(spec.height, spec.width, batch)
 
 
 def definition(net, images, spec, error, stride, fraction):
@@ -170,11 +166,6 @@ def test_an_image_of_32_pixels_works_with_small_patches(min_patch, stride, error
     tokens = tokenize(photographs(spec), spec, feature(stride=stride, error=error))
     assert [scores.shape[1:] for scores in tokens.saliency] == [spec.grid(k) for k in range(1, spec.num_scales)]
     assert all(scores.isfinite().all() for scores in tokens.saliency)
-
-
-def snapshot(net):
-    flags = [(module.training, [p.requires_grad for p in module.parameters()]) for module in net.modules()]
-    return {name: value.clone() for name, value in net.state_dict().items()}, flags
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -234,33 +225,6 @@ def test_an_option_out_of_range_is_refused(options, sentence):
         feature(**options)
 
 
-def lively_trunk(stride=32):
-    """The golden net with batch norms that know its activations, as after training: features that differ much."""
-    trunk = shufflenet_trunk(stride, NET)
-    for module in trunk.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.reset_running_stats()
-            module.momentum = None
-    with torch.no_grad():
-        trunk.train()(photographs(Spec(128, 128, 16, 64, 16), batch=2))
-    return trunk.eval()
-
-
-@pytest.mark.parametrize("stride", sorted(STAGES))
-def test_a_folded_trunk_gives_the_trunks_features_and_leaves_it_as_it_was(stride):
-    trunk = lively_trunk(stride)
-    state, flags = snapshot(trunk)
-    folded = fold_trunk(trunk)
-    assert flags == snapshot(trunk)[1]
-    assert all(torch.equal(state[name], value) for name, value in trunk.state_dict().items())
-    assert not any(isinstance(module, nn.BatchNorm2d) or module.training for module in folded.modules())
-    assert not any(weight.requires_grad for weight in folded.parameters())
-    with torch.no_grad():
-        expected, found = trunk(photographs()), folded(photographs())
-    assert (found - expected).abs().max() <= 1e-4 * expected.abs().max()  # found: 2e-5
-    assert found.is_contiguous(memory_format=torch.channels_last)
-
-
 def test_the_folded_trunk_chooses_the_boxes_of_the_trunk_up_to_rounding(tmp_path):
     trunk, spec = lively_trunk(), Spec(128, 128, 8, 64, 100)
     names = dict(zip(("0", "1", "2", "3", "4", "5"), STAGES[32], strict=True))
@@ -271,16 +235,6 @@ def test_the_folded_trunk_chooses_the_boxes_of_the_trunk_up_to_rounding(tmp_path
     assert plain.saliency[-1].std() > 1e-2 * plain.saliency[-1].abs().max()  # the features do differ
     largest = max(scores.abs().max().item() for scores in plain.saliency)
     assert_split_best_first_up_to(ours.plan, plain.saliency, 1e-4 * largest)
-
-
-@pytest.mark.parametrize("way", [interleave, interleave_last])
-def test_two_halves_are_interleaved_as_torchvision_shuffles_them(way):
-    from torchvision.models.shufflenetv2 import channel_shuffle
-
-    halves = [torch.rand(2, 5, 3, 4).contiguous(memory_format=torch.channels_last) for _ in range(2)]
-    found = way(*halves)
-    assert torch.equal(found, channel_shuffle(torch.cat(halves, dim=1), 2))
-    assert found.is_contiguous(memory_format=torch.channels_last)
 
 
 class Recorder(nn.Module):
@@ -359,20 +313,6 @@ def test_a_files_classifier_is_ignored_and_its_order_and_container_do_not_matter
         assert torch.equal(ours, theirs)
 
 
-def test_the_digest_changes_with_one_weight_a_type_a_shape_or_a_name():
-    plain = {"a": torch.zeros(2, 3), "b": torch.tensor(1)}
-    others = [
-        plain | {"b": torch.tensor(2)},
-        plain | {"a": torch.zeros(3, 2)},
-        plain | {"a": torch.zeros(2, 3, dtype=torch.int32)},
-        {"a": plain["a"], "c": plain["b"]},
-        {"a": plain["a"]},
-    ]
-    digests = {weights_digest(content) for content in [plain, *others]}
-    assert len(digests) == 6
-    assert weights_digest(dict(reversed(plain.items()))) == weights_digest(plain)
-
-
 def test_the_digest_is_of_the_weights_that_score(tmp_path):
     changed = state()
     changed["stage4.0.branch2.0.weight"][0, 0] += 1e-3
@@ -442,7 +382,7 @@ def test_a_damaged_file_is_refused(tmp_path, cut):
 
 def test_a_missing_file_is_refused_with_both_ways_on(tmp_path):
     path = tmp_path / "nowhere.pt"
-    assert refusal(weights=path) == f"weights {path}: no such file; give imagenet or the path of a state dict"
+    assert refusal(weights=path) == f"weights {path}: no such file; give bundled, imagenet or the path of a state dict"
 
 
 @pytest.mark.parametrize(
@@ -461,10 +401,10 @@ def test_offline_the_imagenet_weights_name_both_ways_out(monkeypatch, problem):
     assert "no route to host" in said
     assert "https://download.pytorch.org/models/shufflenetv2_x0.5" in said
     assert "--weights FILE" in said
-    assert "--scorer blur" in said
+    assert "--weights bundled" in said
 
 
-def test_the_imagenet_weights_are_the_default_and_are_digest_checked(monkeypatch):
+def test_the_imagenet_weights_are_digest_checked(monkeypatch):
     from torchvision.models import ShuffleNet_V2_X0_5_Weights
 
     asked = []
@@ -474,7 +414,7 @@ def test_the_imagenet_weights_are_the_default_and_are_digest_checked(monkeypatch
         return state()
 
     monkeypatch.setattr(ShuffleNet_V2_X0_5_Weights, "get_state_dict", fetched)
-    assert get_scorer("feature").weights_sha256 == feature().weights_sha256
+    assert get_scorer("feature", weights="imagenet").weights_sha256 == feature().weights_sha256
     assert asked == [(ShuffleNet_V2_X0_5_Weights.IMAGENET1K_V1, {"progress": True, "check_hash": True})]
 
 
@@ -495,12 +435,12 @@ class NoTorchvision(importlib.abc.MetaPathFinder):
     [
         (
             ModuleNotFoundError("No module named 'torchvision'", name="torchvision"),
-            "^the feature scorer needs torchvision: pip install torch torchvision from one index$",
+            "^these weights need torchvision: pip install torch torchvision from one index, or use --weights bundled$",
         ),
         (
             RuntimeError("operator torchvision::nms does not exist\nTraceback: ..."),
             rf"^torchvision does not fit torch {re.escape(torch.__version__)} \(operator torchvision::nms does not "
-            r"exist\): reinstall both from one index; the other scorers work without it$",
+            r"exist\): reinstall both from one index; the bundled weights and the other scorers work without it$",
         ),
         (ImportError("libtorch.so: undefined symbol"), r"does not fit torch .*undefined symbol.*reinstall both"),
     ],

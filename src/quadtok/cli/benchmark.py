@@ -16,6 +16,7 @@ from torch import Tensor
 from quadtok.bench import Row, Workload, random_pixels, time_quadtrees
 from quadtok.cli.info import environment
 from quadtok.cli.inputs import Source
+from quadtok.cli.output import say
 from quadtok.cli.reading import Reading
 from quadtok.cli.scoring import Scoring, make_scoring
 from quadtok.cli.settings import Geometry
@@ -132,7 +133,13 @@ def make_scorings(
     """The scorers of these names; `weights` are the feature scorer's, `options` go to each."""
     return {
         name: make_scoring(
-            name, weights=weights if name == "feature" else None, maps=None, seed=seed, options=options, sources=[]
+            name,
+            weights=weights if name == "feature" else None,
+            maps=None,
+            seed=seed,
+            options=options,
+            sources=[],
+            tell=say,
         )
         for name in names
     }

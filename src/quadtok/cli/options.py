@@ -59,8 +59,9 @@ ScorerOption = Annotated[
 Weights = Annotated[
     str | None,
     typer.Option(
-        metavar="imagenet|FILE", rich_help_panel=_QUADTREE,
-        help="For --scorer feature: imagenet (downloaded at first use) or a state dict of ShuffleNetV2 x0.5.",
+        metavar="bundled|imagenet|FILE", rich_help_panel=_QUADTREE,
+        show_default="bundled",
+        help="For --scorer feature: bundled, imagenet (the paper's, downloaded at first use) or a state dict.",
     ),
 ]  # fmt: skip
 Maps = Annotated[

@@ -90,6 +90,11 @@ class Report:
         if self._progress is not None:
             self._progress.advance(self._progress.task_ids[0])
 
+    def tell(self, message: str) -> None:
+        """Something that every user should know."""
+        if not self.quiet:
+            self._line(message)
+
     def note(self, message: str) -> None:
         """Something only a careful user wants to know: with -v."""
         if self.verbose and not self.quiet:

@@ -16,6 +16,7 @@ from torch import Tensor
 from quadtok.cli.inputs import Source
 from quadtok.errors import InputError, QuadtokError
 from quadtok.scorers import ScorerFunction, get_scorer
+from quadtok.scorers.feature import FeatureScorer
 from quadtok.spec import Spec
 
 
@@ -123,8 +124,11 @@ def make_scoring(
     seed: int,
     options: dict[str, Any],
     sources: Sequence[Source],
+    tell: Callable[[str], None],
 ) -> Scoring:
     """The scoring that the flags ask for; `name` is one of quadtok's, or `module:attribute` for a user's own.
+
+    `tell` hears which weights were loaded, if any.
 
     Raises:
         QuadtokError: for flags that do not fit together, and whatever loading the scorer raises.
@@ -139,7 +143,10 @@ def make_scoring(
         return SharedScoring(_imported(name, options), name)
     if name == "feature" and weights is not None:
         options = {"weights": weights, **options}
-    return SharedScoring(get_scorer(name, **options), name)
+    scorer = get_scorer(name, **options)
+    if isinstance(scorer, FeatureScorer):
+        tell(f"feature scorer: weights {scorer.weights}, sha256 {scorer.weights_sha256[:12]}…")
+    return SharedScoring(scorer, name)
 
 
 def _imported(name: str, options: dict[str, Any]) -> ScorerFunction:

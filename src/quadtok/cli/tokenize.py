@@ -78,7 +78,15 @@ def tokenize(
             fail_fast=fail_fast,
             overlay=overlay,
         )
-        scoring = make_scoring(scorer, weights=weights, maps=maps, seed=seed, options=scorer_options, sources=sources)
+        scoring = make_scoring(
+            scorer,
+            weights=weights,
+            maps=maps,
+            seed=seed,
+            options=scorer_options,
+            sources=sources,
+            tell=report.tell,
+        )
         stop = Pipeline(settings, scoring, report).run(tasks)
     return finish(report, stop, settings=settings.describe())
 

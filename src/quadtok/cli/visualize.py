@@ -139,6 +139,7 @@ def visualize(
                         seed=seed,
                         options=scorer_options if len(names) == 1 or name == "feature" else {},
                         sources=sources,
+                        tell=report.tell,
                     ),
                 )
                 for name in names

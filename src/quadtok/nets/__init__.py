@@ -1,0 +1,78 @@
+"""Networks that the feature scorer looks through, and where their weights come from.
+
+A new net is a file here and an entry in `load_trunk`.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from quadtok.errors import InputError
+from quadtok.nets.base import load_strictly, read_state, weights_digest
+from quadtok.nets.object_net import ObjectNet
+from quadtok.nets.shufflenet import STAGES, fold_trunk, imagenet_state, shufflenet_trunk
+
+BUNDLED, IMAGENET = "bundled", "imagenet"
+BUNDLED_FILE = resources.files("quadtok.nets") / "object_net.pt"
+
+
+@dataclass(frozen=True)
+class Trunk:
+    """A net with its weights.
+
+    Attributes:
+        net: images `[B, 3, H, W]` to features `[B, D, h, w]`.
+        stride: how many pixels of the image a place of the features stands for.
+        quick: makes an equal net that lies better in memory and rounds in another order; None where there is none.
+    """
+
+    net: nn.Module
+    stride: int
+    quick: Callable[[nn.Module], nn.Module] | None
+
+
+def load_trunk(weights: str | Path, stride: int | None) -> Trunk:
+    """The net that these weights belong to.
+
+    Args:
+        weights: `"bundled"`, `"imagenet"` or the path of a state dict of either net.
+        stride: where to cut the net, one of those it has; None is its own.
+
+    Raises:
+        InputError: where the net does not have that stride.
+        WeightsError: where the weights cannot be had or do not fit.
+    """
+    if str(weights) == IMAGENET:
+        state = imagenet_state()
+    elif str(weights) == BUNDLED:
+        with resources.as_file(BUNDLED_FILE) as path:
+            state = read_state(path)
+    else:
+        state = read_state(Path(weights))
+    if "gate.weight" in state:
+        _check_stride(stride, [ObjectNet.STRIDE], str(weights))
+        net = ObjectNet()
+        load_strictly(net, state, str(weights), "an ObjectNet")
+        return Trunk(net, ObjectNet.STRIDE, _channels_last)
+    _check_stride(stride, list(STAGES), str(weights))
+    stride = stride or max(STAGES)
+    return Trunk(shufflenet_trunk(stride, state, str(weights)), stride, fold_trunk)
+
+
+def _check_stride(stride: int | None, possible: list[int], name: str) -> None:
+    if stride is not None and stride not in possible:
+        raise InputError(f"stride {stride} is none of {', '.join(map(str, possible))}, which weights {name} have")
+
+
+def _channels_last(net: nn.Module) -> nn.Module:
+    return copy.deepcopy(net).to(memory_format=torch.channels_last)
+
+
+__all__ = ["BUNDLED", "IMAGENET", "Trunk", "load_trunk", "weights_digest"]

@@ -7,6 +7,7 @@ import sys
 import pytest
 import torch
 
+import measure
 from helpers import photographs
 from quadtok import Spec, get_scorer, tokenize
 from quadtok.errors import InputError, WeightsError
@@ -113,6 +114,20 @@ def test_what_moves_takes_its_scores_along(down, right):
         assert coarse[0, top // 64, left // 64] == coarse.max()
     for here, there in zip(*saliency, strict=True):
         assert (here - there).abs().max() <= 0.2 * here.abs().max()
+
+
+@pytest.mark.parametrize(("down", "right"), [(64, 0), (0, 64), (64, 64)])
+def test_a_photograph_that_moves_takes_the_order_of_its_scores_along(down, right):
+    spec, photograph = Spec(512, 512, 16, 64, 64), photographs(192, 192)
+    orders = []
+    for top, left in ((128, 128), (128 + down, 128 + right)):
+        canvas = torch.zeros(2, 3, 512, 512)
+        canvas[..., top : top + 192, left : left + 192] = photograph
+        fine, coarse = get_scorer("feature")(canvas, spec)
+        fine = fine[:, top // 32 : top // 32 + 6, left // 32 : left // 32 + 6]
+        coarse = coarse[:, top // 64 : top // 64 + 3, left // 64 : left // 64 + 3]
+        orders.append([fine, coarse])
+    assert measure.kendall(*orders).min() >= 0.95
 
 
 def test_tokens_are_the_same_twice_and_with_other_images_beside():

@@ -34,6 +34,10 @@ def test_the_ranking_is_stable(figures, change):
     assert figures[f"τ, {change}"] >= 0.9
 
 
+def test_the_middle_of_the_picture_is_not_preferred(figures):
+    assert 0.75 <= figures["middle over border"] <= 1.33
+
+
 def test_sensor_noise_on_a_flat_ground_draws_no_tokens(figures):
     assert figures["finest tokens on noise"] <= 0.1
 

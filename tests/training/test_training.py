@@ -52,10 +52,10 @@ def test_each_stage_lowers_its_loss_on_scenes_that_it_sees(scenes, stage):
     pools = train.Pools([scenes])
     images, cells = next(pools.batches(1, 0))
     with torch.no_grad():
-        before = train.LOSSES[stage](net, images, cells).item()
+        before = train.LOSSES[stage](net, images, cells, train.NO_PRIOR).item()
     train.train(net, pools, stage, 12, 2e-3, 0, csv.writer(Lines(log)), None)
     with torch.no_grad():
-        after = train.LOSSES[stage](net, images, cells).item()
+        after = train.LOSSES[stage](net, images, cells, train.NO_PRIOR).item()
     assert after < before - 0.05
 
 
@@ -100,6 +100,26 @@ def test_only_detail_of_objects_is_worth_a_split():
     assert (fine[0, :, 2:] == 0).all() and (coarse[0, :, 1:] == 0).all()
     halved = train.worth(images, cells / 2)
     assert all(torch.allclose(half * 2, whole) for half, whole in zip(halved, (fine, coarse), strict=True))
+
+
+class KnowsNothing(torch.nn.Module):
+    def objectness(self, pixels):
+        return torch.zeros(len(pixels), 1, 16, 16)
+
+
+def test_what_the_place_gives_away_the_net_need_not_learn():
+    """Objects above, none below: with that prior told to it, a net that knows nothing is right already."""
+    prior = torch.full((16, 16), 0.1)
+    prior[:8] = 0.9
+    images, cells = torch.rand(2, 3, 256, 256), prior.round().expand(2, -1, -1)
+    told, untold = (train.gate_loss(KnowsNothing(), images, cells, known) for known in (prior, train.NO_PRIOR))
+    assert told < 0.5 * untold
+
+
+def test_the_prior_is_how_often_a_cell_shows_an_object(scenes):
+    with np.load(scenes) as file:
+        expected = file["cells"].mean(axis=0) / 255
+    assert np.abs(train.Pools([scenes]).prior().numpy() - expected.clip(0.01, 0.99)).max() <= 1e-6
 
 
 def test_pictures_and_cells_are_turned_and_mirrored_together():

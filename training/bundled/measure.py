@@ -106,6 +106,19 @@ def finest_on_noise(score: ScorerFunction, images: Tensor, cells: Tensor, sigma:
     return (finest & right).sum(1) / finest.sum(1).clamp(min=1)
 
 
+def middle_over_border(score: ScorerFunction, images: Tensor) -> float:
+    """How much more the four nodes of 64 pixels in the middle get than the twelve others, where no place is special.
+
+    Each image is shown four times, rolled round by half its width, half its height and both: so every quadrant of every
+    image stands once in every corner, and on the whole all places show the same.
+    """
+    rolled = [images.roll((down, across), (2, 3)) for down in (0, 128) for across in (0, 128)]
+    coarse = torch.stack([score(each, SPEC)[1] for each in rolled])
+    shares = (coarse / coarse.sum((2, 3), keepdim=True)).mean((0, 1))
+    middle = shares[1:3, 1:3].sum()
+    return float((middle / 4) / ((shares.sum() - middle) / 12))
+
+
 def report(score: ScorerFunction, images: Tensor, cells: Tensor) -> dict[str, float]:
     """All figures of one scorer."""
     saliency = score(images, SPEC)
@@ -120,6 +133,7 @@ def report(score: ScorerFunction, images: Tensor, cells: Tensor) -> dict[str, fl
         "finest tokens on objects": finest_on_objects(plan, cells)[budget_allows(cells)].mean(),
         "coverage of objects": coverage(plan, cells).mean(),
         **{name: kendall(saliency, score(other, SPEC)).mean() for name, other in changed.items()},
+        "middle over border": torch.tensor(middle_over_border(score, images)),
         "finest tokens on noise": finest_on_noise(score, images[shows_left], cells[shows_left]).mean(),
     }
     return {name: float(value) for name, value in figures.items()}

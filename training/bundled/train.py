@@ -31,6 +31,7 @@ from quadtok.scorers.base import resize
 BATCH = 32
 SPEC = Spec(256, 256, 16, 64, 256)  # what the error maps are trained for; the number of tokens plays no part
 NUM_SCALES = SPEC.num_scales
+NO_PRIOR = torch.full(SPEC.grid(0), 0.5)
 
 
 class Pools:
@@ -41,6 +42,11 @@ class Pools:
         self.pixels = [part["pixels"] for part in parts]
         self.cells = [part["cells"] for part in parts]
         self.places = [(pool, row) for pool, cells in enumerate(self.cells) for row in range(len(cells))]
+
+    def prior(self) -> Tensor:
+        """`[16, 16]`: how often each cell shows an object: in the middle more often than at the border."""
+        shares = np.mean([cells.mean(axis=0) for cells in self.cells], axis=0) / 255
+        return torch.from_numpy(shares).float().clamp(0.01, 0.99)
 
     def batches(self, steps: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
         """`steps` batches of varied images `[B, 3, 256, 256]` in 0 … 1 and cells `[B, 16, 16]` in 0 … 1."""
@@ -73,9 +79,13 @@ def as_scored(images: Tensor) -> Tensor:
     return (images - mean) / std
 
 
-def gate_loss(net: ObjectNet, images: Tensor, cells: Tensor) -> Tensor:
-    """How badly the gate tells objects from what stands behind them."""
-    odds = net.objectness(normalised(as_scored(images)))[:, 0]
+def gate_loss(net: ObjectNet, images: Tensor, cells: Tensor, prior: Tensor) -> Tensor:
+    """How badly the gate tells objects from what stands behind them, with what is known of the place told to it.
+
+    The log odds of the prior are added here and nowhere else, so that the net has nothing to gain from knowing where in
+    the picture it is.
+    """
+    odds = net.objectness(normalised(as_scored(images)))[:, 0] + prior.logit() - prior.mean().logit()
     every_cell = F.binary_cross_entropy_with_logits(odds, cells)
     shares = cells.flatten(1) / cells.sum((1, 2)).clamp(min=1)[:, None]
     ranking = -(shares * odds.flatten(1).log_softmax(1)).sum(1).mean()
@@ -105,10 +115,15 @@ def worth(images: Tensor, cells: Tensor) -> list[Tensor]:
     ]
 
 
-def map_loss(net: nn.Module, images: Tensor, cells: Tensor) -> Tensor:
-    """Cross-entropy between the shares of worth and the shares of saliency, over all nodes of an image."""
+def map_loss(net: nn.Module, images: Tensor, cells: Tensor, prior: Tensor) -> Tensor:
+    """Cross-entropy between the shares of worth and the shares of saliency, over all nodes of an image.
+
+    Objects count for more where they are rare: on the whole no place is worth more than another.
+    """
+    levelled = cells / (prior / prior.mean())
     found, wanted = (
-        torch.cat([part.flatten(1) for part in parts], dim=1) for parts in (saliency(net, images), worth(images, cells))
+        torch.cat([part.flatten(1) for part in parts], dim=1)
+        for parts in (saliency(net, images), worth(images, levelled))
     )
     wanted = wanted / wanted.sum(1, keepdim=True).clamp(min=1e-6)
     found = (found + 1e-7) / (found + 1e-7).sum(1, keepdim=True)
@@ -118,7 +133,17 @@ def map_loss(net: nn.Module, images: Tensor, cells: Tensor) -> Tensor:
 LOSSES = {"gate": gate_loss, "maps": map_loss}
 
 
-def train(net: ObjectNet, pools: Pools, stage: str, steps: int, rate: float, seed: int, log, out: Path) -> None:
+def train(
+    net: ObjectNet,
+    pools: Pools,
+    stage: str,
+    steps: int,
+    rate: float,
+    seed: int,
+    log,
+    out: Path,
+    prior: Tensor = NO_PRIOR,
+) -> None:
     """One stage: AdamW with a warm-up and a cosine, in place."""
     if steps == 0:
         return
@@ -131,7 +156,7 @@ def train(net: ObjectNet, pools: Pools, stage: str, steps: int, rate: float, see
     began, window = time.monotonic(), []
     for step, (images, cells) in enumerate(pools.batches(steps, seed), start=1):
         images = images.contiguous(memory_format=torch.channels_last)
-        loss = LOSSES[stage](net, images, cells)
+        loss = LOSSES[stage](net, images, cells, prior)
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(net.parameters(), 1.0)
@@ -196,20 +221,23 @@ def main() -> None:
     parser.add_argument("--maps-steps", type=int, default=600)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--start", type=Path, help="the after-gate.pt of an earlier run, with --gate-steps 0")
+    parser.add_argument("--rate", type=float, default=2e-3, help="of stage 1; half of it in stage 2")
+    parser.add_argument("--start", type=Path, help="after-gate.pt or after-maps.pt of an earlier run")
+    parser.add_argument("--level", action="store_true", help="unlearn that objects are more often in the middle")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(options.seed)
     torch.set_num_threads(options.threads)
     net, pools = ObjectNet(norms=True).to(memory_format=torch.channels_last), Pools(options.pools)
+    prior = pools.prior() if options.level else NO_PRIOR
     if options.start:
         net.load_state_dict(torch.load(options.start, weights_only=True))
     with (options.out / "log.csv").open("w", buffering=1) as file:
         log = csv.writer(file)
         log.writerow(["stage", "step", "loss", "seconds"])
-        train(net, pools, "gate", options.gate_steps, 2e-3, options.seed, log, options.out)
+        train(net, pools, "gate", options.gate_steps, options.rate, options.seed, log, options.out, prior)
         torch.save(net.state_dict(), options.out / "after-gate.pt")
-        train(net, pools, "maps", options.maps_steps, 1e-3, options.seed + 1, log, options.out)
+        train(net, pools, "maps", options.maps_steps, options.rate / 2, options.seed + 1, log, options.out, prior)
     torch.save(net.state_dict(), options.out / "after-maps.pt")
     save(net, options.out / "object_net.pt")
     plot(options.out / "log.csv", options.out / "curves.png")

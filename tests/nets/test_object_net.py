@@ -73,6 +73,14 @@ def test_a_flat_image_scores_finite_and_alike_everywhere():
         assert (scores - scores.mean()).abs().max() <= 1e-6
 
 
+def test_features_do_not_know_the_border():
+    colour = torch.tensor([1.0, 0.2, -0.7]).view(1, 3, 1, 1)
+    with torch.no_grad():
+        features = load_trunk("bundled", None).net(colour.expand(1, 3, 160, 192))
+    middle = features[..., 5:6, 6:7]
+    assert (features - middle).abs().max() <= 1e-5 * features.abs().max()
+
+
 def test_the_net_with_norms_has_the_same_layers():
     plain = set(ObjectNet().state_dict())
     with_norms = set(ObjectNet(norms=True).state_dict())

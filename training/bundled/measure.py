@@ -1,6 +1,6 @@
 """What scorers are worth on scenes that training never saw: `python measure.py [--scenes 64] [--materials FILE]`.
 
-The scenes are of the recipe HELD_OUT: other backgrounds, other numbers and sizes of objects, another seed; made from
+The scenes are of the recipe HELD_OUT: other backgrounds and another seed, objects of the same generator; made from
 noise alone, or with the cut-outs that were held out. Photographs are measured by ../shared/oracle/coverage.py.
 """
 

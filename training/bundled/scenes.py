@@ -45,7 +45,7 @@ class Recipe:
 
 COMMON = ("plain", "cloudy", "real", "strokes", "pieces", "boards", "landscape", "rooms", "crowd")
 TRAINING = Recipe((*COMMON, "landscape", "landscape", "landscape", "real", "strokes", "pieces", "crowd"))
-# Kept out of training: two kinds of background that no training scene has, and other numbers and sizes of objects.
+# Kept out of training: two kinds of background that no training scene has. Objects are within training's range.
 HELD_OUT = Recipe(("ripples", "cells"), num_objects=(1, 2), object_side=(0.3, 0.55), noise=0.03, focus=0.1)
 
 

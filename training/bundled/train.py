@@ -17,6 +17,7 @@ import csv
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -140,7 +141,7 @@ def train(
     steps: int,
     rate: float,
     seed: int,
-    log,
+    log: Any,
     out: Path,
     prior: Tensor = NO_PRIOR,
 ) -> None:

@@ -51,9 +51,10 @@ class FeatureScorer:
         error: `"mse"`, the mean squared difference over the features, or `"cosine_distance"`, the negated cosine.
         high_res_fraction: the features are computed on images resized to this share of their size.
         precision: `"exact"` computes as the reference does. `"float32"` rounds in another order and is about twice as
-            fast; `"bfloat16"` and `"float16"` are what the net computes in, are quicker still, and move boxes
-            (docs/performance.md says how many; float16 is meant for CUDA and slow on most CPUs). The pixels are
-            resized and the features compared in float32 all the same, and the saliency is float32.
+            fast with ShuffleNetV2, no faster with the bundled net; `"bfloat16"` and `"float16"` are what the net
+            computes in, are quicker still, and move boxes (docs/performance.md says how many; float16 is meant for CUDA
+            and slow on most CPUs). The pixels are resized and the features compared in float32 all the same, and the
+            saliency is float32.
 
     Raises:
         InputError: for an option out of range.

@@ -139,6 +139,25 @@ def test_a_truncated_image_is_never_filled_up_with_grey(tmp_path):
             decode_image(data[:length], "x.jpg")
 
 
+@pytest.mark.parametrize(
+    "foreign", [SystemError("tile cannot\nextend"), AssertionError(), KeyError("x"), MemoryError()]
+)
+def test_whatever_a_decoder_raises_becomes_an_image_error(foreign, monkeypatch):
+    def broken_load(image):
+        raise foreign
+
+    monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", broken_load)
+    with pytest.raises(ImageError, match=r"^x\.png: [^\n]+$") as caught:
+        decode_image(encode(photo(), "PNG"), "x.png")
+    assert caught.value.__cause__ is foreign
+    if isinstance(foreign, SystemError):
+        assert str(caught.value) == "x.png: cannot be decoded (SystemError: tile cannot extend)"
+
+
+def test_a_file_of_one_frame_leaves_nothing_out():
+    assert decode_image(encode(photo(), "PNG"), "x").left_out == 0
+
+
 @pytest.mark.parametrize("image_format", FORMATS)
 def test_random_damage_gives_an_image_error_or_an_image(image_format, capfd):
     options = {"compression": "tiff_lzw"} if image_format == "TIFF" else {}
@@ -273,6 +292,7 @@ def test_the_first_frame_is_taken_and_the_number_of_frames_recorded(image_format
     read = read_image(bad_images.animated(tmp_path, image_format))
     assert (read.format, read.frames, read.describe()["frames"]) == (image_format, 3, 3)
     assert read.notes == ["first of 3 frames"]
+    assert read.left_out == 2
     difference = np.abs(np.asarray(read.image).astype(int) - np.asarray(photo()).astype(int))
     assert difference.mean() < 15  # a GIF has 256 colours; the other frames differ by 60 and more
 

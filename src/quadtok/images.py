@@ -36,7 +36,7 @@ CROP_FRACTION = 0.875  # the share of the short side that the centre crop keeps:
 
 DRAFT_DIVISORS = (8, 4, 2)  # libjpeg's scaled decoding, as Pillow offers it
 
-# What decoders raise on bad data (the list of Pillow's own fuzzers, and a safety net behind it).
+# What decoders raise on bad data (the list of Pillow's own fuzzers). Anything else is foreign, and named by its type.
 _DECODER_ERRORS = (
     *(OSError, SyntaxError, MemoryError, ValueError, OverflowError, EOFError),
     *(struct.error, zlib.error, TypeError, IndexError, KeyError, AttributeError, RuntimeError),
@@ -85,6 +85,7 @@ class ImageFile:
         orientation: the EXIF orientation that was applied; 1 is upright.
         sha256: of the bytes that were read.
         notes: what a careful user may want to know.
+        left_out: how many further frames, pages and previews of the file were skipped.
         draft: how the image was decoded at a fraction of its size; None where it was not.
     """
 
@@ -95,6 +96,7 @@ class ImageFile:
     orientation: int
     sha256: str
     notes: list[str] = field(default_factory=list)
+    left_out: int = 0
     draft: Draft | None = None
 
     @property
@@ -183,7 +185,7 @@ def decode_image(
             return _decode(opened, hashlib.sha256(data).hexdigest(), max_pixels, background, exif, draft)
     except ImageError as problem:
         raise ImageError(f"{path}: {problem}") from problem.__cause__
-    except _DECODER_ERRORS as problem:
+    except Exception as problem:
         raise ImageError(f"{path}: {_reason(problem, data)}") from problem
 
 
@@ -380,7 +382,7 @@ def _decode(
         drafted = _take_draft(opened, orientation, draft) if draft and opened.format in _JPEG else None
         opened.load()
         upright = _rgb(_rotated(_eight_bit(opened), orientation), background)
-        return ImageFile(upright, opened.format or "?", mode, frames, orientation, digest, notes, drafted)
+        return ImageFile(upright, opened.format or "?", mode, frames, orientation, digest, notes, frames - 1, drafted)
 
 
 def _take_draft(opened: Image.Image, orientation: int, rule: DraftRule) -> Draft | None:
@@ -408,7 +410,7 @@ def _take_orientation(opened: Image.Image, notes: list[str]) -> int:
         exif = opened.getexif()
         readable = len(exif) > 0 or not opened.info.get("exif")
         orientation = exif.pop(0x0112, 1)
-    except _DECODER_ERRORS:
+    except Exception:
         readable, orientation = False, 1
     if not readable:
         notes.append("unreadable EXIF block, taken as upright")
@@ -546,6 +548,8 @@ def _reason(problem: Exception, data: bytes) -> str:
         return f"unsupported format (allowed: {', '.join(FORMATS)})" if foreign else "not a supported image"
     if isinstance(problem, MemoryError):
         return "not enough memory to decode it"
+    if not isinstance(problem, _DECODER_ERRORS):
+        return f"cannot be decoded ({type(problem).__name__}: {' '.join(str(problem).split()) or 'no reason given'})"
     if "truncated" in text or isinstance(problem, EOFError):
         return "truncated image"
     if "too large" in text or "max_text" in text:

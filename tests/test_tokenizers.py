@@ -250,6 +250,36 @@ def test_saliency_for_another_number_of_images_is_refused(batch):
             run()
 
 
+@pytest.mark.parametrize(
+    ("spoil", "sentence"),
+    [
+        (lambda saliency: None, "saliency is None: it must be a list"),
+        (lambda saliency: (scores for scores in saliency), "saliency is a generator: it must be a list"),
+        (lambda saliency: [scores.numpy() for scores in saliency], "scale 1 is a numpy.ndarray: it must be a torch"),
+        (lambda saliency: [scores.long() for scores in saliency], "scale 1 is torch.int64: it must be floating"),
+        (lambda saliency: [scores.to("meta") for scores in saliency], "saliency on meta, the images are on cpu"),
+    ],
+)
+@pytest.mark.parametrize("quadtree", sorted(QUADTREES))
+def test_what_a_scorer_returns_by_mistake_is_a_sentence(quadtree, spoil, sentence):
+    def scorer(images, spec):
+        return spoil(random_saliency(spec, len(images)))
+
+    for run in (
+        lambda: tokenize(make_bytes(), SPEC, scorer, quadtree),
+        lambda: quadtree_tokenizer(scorer=scorer, quadtree=quadtree)(make_bytes()),
+    ):
+        with pytest.raises(InputError, match=sentence):
+            run()
+
+
+def test_saliency_that_carries_gradients_is_taken_as_it_is():
+    saliency = [scores.requires_grad_() for scores in random_saliency(SPEC, batch=2)]
+    tokens = tokenize(make_bytes(), SPEC, lambda images, spec: saliency)
+    assert_same_plan(tokens.plan, QUADTREES["dict"](saliency, SPEC))
+    assert not tokens.patches.requires_grad
+
+
 @pytest.mark.parametrize("quadtree", sorted(QUADTREES))
 @pytest.mark.parametrize("batch", [1, 3])
 def test_a_spec_of_one_scale_gives_every_image_the_uniform_grid(quadtree, batch):

@@ -15,6 +15,7 @@ from quadtok.patches import Tokens, extract_patches
 from quadtok.pixels import check_images, standardize
 from quadtok.plan import Plan
 from quadtok.quadtrees import get_quadtree
+from quadtok.quadtrees.base import check_saliency
 from quadtok.scorers import ScorerFunction, get_scorer
 from quadtok.spec import Spec
 
@@ -53,6 +54,12 @@ def choose(
     saliency: Sequence[Tensor] = score(images, spec)
     if spec.num_scales == 1:
         return Plan.uniform(spec, scale=0, batch=images.shape[0], device=images.device), []
+    check_saliency(saliency, spec)
+    if saliency[0].device != images.device:
+        raise InputError(
+            f"the scorer gave saliency on {saliency[0].device}, the images are on {images.device}: "
+            "it must return it on the device of the images"
+        )
     plan = select(saliency, spec)
     if plan.left.shape[0] != images.shape[0]:  # len(plan) would fix the batch in torch.export
         raise InputError(f"the scorer gave saliency for {len(plan)} images, there are {images.shape[0]}")

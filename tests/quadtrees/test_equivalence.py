@@ -243,12 +243,31 @@ def test_without_splits_the_roots_are_left_and_with_all_the_finest_grid(max_patc
         (lambda s: [s[0].long(), s[1]], r"saliency of scale 1 is torch\.int64: it must be floating"),
         (lambda s: [s[0], s[1] > 0.5], r"saliency of scale 2 is torch\.bool: it must be floating"),
         (lambda s: [s[0], s[1] * 1j], r"saliency of scale 2 is torch\.complex64: it must be floating"),
+        (lambda s: None, r"saliency is None: it must be a list with one tensor \[B, H/P, W/P\] for each patch size"),
+        (lambda s: s[0], r"saliency is a torch\.Tensor: it must be a list"),
+        (lambda s: (scores for scores in s), r"saliency is a generator: it must be a list"),
+        (lambda s: dict(enumerate(s)), r"saliency is a dict: it must be a list"),
+        (lambda s: s[0].numpy(), r"saliency is a numpy\.ndarray: it must be a list"),
+        (lambda s: "ab", r"saliency is a str: it must be a list"),
+        (lambda s: 1.5, r"saliency is a float: it must be a list"),
+        (lambda s: [scores.numpy() for scores in s], r"saliency of scale 1 is a numpy\.ndarray: .* a torch tensor"),
+        (lambda s: [s[0], None], r"saliency of scale 2 is None: it must be a torch tensor"),
+        (lambda s: [s[0], [s[1]]], r"saliency of scale 2 is a list: it must be a torch tensor"),
+        (lambda s: [None, s[1]], r"saliency of scale 1 is None: it must be a torch tensor"),
+        (lambda s: [s[0].to_sparse(), s[1]], r"saliency of scale 1 is torch\.sparse_coo: it must be a dense tensor"),
+        (lambda s: [s[0], s[1].to(torch.float8_e5m2)], r"scale 2 is torch\.float8_e5m2: .* one of float16, bfloat16"),
+        (lambda s: [s[0].to("meta"), s[1]], r"saliency of scale 2 is on cpu, that of scale 1 on meta"),
     ],
 )
 def test_saliency_that_does_not_fit_is_refused_with_numbers(spoil, sentence, quadtree):
     spec = Spec(256, 512, 16, 64, 101)
     with pytest.raises(InputError, match=sentence):
         quadtree(spoil(random_saliency(spec, batch=2)), spec)
+
+
+def test_dict_says_that_it_cannot_read_what_holds_no_numbers():
+    with pytest.raises(InputError, match="meta device holds no numbers for the quadtree dict to read"):
+        QUADTREES["dict"]([scores.to("meta") for scores in random_saliency(SPEC, batch=2)], SPEC)
 
 
 def test_a_quadtree_is_got_by_its_name_and_the_parallel_one_by_default():

@@ -18,6 +18,8 @@ from quadtok.errors import InputError
 from quadtok.plan import Plan, to_z_order
 from quadtok.spec import Spec
 
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)  # what can be compared without loss
+
 
 class Quadtree(Protocol):
     """Saliency to plan: `spec.num_splits` times, split the patch of highest priority (docs/reference.md section 2).
@@ -46,22 +48,56 @@ class Quadtree(Protocol):
 
 
 def check_saliency(saliency: Sequence[Tensor], spec: Spec) -> None:
-    """Refuse saliency that does not have the spec's shapes; never looks at a value."""
+    """Refuse what is no saliency of the spec's shapes, whatever a scorer may have returned; never looks at a value.
+
+    Raises:
+        InputError: naming the type, the shape or the device that was found.
+    """
+    if not isinstance(saliency, list | tuple):
+        raise InputError(
+            f"saliency is {_called(saliency)}: it must be a list with one tensor [B, H/P, W/P] for each patch size P "
+            "that can be split, finest first"
+        )
     expected = [spec.grid(scale) for scale in range(1, spec.num_scales)]
     if len(saliency) != len(expected):
         raise InputError(
             f"saliency has {len(saliency)} scales, the spec has {len(expected)} that can be split "
             f"(patch sizes {[spec.patch_size(scale) for scale in range(1, spec.num_scales)]})"
         )
+    for scale, scores in enumerate(saliency, start=1):
+        _check_scores(scores, f"saliency of scale {scale}")
+        if scores.device != saliency[0].device:
+            raise InputError(
+                f"saliency of scale {scale} is on {scores.device}, that of scale 1 on {saliency[0].device}: "
+                "all scales must be on one device"
+            )
     batch = saliency[0].shape[0] if saliency and saliency[0].ndim else 1
     for scale, (scores, grid) in enumerate(zip(saliency, expected, strict=True), start=1):
-        if not scores.is_floating_point():
-            raise InputError(f"saliency of scale {scale} is {scores.dtype}: it must be floating")
         if tuple(scores.shape) != (batch, *grid):
             raise InputError(
                 f"saliency of scale {scale} (patches of {spec.patch_size(scale)} pixels) has shape "
                 f"{list(scores.shape)}, expected {[batch, *grid]}"
             )
+
+
+def _check_scores(scores: object, name: str) -> None:
+    """Refuse what is no dense tensor of floats."""
+    if not isinstance(scores, Tensor):
+        raise InputError(f"{name} is {_called(scores)}: it must be a torch tensor")
+    if scores.layout is not torch.strided or scores.is_nested:
+        kind = "a nested tensor" if scores.is_nested else str(scores.layout)
+        raise InputError(f"{name} is {kind}: it must be a dense tensor (.to_dense())")
+    if scores.dtype not in FLOATS:
+        kind = "one of float16, bfloat16, float32 and float64" if scores.is_floating_point() else "floating"
+        raise InputError(f"{name} is {scores.dtype}: it must be {kind}")
+
+
+def _called(thing: object) -> str:
+    """`None`, or the kind of a thing: `a generator`, `a numpy.ndarray`."""
+    kind = type(thing)
+    module = kind.__module__.partition(".")[0]
+    name = kind.__qualname__ if module == "builtins" else f"{module}.{kind.__qualname__}"
+    return "None" if thing is None else f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
 
 
 def node_saliency(saliency: Sequence[Tensor], spec: Spec) -> Tensor:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from quadtok.errors import InputError
 from quadtok.plan import Plan
 from quadtok.quadtrees.base import check_saliency
 from quadtok.spec import Spec
@@ -29,6 +30,8 @@ def dict_lookup(saliency: Sequence[Tensor], spec: Spec) -> Plan:
     check_saliency(saliency, spec)
     if spec.num_scales == 1:
         return Plan.uniform(spec, scale=0)
+    if saliency[0].is_meta:
+        raise InputError("saliency on the meta device holds no numbers for the quadtree dict to read: use parallel")
     batch, device = saliency[0].shape[0], saliency[0].device
     maps = [scores.double().tolist() for scores in saliency]
     boxes = [_boxes(_leaves([scores[image] for scores in maps], spec), spec) for image in range(batch)]

@@ -3,8 +3,11 @@
 Images one by one are in tests/test_images.py, token files in tests/test_artifact.py; here is what a user sees.
 """
 
+import errno
+import io
 import json
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -147,10 +150,61 @@ def test_a_missing_path_fails_alone(quadtok, photo, tmp_path):
     assert photo.with_suffix(".pt").exists()
 
 
-def test_one_image_under_several_names_is_done_once(quadtok, photo, tmp_path):
+def test_a_path_that_is_given_twice_is_done_once_and_a_link_on_its_own(quadtok, photo, tmp_path):
     """Case 29."""
-    (tmp_path / "link.jpg").symlink_to(photo)
-    assert "done: 1 written" in tokenize(quadtok, photo, photo, tmp_path / "link.jpg").err
+    assert "done: 1 written" in tokenize(quadtok, photo, photo).err
+    for link in ("cat", "pet", "val"):
+        (tmp_path / "classes" / link).mkdir(parents=True)
+        (tmp_path / "classes" / link / "x.jpg").symlink_to(photo)
+    assert "done: 3 written" in tokenize(quadtok, tmp_path / "classes", "-o", tmp_path / "out").err
+    assert len(list((tmp_path / "out").rglob("x.pt"))) == 3
+
+
+@pytest.mark.parametrize("bad", ["empty", "x*y", "", "lost+found"])
+@pytest.mark.parametrize(
+    "command", [["tokenize", "--scorer", "blur"], ["visualize", "--scorer", "blur"]], ids=lambda c: c[0]
+)
+def test_an_input_that_cannot_be_taken_fails_alone(quadtok, photos, tmp_path, monkeypatch, command, bad):
+    (photos / "empty").mkdir()
+    (photos / "lost+found").mkdir()
+    scandir = os.scandir
+
+    def refuse(path):
+        if os.path.basename(path) == "lost+found":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    monkeypatch.chdir(photos)
+    result = quadtok(*command, bad, "coffee.jpg", "-o", tmp_path / "out", "--json")
+    assert (result.code, len(result.lines)) == (1, 2)
+    assert "1 written, 0 skipped, 1 failed" in result.err
+    refused, written, summary = (json.loads(line) for line in result.out.splitlines())
+    assert (refused["status"], refused["output"], refused["error"]["kind"]) == ("failed", None, "InputError")
+    assert written["status"] == "written" and summary["left"] == 0
+    stopped = quadtok(*command, bad, "coffee.jpg", "-o", tmp_path / "other", "--fail-fast", "--json")
+    assert (stopped.code, json.loads(stopped.out.splitlines()[-1])["left"]) == (1, 1)
+    assert not (tmp_path / "other").exists()
+    assert quadtok(*command, bad, "-o", tmp_path / "out").code == 2
+
+
+def test_a_list_of_class_folders_with_equal_names_mirrors_them(quadtok, photo, tmp_path, monkeypatch):
+    """The README's `find … -print0 | quadtok tokenize -0 -`."""
+    for name in ("cat", "dog"):
+        (tmp_path / "classes" / name).mkdir(parents=True)
+        (tmp_path / "classes" / name / "1.jpg").write_bytes(photo.read_bytes())
+    monkeypatch.chdir(tmp_path / "classes")
+    entries = b"./cat/1.jpg\0./dog/1.jpg\0./dog/gone[1].jpg\0"
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(entries)))
+    result = tokenize(quadtok, "-0", "-", "-o", tmp_path / "out")
+    assert (result.code, result.lines[0]) == (1, "quadtok: error: dog/gone[1].jpg: no such file")
+    assert sorted(path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.pt")) == [
+        "cat/1.pt",
+        "dog/1.pt",
+    ]
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"cat/1.jpg\0")))
+    assert tokenize(quadtok, "-0", "-", "-o", tmp_path / "rooted", "--relative-to", "..").code == 0
+    assert (tmp_path / "rooted" / "classes" / "cat" / "1.pt").exists()
 
 
 def test_collisions_are_found_before_the_first_write(quadtok, tmp_path):
@@ -354,9 +408,6 @@ def test_torchvision_that_does_not_fit_stops_only_the_feature_scorer(quadtok, ph
 
 def test_undecodable_names_survive_json_and_stdin(quadtok, tmp_path, monkeypatch):
     """Case 33."""
-    import io
-    import sys
-
     name = os.fsdecode(b"caf\xe9\n.png")
     Image.new("RGB", (64, 64)).save(tmp_path / name)
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(os.fsencode(tmp_path / name) + b"\0")))

@@ -78,6 +78,15 @@ def test_an_empty_folder_is_a_usage_error(quadtok, tmp_path):
     assert (result.code, result.err) == (2, f"quadtok: error: no token files (.pt) found in {tmp_path}\n")
 
 
+def test_an_empty_folder_beside_others_is_one_bad_input(quadtok, tokens, tmp_path):
+    (tmp_path / "empty").mkdir()
+    result = quadtok("info", "--check", tmp_path / "empty", tokens)
+    assert (result.code, result.out.splitlines()[-1]) == (1, "3 good, 1 bad")
+    assert result.err == f"quadtok: error: no token files (.pt) found in {tmp_path / 'empty'}\n"
+    record = json.loads(quadtok("info", "--json", tmp_path / "empty", tokens).out.splitlines()[0])
+    assert (record["input"], record["status"]) == (str(tmp_path / "empty"), "bad")
+
+
 def test_a_file_that_the_library_wrote_is_described_too(quadtok, tmp_path):
     spec = library.Spec(64, 64, 16, 32, 7)
     tokens = library.tokenize(torch.randint(256, (1, 5, 64, 64), dtype=torch.uint8), spec, "blur")

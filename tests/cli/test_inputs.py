@@ -1,6 +1,9 @@
+import errno
 import io
 import os
+import re
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -21,7 +24,15 @@ def tree(tmp_path, monkeypatch):
 
 
 def names(arguments, **options):
-    return [source.relative.as_posix() for source in find_sources(arguments, IMAGE_SUFFIXES, **options)]
+    return [source.relative.as_posix() for source in find_sources(arguments, IMAGE_SUFFIXES, **options).sources]
+
+
+def paths(arguments, **options):
+    return [str(source.path) for source in find_sources(arguments, IMAGE_SUFFIXES, **options).sources]
+
+
+def refused(arguments, **options):
+    return [str(refusal.problem) for refusal in find_sources(arguments, IMAGE_SUFFIXES, **options).refused]
 
 
 def test_a_folder_is_walked_sorted_without_hidden_files(tree):
@@ -53,15 +64,59 @@ def test_a_file_whose_name_looks_like_a_glob_is_that_file(tree):
     assert names(["[1].jpg"]) == ["[1].jpg"]
 
 
-@pytest.mark.parametrize("link_target", ["b.jpg", "sub/../b.jpg"])
-def test_one_file_under_several_names_is_done_once(tree, link_target):
-    (tree / "link.jpg").symlink_to(link_target)
-    assert names(["b.jpg", "./b.jpg", "link.jpg", str(tree / "b.jpg")]) == ["b.jpg"]
+def test_one_path_is_one_input_however_it_is_spelled(tree):
+    spellings = [
+        "b.jpg",
+        "./b.jpg",
+        ".//b.jpg",
+        "sub/../b.jpg",
+        str(tree / "b.jpg"),
+        str(tree / "sub" / ".." / "b.jpg"),
+    ]
+    assert names(spellings) == ["b.jpg"]
+    assert names(["sub", "sub/c.webp", "sub/"]) == ["c.webp", "deep/e.tif"]
 
 
-def test_a_loop_of_links_is_visited_once(tree):
+def test_two_dots_behind_a_link_lead_where_the_link_does(tree):
+    (tree / "elsewhere" / "inner").mkdir(parents=True)
+    (tree / "elsewhere" / "b.jpg").touch()
+    (tree / "link").symlink_to("elsewhere/inner")
+    assert paths(["b.jpg", "link/../b.jpg"]) == ["b.jpg", "link/../b.jpg"]
+
+
+def test_two_paths_that_lead_to_one_file_are_two_inputs(tree):
+    (tree / "link.jpg").symlink_to("b.jpg")
+    assert names(["b.jpg", "link.jpg"]) == ["b.jpg", "link.jpg"]
+    (tree / "pet").symlink_to("sub")
+    assert names(["pet", "sub"]) == ["c.webp", "deep/e.tif"] * 2
+    assert names(["."]) == [
+        "a.PNG",
+        "b.jpg",
+        "link.jpg",
+        "pet/c.webp",
+        "pet/deep/e.tif",
+        "sub/c.webp",
+        "sub/deep/e.tif",
+    ]
+    assert names(["*/*.webp"]) == ["pet/c.webp", "sub/c.webp"]
+    assert names(["**/*.webp"]) == ["pet/c.webp", "sub/c.webp"]
+
+
+def test_a_loop_of_links_is_cut(tree):
     (tree / "sub" / "again").symlink_to(tree)
     assert names(["sub"]) == ["again/a.PNG", "again/b.jpg", "c.webp", "deep/e.tif"]
+    assert names(["sub/**"]) == names(["sub"])
+    assert names(["sub/**/*"]) == names(["sub"])
+    assert names(["sub/**/*.jpg"]) == ["again/b.jpg"]
+
+
+@pytest.mark.parametrize("pattern", ["*", "**", "**/*", "[s]*", "*/again", "s*/**/*.webp"])
+def test_links_to_each_other_come_to_an_end(tree, pattern):
+    for folder, other in (("sub", "other"), ("other", "sub")):
+        (tree / folder).mkdir(exist_ok=True)
+        (tree / folder / "again").symlink_to(tree / other)
+    (tree / "sub" / "itself").symlink_to("itself")
+    assert 0 < len(names([pattern])) < 20
 
 
 def test_missing_and_dangling_paths_are_kept_to_fail_on_their_own(tree):
@@ -69,13 +124,72 @@ def test_missing_and_dangling_paths_are_kept_to_fail_on_their_own(tree):
     assert names(["gone.jpg", "dangling.jpg", "b.jpg"]) == ["gone.jpg", "dangling.jpg", "b.jpg"]
 
 
-@pytest.mark.parametrize(
-    ("argument", "message"), [("empty", "no images found in empty"), ("x*y", r"no images match x\*y")]
-)
-def test_an_empty_folder_or_glob_is_an_error(tree, argument, message):
+NOTHING = [
+    ("empty", "no images found in empty"),
+    ("x*y", "no images match x*y"),
+    ("notes[.]txt", "no images match notes[.]txt"),
+    ("", "an input has no name: an empty text was given"),
+]
+
+
+@pytest.mark.parametrize(("argument", "message"), NOTHING)
+def test_where_nothing_is_found_at_all_that_is_an_error(tree, argument, message):
     (tree / "empty").mkdir()
-    with pytest.raises(InputError, match=message):
-        names(["b.jpg", argument])
+    with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
+        names([argument])
+    with pytest.raises(InputError, match=r"no images match z\*z \(and 1 more inputs that cannot be taken\)"):
+        names(["z*z", argument])
+
+
+@pytest.mark.parametrize(("argument", "message"), NOTHING)
+def test_beside_others_it_costs_itself_alone(tree, argument, message):
+    (tree / "empty").mkdir()
+    for arguments in (["b.jpg", argument], [argument, "b.jpg"], [argument, "b.jpg", argument]):
+        assert (names(arguments), refused(arguments)) == (["b.jpg"], [message])
+
+
+def close(monkeypatch, *folders, reason=errno.EACCES):
+    """Folders that may not be listed, or are gone by then. Tests may run as root, who may list everything."""
+    scandir = os.scandir
+
+    def refuse(path):
+        if os.path.basename(path) in folders:
+            raise OSError(reason, os.strerror(reason))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+
+
+@pytest.mark.parametrize("argument", [".", "*", "**/*", "../tree/**/*.*", "**"])
+def test_a_folder_that_cannot_be_listed_costs_itself_alone(tree, monkeypatch, argument):
+    inner = tree / "tree"
+    (inner / "lost+found").mkdir(parents=True)
+    (inner / "x.jpg").touch()
+    (inner / "z").mkdir()
+    (inner / "z" / "y.jpg").touch()
+    monkeypatch.chdir(inner)
+    close(monkeypatch, "lost+found")
+    assert names([argument]) == ["x.jpg", "z/y.jpg"]
+    (sentence,) = refused([argument])
+    assert sentence.endswith("lost+found: permission denied")
+
+
+@pytest.mark.parametrize("reason", [errno.EACCES, errno.ENOENT, errno.EIO, errno.ELOOP])
+def test_a_folder_that_is_alone_and_cannot_be_listed_is_an_error(tree, monkeypatch, reason):
+    close(monkeypatch, "sub", reason=reason)
+    with pytest.raises(InputError, match=f"^sub: {os.strerror(reason).lower()}$"):
+        names(["sub"])
+
+
+def test_what_is_no_regular_file_is_kept_to_fail_on_its_own(tree):
+    os.mkfifo(tree / "sub" / "pipe.jpg")
+    (tree / "sub" / "circle.jpg").symlink_to("circle.jpg")
+    assert names(["sub"]) == ["c.webp", "circle.jpg", "deep/e.tif", "pipe.jpg"]
+
+
+@pytest.mark.parametrize("name", ["x" * 300 + ".jpg", "b.jpg/inside.jpg", "x" * 300 + "/y.jpg"])
+def test_names_that_no_file_can_have_are_kept_to_fail_on_their_own(tree, name):
+    assert paths(["b.jpg", name]) == ["b.jpg", name]
 
 
 def stdin(monkeypatch, data: bytes):
@@ -84,7 +198,69 @@ def stdin(monkeypatch, data: bytes):
 
 def test_a_dash_reads_one_path_per_line(tree, monkeypatch):
     stdin(monkeypatch, b"b.jpg\r\n\nsub\n")
-    assert names(["-"]) == ["b.jpg", "c.webp", "deep/e.tif"]
+    assert names(["-"]) == ["b.jpg", "sub/c.webp", "sub/deep/e.tif"]
+
+
+def test_a_list_mirrors_the_tree_that_holds_all_of_it(tree, monkeypatch):
+    for name in ("cat/1.jpg", "dog/1.jpg", "dog/more/2.jpg"):
+        (tree / "classes" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / "classes" / name).touch()
+    stdin(monkeypatch, f"classes/cat/1.jpg\n{tree}/classes/dog/1.jpg\n./classes/dog/../dog/more/2.jpg\n".encode())
+    assert names(["-"]) == ["cat/1.jpg", "dog/1.jpg", "dog/more/2.jpg"]
+    stdin(monkeypatch, b"classes/dog\nclasses/cat\n")
+    assert names(["-"]) == ["dog/1.jpg", "dog/more/2.jpg", "cat/1.jpg"]
+    stdin(monkeypatch, b"classes/dog/1.jpg\n")
+    assert names(["-"]) == ["1.jpg"]
+    stdin(monkeypatch, b"classes/dog\n")
+    assert names(["-"]) == ["1.jpg", "more/2.jpg"]
+    stdin(monkeypatch, b"classes/dog/gone.jpg\nclasses/cat/1.jpg\n")
+    assert names(["sub/c.webp", "-"]) == ["c.webp", "dog/gone.jpg", "cat/1.jpg"]
+
+
+def test_names_are_relative_to_the_folder_that_is_asked_for(tree, monkeypatch):
+    root = {"relative_to": tree}
+    assert names(["sub/c.webp"], **root) == ["sub/c.webp"]
+    assert names(["sub", "*.jpg", "sub/deep/../c.webp"], **root) == ["sub/c.webp", "sub/deep/e.tif", "b.jpg"]
+    assert names(["sub/deep"], relative_to=Path("sub")) == ["deep/e.tif"]
+    stdin(monkeypatch, b"sub/c.webp\n")
+    assert names(["-"], **root) == ["sub/c.webp"]
+    (tree / "link").symlink_to(tree / "sub")
+    assert names(["link"], **root) == ["link/c.webp", "link/deep/e.tif"]
+    assert names(["sub"], relative_to=Path("link")) == ["c.webp", "deep/e.tif"]
+
+
+def test_what_lies_elsewhere_has_no_name_below_that_folder(tree):
+    assert refused(["sub", "b.jpg"], relative_to=Path("sub")) == ["b.jpg: does not lie in --relative-to sub"]
+    with pytest.raises(InputError, match="does not lie in --relative-to sub/deep"):
+        names(["b.jpg"], relative_to=Path("sub/deep"))
+    for no_folder in ("nowhere", "b.jpg"):
+        with pytest.raises(InputError, match=f"--relative-to {no_folder}: no such folder"):
+            names(["b.jpg"], relative_to=Path(no_folder))
+
+
+def test_an_entry_of_a_list_is_a_path_and_no_pattern(tree, monkeypatch):
+    (tree / "x1.jpg").touch()
+    stdin(monkeypatch, b"x1.jpg\nx[1].jpg\n*.webp\n")
+    assert paths(["-"]) == ["x1.jpg", "x[1].jpg", "*.webp"]
+
+
+def test_an_empty_or_closed_folder_in_a_list_costs_itself_alone(tree, monkeypatch):
+    for name in ("empty", "lost+found"):
+        (tree / name).mkdir()
+    close(monkeypatch, "lost+found")
+    for names_given in (b"empty\nb.jpg\nlost+found\n", b"empty\n\nb.jpg\nlost+found\nempty\n"):
+        stdin(monkeypatch, names_given)
+        found = find_sources(["-"], IMAGE_SUFFIXES)
+        assert [str(source.path) for source in found.sources] == ["b.jpg"]
+        assert [str(refusal.problem) for refusal in found.refused] == [
+            "no images found in empty",
+            "lost+found: permission denied",
+        ]
+
+
+def test_a_list_is_read_once(tree, monkeypatch):
+    stdin(monkeypatch, b"b.jpg\n")
+    assert names(["-", "-", "sub/c.webp"]) == ["b.jpg", "c.webp"]
 
 
 def test_null_separated_names_may_hold_anything(tree, monkeypatch):
@@ -96,7 +272,11 @@ def test_null_separated_names_may_hold_anything(tree, monkeypatch):
 
 
 def test_empty_stdin_is_an_error(tree, monkeypatch):
-    stdin(monkeypatch, b"")
+    for data in (b"", b"\n \n"):
+        stdin(monkeypatch, data)
+        with pytest.raises(InputError, match="stdin was empty"):
+            names(["-"])
+    monkeypatch.setattr(sys, "stdin", None)  # as `quadtok tokenize - <&-` has it
     with pytest.raises(InputError, match="stdin was empty"):
         names(["-"])
 

@@ -16,7 +16,7 @@ import typer
 from quadtok import __version__
 from quadtok.cli import options
 from quadtok.cli.device import check_device_name, resolve_device
-from quadtok.cli.inputs import find_sources
+from quadtok.cli.inputs import Found, find_sources
 from quadtok.cli.output import say_error, write_data, write_json
 from quadtok.cli.settings import Geometry, check_scorers, parse_geometry, parse_options
 from quadtok.errors import InputError
@@ -109,7 +109,9 @@ def bench(
     check_device_name(device)
     if plot is not None:
         _check_plot(plot, several=len(batches) > 1 or len(geometries) > 1)
-    sources = find_sources(inputs, IMAGE_SUFFIXES, null) if inputs else []
+    found = find_sources(inputs, IMAGE_SUFFIXES, null) if inputs else Found([], [])
+    for refusal in found.refused:
+        say_error(str(refusal.problem))
 
     with _status("loading torch"):
         import torch
@@ -125,7 +127,7 @@ def bench(
             geometries=geometries,
             batches=batches,
             scorings=make_scorings(scorers, weights=weights, seed=seed, options=scorer_options),
-            sources=sources,
+            sources=found.sources,
             seed=seed,
             dtype=dtype,
             device=device,
@@ -140,7 +142,7 @@ def bench(
         write_atomically(csv_file, _as_csv(rows))
     if plot is not None and any(row.times for row in rows):
         write_atomically(plot, draw(rows, heading(facts), plot.suffix[1:].lower()))
-    return _verdict(rows)
+    return _verdict(rows) or int(bool(found.refused))
 
 
 def _run(benchmark: Benchmark, facts: dict[str, Any], as_json: bool) -> list[Row]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import sys
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -40,12 +41,15 @@ def info(
         else:
             write_data("\n".join(f"{key:<12} {value}" for key, value in facts.items()))
         return 0
-    sources = find_sources(files, TOKEN_SUFFIXES, null)
-    bad = sum(not _inspect(source, check, as_json, quiet) for source in sources)
+    found = find_sources(files, TOKEN_SUFFIXES, null)
+    for refusal in found.refused:
+        _say_bad(refusal.path, refusal.problem, as_json)
+    bad = sum(not _inspect(source, check, as_json, quiet) for source in found.sources) + len(found.refused)
+    good = len(found.sources) + len(found.refused) - bad
     if as_json:
-        write_json({"type": "summary", "good": len(sources) - bad, "bad": bad, "version": __version__})
+        write_json({"type": "summary", "good": good, "bad": bad, "version": __version__})
     elif check and not quiet:
-        write_data(f"{len(sources) - bad} good, {bad} bad")
+        write_data(f"{good} good, {bad} bad")
     return 1 if bad else 0
 
 
@@ -83,9 +87,7 @@ def _inspect(source: Source, check: bool, as_json: bool, quiet: bool) -> bool:
     try:
         facts = describe_tokens(load_tokens(source.path))
     except QuadtokError as problem:
-        say_error(str(problem))
-        if as_json:
-            write_json({"type": "file", "input": str(source.path), "status": "bad", "error": str(problem)})
+        _say_bad(source.path, problem, as_json)
         return False
     if as_json:
         write_json(
@@ -100,6 +102,12 @@ def _inspect(source: Source, check: bool, as_json: bool, quiet: bool) -> bool:
     elif not quiet:
         write_data(f"{printable(str(source.path))}: ok" if check else _as_text(source, facts))
     return True
+
+
+def _say_bad(path: Path, problem: Exception, as_json: bool) -> None:
+    say_error(str(problem))
+    if as_json:
+        write_json({"type": "file", "input": str(path), "status": "bad", "error": str(problem)})
 
 
 def _as_text(source: Source, facts: dict[str, Any]) -> str:

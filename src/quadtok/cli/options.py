@@ -19,6 +19,13 @@ Inputs = Annotated[
     ),
 ]
 Null = Annotated[bool, typer.Option("--null", "-0", help="Paths on stdin end in NUL (for find -print0).")]
+RelativeTo = Annotated[
+    Path | None,
+    typer.Option(
+        "--relative-to", metavar="DIR", show_default="each input's folder; of a list, the folder that holds all of it",
+        help="Name outputs by the inputs' paths below DIR; they mirror them, as do maps and random seeds.",
+    ),
+]  # fmt: skip
 
 Tokens = Annotated[
     str,

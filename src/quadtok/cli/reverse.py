@@ -11,7 +11,7 @@ from quadtok.cli import options
 from quadtok.cli.inputs import find_sources
 from quadtok.cli.output import Report, printable, write_data
 from quadtok.cli.outputs import Task, plan_outputs
-from quadtok.cli.running import Outcome, finish, for_each
+from quadtok.cli.running import Outcome, StopRequest, finish, for_each, say_refused
 from quadtok.errors import InputError
 from quadtok.names import TOKEN_SUFFIXES, IfExistsName
 
@@ -24,6 +24,7 @@ def reverse(
         list[str], typer.Argument(metavar="TOKENS...", help="Token files, folders or globs; - reads a list from stdin.")
     ],
     null: options.Null = False,
+    relative_to: options.RelativeTo = None,
     to: Annotated[
         Literal["image", "features"],
         typer.Option(
@@ -58,17 +59,19 @@ def reverse(
         raise InputError("--to features and --features FILE go together: give both")
     if to == "features" and (smooth or against):
         raise InputError("--smooth and --against go with --to image")
-    sources = find_sources(tokens, TOKEN_SUFFIXES, null)
-    tasks = plan_outputs(sources, folder=output_dir, file=output, keep_ext=keep_ext, suffix=SUFFIXES[to])
+    found = find_sources(tokens, TOKEN_SUFFIXES, null, relative_to)
+    tasks = plan_outputs(found.sources, folder=output_dir, file=output, keep_ext=keep_ext, suffix=SUFFIXES[to])
     if against is not None and len(tasks) != 1:
         raise InputError(f"--against is the photograph of one token file and there are {len(tasks)} inputs")
-    report = Report(len(tasks), as_json=as_json, quiet=quiet, verbose=verbose)
+    report = Report(len(tasks) + len(found.refused), as_json=as_json, quiet=quiet, verbose=verbose)
+    if not say_refused(found.refused, report, fail_fast):
+        return finish(report, StopRequest())
 
     with report.progress("reverse"):
         from quadtok.cli.reversing import FeatureReverser, ImageReverser
 
         policy: IfExistsName = "overwrite" if overwrite else if_exists
-        do = FeatureReverser(features, sources, policy) if features else ImageReverser(smooth, against, policy)
+        do = FeatureReverser(features, found.sources, policy) if features else ImageReverser(smooth, against, policy)
 
         def do_and_say(task: Task) -> Outcome:
             outcome = do(task)

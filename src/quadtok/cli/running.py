@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
+from quadtok.cli.inputs import Refusal
 from quadtok.cli.output import Report
 from quadtok.cli.outputs import Task
 from quadtok.errors import QuadtokError
@@ -41,6 +42,13 @@ def for_each(tasks: Sequence[Task], report: Report, fail_fast: bool, do: Callabl
             if stop.signal or (fail_fast and report.counts["failed"]):
                 break
     return stop
+
+
+def say_refused(refused: Sequence[Refusal], report: Report, fail_fast: bool = False) -> bool:
+    """Report on what is refused before any work, as on every other input; whether the others are to be done."""
+    for refusal in refused[:1] if fail_fast else refused:
+        report.file("failed", str(refusal.path), output=None, error=refusal.problem)
+    return not (fail_fast and refused)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from quadtok.cli.device import check_device_name, resolve_device
 from quadtok.cli.inputs import find_sources
 from quadtok.cli.output import Report, printable, write_data
 from quadtok.cli.outputs import Task, plan_outputs
-from quadtok.cli.running import finish
+from quadtok.cli.running import StopRequest, finish, say_refused
 from quadtok.cli.settings import check_scorers, parse_geometry, parse_options
 from quadtok.names import IMAGE_SUFFIXES
 
@@ -17,6 +17,7 @@ from quadtok.names import IMAGE_SUFFIXES
 def tokenize(
     inputs: options.Inputs,
     null: options.Null = False,
+    relative_to: options.RelativeTo = None,
     tokens: options.Tokens = "100",
     image_size: options.ImageSize = "256",
     min_patch: options.MinPatch = 16,
@@ -53,12 +54,15 @@ def tokenize(
     scorer_options = parse_options(scorer_option or [])
     check_scorers([scorer], weights)
     check_device_name(device)
-    sources = find_sources(inputs, IMAGE_SUFFIXES, null)
-    tasks = plan_outputs(sources, folder=output_dir, file=output, keep_ext=keep_ext, suffix=".pt")
-    report = Report(len(tasks), as_json=as_json, quiet=quiet, verbose=verbose)
+    found = find_sources(inputs, IMAGE_SUFFIXES, null, relative_to)
+    tasks = plan_outputs(found.sources, folder=output_dir, file=output, keep_ext=keep_ext, suffix=".pt")
+    report = Report(len(tasks) + len(found.refused), as_json=as_json, quiet=quiet, verbose=verbose)
+    goes_on = say_refused(found.refused, report, fail_fast)
     if dry_run:
         _show_plan(tasks, report)
-        return 0
+        return 1 if report.counts["failed"] else 0
+    if not goes_on:
+        return finish(report, StopRequest())
 
     with report.progress("tokenize"):
         # From here on torch is needed, which takes seconds to load: everything above has failed already if it could.
@@ -84,7 +88,7 @@ def tokenize(
             maps=maps,
             seed=seed,
             options=scorer_options,
-            sources=sources,
+            sources=found.sources,
             tell=report.tell,
         )
         stop = Pipeline(settings, scoring, report).run(tasks)

@@ -12,7 +12,7 @@ from quadtok.cli.device import check_device_name, resolve_device
 from quadtok.cli.inputs import find_sources
 from quadtok.cli.output import Report
 from quadtok.cli.outputs import plan_outputs
-from quadtok.cli.running import finish, for_each
+from quadtok.cli.running import StopRequest, finish, for_each, say_refused
 from quadtok.cli.settings import check_scorers, parse_geometry, parse_options
 from quadtok.errors import InputError
 from quadtok.names import IMAGE_SUFFIXES, TOKEN_SUFFIXES, StyleName
@@ -30,6 +30,7 @@ def visualize(
         typer.Argument(metavar="INPUTS...", help="Token files (which need nothing else) or images (tokenized first)."),
     ],
     null: options.Null = False,
+    relative_to: options.RelativeTo = None,
     style: Annotated[
         StyleName,
         typer.Option(
@@ -107,9 +108,9 @@ def visualize(
     check_scorers(names, weights)
     check_device_name(device)
     kind = _kind(sheet or compare is not None or len(geometries) > 1, animate, html)
-    sources = find_sources(inputs, IMAGE_SUFFIXES | TOKEN_SUFFIXES, null)
+    found = find_sources(inputs, IMAGE_SUFFIXES | TOKEN_SUFFIXES, null, relative_to)
     tasks = plan_outputs(
-        sources,
+        found.sources,
         folder=output_dir,
         file=animate or html or output,
         keep_ext=keep_ext,
@@ -117,7 +118,9 @@ def visualize(
     )
     if image is not None and len(tasks) != 1:
         raise InputError(f"--image is the photograph of one token file and there are {len(tasks)} inputs")
-    report = Report(len(tasks), as_json=as_json, quiet=quiet, verbose=verbose)
+    report = Report(len(tasks) + len(found.refused), as_json=as_json, quiet=quiet, verbose=verbose)
+    if not say_refused(found.refused, report, fail_fast):
+        return finish(report, StopRequest())
 
     with report.progress("visualize"):
         from quadtok.cli.gallery import Gallery, Pen, Wishes
@@ -125,7 +128,7 @@ def visualize(
         from quadtok.cli.scoring import make_scoring
         from quadtok.images import check_color
 
-        photographs = [source for source in sources if source.path.suffix.lower() not in TOKEN_SUFFIXES]
+        photographs = [source for source in found.sources if source.path.suffix.lower() not in TOKEN_SUFFIXES]
         wishes = Wishes(
             kind=kind,
             pen=Pen(style, check_color(line_color), line_width, scale),
@@ -138,7 +141,7 @@ def visualize(
                         maps=maps if name == "precomputed" else None,
                         seed=seed,
                         options=scorer_options if len(names) == 1 or name == "feature" else {},
-                        sources=sources,
+                        sources=found.sources,
                         tell=report.tell,
                     ),
                 )

@@ -197,8 +197,8 @@ def time_quadtrees(
 
 def random_pixels(batch: int, height: int, width: int, seed: int = 0) -> Tensor:
     """`[batch, 3, height, width]` uint8 noise on the CPU, the same for the same seed."""
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randint(256, (batch, 3, height, width), generator=generator, dtype=torch.uint8)
+    generator = torch.Generator("cpu").manual_seed(seed)
+    return torch.randint(256, (batch, 3, height, width), generator=generator, dtype=torch.uint8, device="cpu")
 
 
 class _Contender:

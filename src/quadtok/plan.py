@@ -54,9 +54,20 @@ class Plan:
         return cls(left, top, scale, spec)
 
     @classmethod
-    def uniform(cls, spec: Spec, scale: int, batch: int = 1, device: torch.device | str | None = None) -> Plan:
-        """All patches of one scale, for `batch` images alike; `spec.num_tokens` must be their number."""
+    def uniform(cls, spec: Spec, scale: int, batch: int = 1, device: torch.device | str = "cpu") -> Plan:
+        """All patches of one scale, for `batch` images alike; `spec.num_tokens` must be their number.
+
+        Raises:
+            InputError: where the spec has no such scale, or another number of tokens.
+        """
+        if not 0 <= scale < spec.num_scales:
+            raise InputError(f"scale {scale} is none of the spec's 0 to {spec.num_scales - 1}")
         rows, cols = spec.grid(scale)
+        if rows * cols != spec.num_tokens:
+            raise InputError(
+                f"{rows}×{cols} patches of scale {scale} are {rows * cols} tokens, "
+                f"the spec has num_tokens {spec.num_tokens}"
+            )
         first = (torch.arange(rows * cols, device=device) << (2 * scale)).expand(batch, -1)
         return cls.from_first_cells(first, spec)
 
@@ -85,7 +96,8 @@ class Plan:
     @property
     def centers(self) -> Tensor:
         """`[B, N, 2]` float32: (x, y) of each patch's centre, in units of `min_patch`: column 0 has x = 0.5."""
-        corner = torch.stack([self.left, self.top], dim=-1) / self.spec.min_patch
+        # Explicitly float32: integers that are divided become torch's default dtype.
+        corner = torch.stack([self.left, self.top], dim=-1).float() / self.spec.min_patch
         return corner + torch.exp2(self.scale.float() - 1)[..., None]
 
     @property

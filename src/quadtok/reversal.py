@@ -92,6 +92,6 @@ def _pixels_at(patches: Tensor, token: Tensor, row: Tensor, col: Tensor) -> Tens
 
 def _neighbours(offset: Tensor, scale: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
     """The two token pixels around each place on one axis, and the weight of the second; half-pixel centres."""
-    position = ((offset + 0.5) / (1 << scale) - 0.5).clamp(0, size - 1)
+    position = ((offset.float() + 0.5) / (1 << scale) - 0.5).clamp(0, size - 1)
     first = position.floor().long()
     return first, (first + 1).clamp(max=size - 1), position - first

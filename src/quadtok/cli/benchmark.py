@@ -108,7 +108,7 @@ class Benchmark:
             pixels = _read_pixels(tuple(self.sources[:count]), case.geometry)
         else:
             pixels = random_pixels(count, *case.size, self.seed)
-        images = pixels[torch.arange(case.batch) % len(pixels)].to(self.device)
+        images = pixels[torch.arange(case.batch, device="cpu") % len(pixels)].to(self.device)
         return images if self.dtype == "uint8" else normalize(images).to(getattr(torch, self.dtype))
 
     def _score(self, case: Case) -> ScorerFunction:

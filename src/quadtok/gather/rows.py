@@ -36,7 +36,7 @@ def gather_rows(images: Tensor, plan: Plan, out: Tensor | None = None) -> Tensor
     batch, channels = images.shape[:2]
     if out is None:
         shape = (batch, spec.num_tokens, channels, spec.min_patch, spec.min_patch)
-        out = torch.empty(shape, dtype=result_dtype(images.dtype))
+        out = images.new_empty(shape, dtype=result_dtype(images.dtype))
     chunk_pixels = CHUNK_PIXELS // 3 if images.dtype == torch.uint8 else CHUNK_PIXELS
     chunk = max(1, chunk_pixels // (spec.height * spec.width))
     for begin in range(0, batch, chunk):
@@ -54,7 +54,7 @@ def _gather_chunk(images: Tensor, plan: Plan, out: Tensor) -> None:
 def _copy_as_finest(images: Tensor, plan: Plan, out: Tensor) -> None:
     """Every token's p rows of p pixels; wrong for coarse tokens, which come next."""
     size = plan.spec.min_patch
-    image = torch.arange(len(plan))[:, None].expand_as(plan.top)
+    image = torch.arange(len(plan), device=images.device)[:, None].expand_as(plan.top)
     rows = _table_rows(images, image.flatten(), plan.top.flatten(), plan.left.flatten(), size, 1, 0)
     table = images.view(-1, size)
     if out.dtype == images.dtype and out.is_contiguous():
@@ -73,7 +73,8 @@ def _overwrite_scale(images: Tensor, plan: Plan, out: Tensor, scale: int) -> Non
     upper = _table_rows(images, chosen // plan.scale.shape[1], top, left, size * step, step, half - 1)
     sums = _sums_of_row_pairs(images.view(-1, size * step), upper, images.shape[3] // (size * step))
     cells = sums.view(len(chosen), channels, size, size, step)
-    means = (cells[..., half - 1] + cells[..., half]) / 4  # [n, C, p, p]
+    # Floats before the division: integers that are divided become torch's default dtype.
+    means = (cells[..., half - 1] + cells[..., half]).to(sum_dtype(images.dtype)) / 4  # [n, C, p, p]
     image, token = chosen // plan.scale.shape[1], chosen % plan.scale.shape[1]
     out.index_put_((image, token), means.to(out.dtype))
 
@@ -92,8 +93,8 @@ def _table_rows(images: Tensor, image: Tensor, top: Tensor, left: Tensor, run: i
         offset: of the first.
     """
     _, channels, height, width = images.shape
-    plane = image[:, None] * channels + torch.arange(channels)  # [n, C]
-    row = top[:, None] + torch.arange(offset, offset + run, step)  # [n, p]
+    plane = image[:, None] * channels + torch.arange(channels, device=image.device)  # [n, C]
+    row = top[:, None] + torch.arange(offset, offset + run, step, device=top.device)  # [n, p]
     pixel_row = plane[..., None] * height + row[:, None]  # [n, C, p]
     return (pixel_row * (width // run) + (left // run)[:, None, None]).flatten()
 

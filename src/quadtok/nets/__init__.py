@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from quadtok.errors import InputError
-from quadtok.nets.base import load_strictly, read_state, weights_digest
+from quadtok.nets.base import build_net, read_state, weights_digest
 from quadtok.nets.object_net import ObjectNet
 from quadtok.nets.shufflenet import STAGES, fold_trunk, imagenet_state, shufflenet_trunk
 
@@ -58,8 +58,7 @@ def load_trunk(weights: str | Path, stride: int | None) -> Trunk:
         state = read_state(Path(weights))
     if "gate.weight" in state:
         _check_stride(stride, [ObjectNet.STRIDE], str(weights))
-        net = ObjectNet()
-        load_strictly(net, state, str(weights), "an ObjectNet")
+        net = build_net(ObjectNet, state, str(weights), "an ObjectNet")
         return Trunk(net, ObjectNet.STRIDE, _channels_last)
     _check_stride(stride, list(STAGES), str(weights))
     stride = stride or max(STAGES)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from quadtok.errors import WeightsError
+
+Net = TypeVar("Net", bound=nn.Module)
 
 
 def read_state(path: Path) -> Mapping[str, Tensor]:
@@ -41,26 +44,62 @@ def weights_digest(state: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def load_strictly(net: nn.Module, state: Mapping[str, Tensor], name: str, kind: str, optional: str = "\0") -> None:
-    """Load weights of which every one must be there and fit.
+def build_net(make: Callable[[], Net], state: Mapping[str, Tensor], name: str, kind: str, optional: str = "\0") -> Net:
+    """A frozen net with these weights, on the CPU and in float32, whatever torch's defaults are.
+
+    It is made without memory and then handed the weights: so no number is drawn at random on the way, and nothing is
+    rounded to a default dtype or lost on a default device.
 
     Args:
-        net: gets the weights.
-        state: the weights.
+        make: the net's constructor.
+        state: its weights, of which every one must be there and fit.
         name: the file, for the error.
         kind: what it should have been, for the error.
-        optional: weights whose names begin so may be there or not, and are left out.
+        optional: weights whose names begin so may be there or not, and are left out: the net has none there.
 
     Raises:
-        WeightsError: where one is missing, unknown or of another shape.
+        WeightsError: where one is missing, unknown, of another shape or no plain numbers.
     """
+    with torch.device("meta"):
+        net = make()
     wanted = {key: value for key, value in net.state_dict().items() if not key.startswith(optional)}
     given = {key: value for key, value in state.items() if not key.startswith(optional)}
     missing, unexpected = sorted(wanted.keys() - given.keys()), sorted(given.keys() - wanted.keys())
-    misshapen = sorted(key for key in wanted.keys() & given.keys() if wanted[key].shape != given[key].shape)
-    for label, keys in (("missing", missing), ("unexpected", unexpected), ("of another shape", misshapen)):
+    shared = sorted(wanted.keys() & given.keys())
+    misshapen = [key for key in shared if wanted[key].shape != given[key].shape]
+    odd = [key for key in shared if not _is_plain(given[key])]
+    faults = [("missing", missing), ("unexpected", unexpected), ("of another shape", misshapen)]
+    for label, keys in [*faults, ("not plain numbers", odd)]:
         if keys:
             raise WeightsError(
                 f"weights {name}: not {kind}: {len(keys)} of {len(wanted)} tensors {label}, first {keys[0]}"
             )
-    net.load_state_dict(given, strict=False)
+    put_weights(net, {key: _own_float32(value) for key, value in given.items()})
+    return net
+
+
+def put_weights(net: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Make these tensors the net's parameters, frozen, and its buffers.
+
+    Neither by `load_state_dict` nor by assignment: tools that build models without memory (`init_empty_weights`) watch
+    these, and would take the numbers away.
+    """
+    for name, value in weights.items():
+        path, _, leaf = name.rpartition(".")
+        owner = net.get_submodule(path)
+        if leaf in owner._parameters:
+            owner._parameters[leaf] = nn.Parameter(value, requires_grad=False)
+        else:
+            owner._buffers[leaf] = value
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    """Whether these are numbers in memory: not sparse, quantised, complex, or without data."""
+    is_dense = tensor.layout == torch.strided and tensor.device.type == "cpu"
+    return is_dense and not tensor.is_quantized and not tensor.is_complex()
+
+
+def _own_float32(tensor: Tensor) -> Tensor:
+    """A contiguous copy; floats become float32, a counter stays an integer."""
+    dtype = torch.float32 if tensor.is_floating_point() else tensor.dtype
+    return tensor.detach().to(dtype, copy=True, memory_format=torch.contiguous_format)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -14,10 +15,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from quadtok.errors import WeightsError
-from quadtok.nets.base import load_strictly
+from quadtok.nets.base import build_net, put_weights
 
 # The stages of ShuffleNetV2 up to each stride (docs/reference.md section 3); the classifier head is never used.
 STAGES = {
@@ -39,8 +40,8 @@ def shufflenet_trunk(stride: int, state: Mapping[str, Tensor], name: str) -> nn.
     Raises:
         WeightsError: where torchvision does not import, or the weights do not fit.
     """
-    net = _torchvision_models().shufflenet_v2_x0_5(weights=None)
-    load_strictly(net, state, name, "a ShuffleNetV2 x0.5", optional=_HEAD)
+    make = functools.partial(_torchvision_models().shufflenet_v2_x0_5, weights=None)
+    net = build_net(make, state, name, "a ShuffleNetV2 x0.5", optional=_HEAD)
     return nn.Sequential(*(getattr(net, stage) for stage in STAGES[stride]))
 
 
@@ -101,9 +102,18 @@ def _fold_norms(layers: Iterable[Any]) -> list[Any]:
     folded: list[Any] = []
     for layer in layers:
         if isinstance(layer, nn.BatchNorm2d):
-            folded[-1] = fuse_conv_bn_eval(folded[-1], layer)
+            folded[-1] = _fold_norm(folded[-1], layer)
         else:
             folded.append(layer)
+    return folded
+
+
+def _fold_norm(conv: nn.Conv2d, norm: Any) -> nn.Conv2d:
+    weight, bias = fuse_conv_bn_weights(
+        conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+    )
+    folded = copy.deepcopy(conv)
+    put_weights(folded, {"weight": weight, "bias": bias})
     return folded
 
 

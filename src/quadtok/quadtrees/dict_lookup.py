@@ -35,7 +35,7 @@ def dict_lookup(saliency: Sequence[Tensor], spec: Spec) -> Plan:
     batch, device = saliency[0].shape[0], saliency[0].device
     maps = [scores.double().tolist() for scores in saliency]
     boxes = [_boxes(_leaves([scores[image] for scores in maps], spec), spec) for image in range(batch)]
-    fields = torch.tensor(boxes, dtype=torch.long).view(batch, spec.num_tokens, 3).to(device)
+    fields = torch.tensor(boxes, dtype=torch.long, device=device).view(batch, spec.num_tokens, 3)
     left, top, scale = fields.unbind(dim=2)
     return Plan(left, top, scale, spec)
 

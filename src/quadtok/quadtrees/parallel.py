@@ -112,7 +112,7 @@ def split_order(saliency: Sequence[Tensor], spec: Spec) -> Tensor:
     """
     check_saliency(saliency, spec)
     if spec.num_scales == 1:
-        return torch.zeros(1, 0, dtype=torch.long)
+        return torch.zeros(1, 0, dtype=torch.long, device="cpu")
     ranks = node_ranks(saliency, spec, first=1)
     return _smallest(record_keys(ranks, spec), ranks.shape[1], in_order=True)
 

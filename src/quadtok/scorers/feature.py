@@ -90,7 +90,7 @@ class FeatureScorer:
         quick = trunk.quick if precision != EXACT else None
         self._net = (quick(whole) if quick else whole).to(PRECISIONS[precision])
         self._channels = None if net is not None else 3
-        self._layout = torch.channels_last if quick else torch.contiguous_format
+        self._channels_last = quick is not None  # torch's own name for a layout cannot be pickled by protocol 2
 
     @torch.no_grad()
     def __call__(self, images: Tensor, spec: Spec) -> list[Tensor]:
@@ -157,7 +157,8 @@ class FeatureScorer:
 
     def _features(self, seen: Tensor) -> Tensor:
         """`[B, C, h', w']` → `[B, D, h, w]`, in float32."""
-        features = self._net(seen.to(PRECISIONS[self.precision], memory_format=self._layout))
+        layout = torch.channels_last if self._channels_last else torch.contiguous_format
+        features = self._net(seen.to(PRECISIONS[self.precision], memory_format=layout))
         if features.ndim != 4:
             raise InputError(f"the net must give features [B, D, h, w], it gave {list(features.shape)}")
         return features.float()

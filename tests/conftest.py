@@ -1,5 +1,10 @@
 """Fixtures that follow the code's own tables: a new quadtree or scorer is tested by adding its name there."""
 
+import os
+
+if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):  # before torch counts the cores; commands inherit it too
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // int(workers))))
+
 import pytest
 
 from helpers import DEVICES

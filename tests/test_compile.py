@@ -121,6 +121,7 @@ def tokens_of(images, *saliency):
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
 @pytest.mark.filterwarnings("ignore")  # of torch's compiler about itself
 def test_inductors_code_gives_the_same_tokens():
+    pytest.importorskip("setuptools", reason="torch's compiler builds with setuptools")
     torch._dynamo.reset()
     images, saliency = make_images(dtype=torch.uint8), random_saliency(SPEC, 2)
     patches, *boxes = torch.compile(tokens_of, fullgraph=True)(images, *saliency)

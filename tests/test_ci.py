@@ -1,0 +1,39 @@
+"""The tests mean the same with any versions that pyproject.toml allows."""
+
+import re
+import tomllib
+import warnings
+from itertools import chain
+from pathlib import Path
+
+import pytest
+
+PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+EXTRAS = PROJECT["optional-dependencies"]
+
+
+def warn(module):
+    warnings.warn_explicit("old", DeprecationWarning, "file.py", 1, module=module)
+
+
+@pytest.mark.parametrize("module", ["quadtok", "quadtok.spec", "quadtok.cli.info"])
+def test_a_warning_about_a_line_of_quadtok_is_an_error(module):
+    with pytest.raises(DeprecationWarning):
+        warn(module)
+
+
+@pytest.mark.parametrize("module", ["matplotlib._mathtext", "torch", "quadtoken", "tests.quadtok"])
+def test_a_warning_about_anybody_elses_line_is_none(module):
+    with warnings.catch_warnings(record=True) as seen:
+        warn(module)
+    assert [str(warning.message) for warning in seen] == ["old"]
+
+
+def test_every_requirement_has_a_floor():
+    for requirement in chain(PROJECT["dependencies"], *EXTRAS.values()):
+        assert re.fullmatch(r"quadtok\[[\w,-]+\]|[\w-]+>=[\d.]+", requirement), requirement
+
+
+def test_the_extra_test_asks_for_nothing_that_only_some_tests_need():
+    names = {re.split(r"[>\[]", requirement)[0] for requirement in EXTRAS["test"]}
+    assert names == {"quadtok", "pytest", "hypothesis", "pytest-xdist"}

@@ -17,6 +17,9 @@ TOO_LARGE = "pixels exceed --max-pixels 89 478 485"
 UNSUPPORTED = "unsupported format (allowed: JPEG, PNG, WEBP, BMP, GIF, PPM, TIFF, AVIF, JPEG2000)"
 
 
+TO_UNSIGNED = "is not supported: convert it to 8 or 16 bits, unsigned"
+
+
 def photo(width=64, height=48, seed=0):
     """An RGB image that no codec squeezes to nothing, and that differs under every flip and turn."""
     rows, cols = np.mgrid[:height, :width]
@@ -388,15 +391,15 @@ REFUSED = {
     **dict.fromkeys((webp_cut_in_half, tiff_cut_in_half, jpeg2000_cut_in_half), "broken image data"),
     png_with_a_flipped_byte: "broken image data",
     tiff_with_damaged_lzw: "broken image data",
-    tiff_with_too_many_samples: "broken image data",
+    tiff_with_too_many_samples: "a TIFF of 2048 samples a pixel as 8-bit RGB is not supported: convert it to 8-bit RGB",
     avif_with_damaged_pixels: "broken image data",
-    png_with_a_text_bomb: "broken image data (metadata too large)",
     empty: "empty file",
     text_named_jpg: "not a supported image",
     png_without_rows: "broken image data",
     **dict.fromkeys((svg, eps, psd, pdf, fits, heic), UNSUPPORTED),
     **BOMBS,
-    **dict.fromkeys((float_tiff, int32_tiff), "32-bit images are not supported: convert it to 8 or 16 bits"),
+    float_tiff: f"a TIFF of 32-bit floating-point numbers {TO_UNSIGNED}",
+    int32_tiff: f"a TIFF of 32-bit signed integers {TO_UNSIGNED}",
     folder_named_jpg: "is a folder",
     **dict.fromkeys((named_pipe, socket, device), "not a regular file"),
     dangling_link: "no such file",

@@ -1,0 +1,80 @@
+"""Pillow without its manners: warnings, a global limit, and complaints straight to file descriptor 2."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import threading
+import warnings
+from collections.abc import Iterator
+
+from PIL import Image
+
+_limit = threading.Lock()  # held while Pillow's pixel limit (and for a TIFF, file descriptor 2) is ours
+_quiet = threading.Lock()
+_quiet_readers = 0
+_filters = contextlib.ExitStack()
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # logged errors are raised too; unhandled, they are printed
+
+
+@contextlib.contextmanager
+def pixel_limit(max_pixels: int) -> Iterator[None]:
+    """Pillow's pixel limit is a global: it is ours for a moment, under a lock."""
+    with _limit:
+        before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, max_pixels
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = before
+
+
+@contextlib.contextmanager
+def own_stderr() -> Iterator[None]:
+    """While the block runs, what is written to file descriptor 2 arrives, whatever other threads read.
+
+    Reading a TIFF turns the descriptor away for a moment (see `tiff_manners`), for the whole process.
+    """
+    with _limit:
+        yield
+
+
+@contextlib.contextmanager
+def tiff_manners(image_format: str | None, max_pixels: int) -> Iterator[None]:
+    """Pillow checks the size of a TIFF again while loading it, and libtiff complains straight to file descriptor 2.
+
+    What matters of the complaints is in the exception.
+    """
+    if image_format != "TIFF":
+        yield
+        return
+    with pixel_limit(max_pixels), contextlib.ExitStack() as undo:
+        with contextlib.suppress(OSError):  # a process without a stderr has none to keep clean
+            kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+            for descriptor in (kept, nowhere):
+                undo.callback(os.close, descriptor)
+            undo.callback(os.dup2, kept, 2)
+            os.dup2(nowhere, 2)
+        yield
+
+
+@contextlib.contextmanager
+def without_warnings() -> Iterator[None]:
+    """Pillow warns about what we refuse ourselves, and about metadata that it then skips.
+
+    `warnings.catch_warnings` alone would leave its filters behind when two threads leave it in another order than
+    they came: the first to come changes them, and the last to go changes them back.
+    """
+    global _quiet_readers
+    with _quiet:
+        if not _quiet_readers:
+            _filters.enter_context(warnings.catch_warnings())
+            warnings.simplefilter("ignore")
+        _quiet_readers += 1
+    try:
+        yield
+    finally:
+        with _quiet:
+            _quiet_readers -= 1
+            if not _quiet_readers:
+                _filters.close()

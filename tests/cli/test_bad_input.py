@@ -351,13 +351,9 @@ def test_geometries_that_do_not_work_name_the_nearest_that_do(quadtok, photo, ar
 
 def test_no_weights_and_no_network_is_one_sentence_with_the_ways_out(quadtok, photo, tmp_path, monkeypatch):
     """Case 46. The download is made to fail, so that the test is the same with a network."""
-    from urllib.error import URLError
-
-    def offline(*arguments, **keywords):
-        raise URLError("Name or service not known")
-
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    monkeypatch.setattr("torch.hub.download_url_to_file", offline)
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # where nobody listens
+    monkeypatch.delenv("no_proxy", raising=False)
     result = quadtok("tokenize", photo, "--scorer", "feature", "--weights", "imagenet")
     assert (result.code, result.out) == (2, "")
     assert "--weights FILE" in result.err and "--weights bundled" in result.err and "shufflenetv2" in result.err

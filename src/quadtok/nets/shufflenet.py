@@ -5,11 +5,10 @@ Nothing here imports torchvision before a net is asked for.
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import functools
-import sys
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,8 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from quadtok.errors import WeightsError
-from quadtok.nets.base import build_net, put_weights
+from quadtok.download import fetch
+from quadtok.errors import OutputError, WeightsError
+from quadtok.nets.base import build_net, put_weights, read_state
 
 # The stages of ShuffleNetV2 up to each stride (docs/reference.md section 3); the classifier head is never used.
 STAGES = {
@@ -118,21 +118,21 @@ def _fold_norm(conv: nn.Conv2d, norm: Any) -> nn.Conv2d:
 
 
 def imagenet_state() -> Mapping[str, Tensor]:
-    """torchvision's ImageNet weights: from its cache, or downloaded with a progress bar on stderr, digest checked.
+    """torchvision's ImageNet weights: from torch's cache (`TORCH_HOME`), or downloaded into it, digest checked.
 
     Raises:
         WeightsError: where torchvision does not import, or the download fails.
     """
-    weights = _torchvision_models().ShuffleNet_V2_X0_5_Weights.IMAGENET1K_V1
+    url = _torchvision_models().ShuffleNet_V2_X0_5_Weights.IMAGENET1K_V1.url
     try:
-        with contextlib.redirect_stdout(sys.stderr):  # torch.hub announces the download on stdout, which is for data
-            return weights.get_state_dict(progress=True, check_hash=True)
-    except (OSError, RuntimeError) as problem:  # URLError is an OSError; a wrong digest is a RuntimeError
+        path = fetch(url, Path(torch.hub.get_dir()) / "checkpoints")
+    except (OSError, OutputError) as problem:
         raise WeightsError(
-            f"the ImageNet weights could not be fetched from {weights.url} ({_first_line(problem)}): "
+            f"the ImageNet weights could not be fetched from {url} ({_first_line(problem)}): "
             "download that file elsewhere and give its path as weights (--weights FILE), or use those that "
             "come with quadtok (--weights bundled)"
         ) from problem
+    return read_state(path)
 
 
 def _torchvision_models() -> Any:

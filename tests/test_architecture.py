@@ -10,7 +10,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "quadtok"
 # A folder stands for all its files. The package itself, `quadtok/__init__`, is outside: it loads names on first use.
 LEVELS = [
     {"errors", "names"},
-    {"spec", "files"},
+    {"spec", "files", "thumbnail"},
     {"plan", "pixels", "download"},
     {"gather", "nets"},
     {"patches", "embed", "images", "scorers", "quadtrees"},

@@ -1,9 +1,12 @@
 """A plan against painting: boxes drawn cell by cell share no code with the arithmetic on z-order numbers."""
 
+import io
 import math
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from helpers import (
     SPECS,
@@ -14,9 +17,9 @@ from helpers import (
     z_order_key,
 )
 from quadtok import Plan, Spec
-from quadtok.errors import InputError
+from quadtok.errors import InputError, QuadtokError
 from quadtok.plan import from_z_order, to_z_order
-from quadtok.quadtrees import get_quadtree
+from quadtok.quadtrees import QUADTREES, get_quadtree
 
 SPLITTABLE = [spec for spec in SPECS if spec.num_scales > 1]
 FIELDS = ("left", "top", "scale")
@@ -215,3 +218,205 @@ def test_first_cells_are_cut_points_on_the_line():
     assert boxes(plan) == [
         (0, 0, 4), (4, 0, 2), (6, 0, 2), (4, 2, 2), (6, 2, 2), (0, 4, 4), (4, 4, 4), (8, 0, 8),
     ]  # fmt: skip
+
+
+class TestEquality:
+    """One bool: the same spec and the same integers."""
+
+    def test_plans_of_the_same_integers_are_equal_however_they_were_made(self, device):
+        spec = Spec(256, 256, 16, 64, 100)
+        saliency = saliency_of_kind("random", spec)
+        plan = get_quadtree("dict")(saliency, spec)
+        assert plan == plan
+        assert all((get_quadtree(name)(saliency, spec) == plan) is True for name in QUADTREES)
+        assert (plan.to(device) == plan, plan == plan.to(device)) == (True, True)
+        assert Plan(plan.left.int(), plan.top.int(), plan.scale.to(torch.uint8), spec) == plan
+        assert plan[0] == plan[:1]
+        assert plan[:0] == plan[3:]
+
+    @pytest.mark.parametrize("field", FIELDS)
+    def test_one_integer_makes_a_plan_another(self, field):
+        plan = plan_of(Spec(256, 256, 16, 64, 100))
+        changed = {name: getattr(plan, name).clone() for name in FIELDS}
+        changed[field][2, 99] += 1
+        assert (plan == Plan(**changed, spec=plan.spec)) is False
+        assert plan != Plan(**changed, spec=plan.spec)
+
+    def test_another_spec_or_number_of_images_makes_a_plan_another(self):
+        plan = Plan.uniform(Spec(64, 64, 16, 64, 16), 0)
+        assert plan != Plan.uniform(Spec(64, 64, 16, 32, 16), 0)
+        assert plan != Plan.uniform(Spec(64, 64, 16, 64, 16), 0, batch=2)
+
+    @pytest.mark.parametrize("other", [None, 1, "plan", (1, 2), torch.zeros(3, 100)], ids=repr)
+    def test_a_plan_is_nothing_else(self, other):
+        assert (plan_of(Spec(256, 256, 16, 64, 100)) == other) is False
+
+    def test_plans_have_no_hash_because_equal_ones_would_need_the_same(self):
+        with pytest.raises(TypeError, match="unhashable"):
+            hash(Plan.uniform(Spec(64, 64, 16, 64, 16), 0))
+
+
+@pytest.mark.parametrize("boxes", [3.0, True, 1j, "1", None], ids=repr)
+@pytest.mark.parametrize("field", FIELDS)
+def test_boxes_that_are_no_integers_are_refused_by_name(field, boxes):
+    plan = Plan.uniform(Spec(64, 64, 16, 64, 16), 0)
+    odd = torch.full((1, 16), boxes) if isinstance(boxes, float | bool | complex) else boxes
+    with pytest.raises(InputError, match=f"{field} of a plan must be integers .*got (torch|str|None)"):
+        Plan.from_boxes(**{name: getattr(plan, name) for name in FIELDS} | {field: odd}, spec=plan.spec)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "sentence"),
+    [
+        (lambda field: field.to_sparse(), "left of a plan must be numbers in memory, got a tensor torch.sparse_coo"),
+        (lambda field: field.to("meta"), "left of a plan must be numbers in memory, got a tensor .* on meta"),
+        (lambda field: field[0], r"left has shape \[16\], the spec asks for \[16, 16\]"),
+        (lambda field: field[0, 0], r"left has shape \[\], the spec asks for \[1, 16\]"),
+        (lambda field: field + (2**63 - 64), "token 0 of image 0 lies off the grid of its scale or outside the image"),
+    ],
+    ids=["sparse", "meta", "a row", "a number", "a number near the end of 64 bits"],
+)
+def test_boxes_in_another_form_are_refused(spoil, sentence):
+    plan = Plan.uniform(Spec(64, 64, 16, 64, 16), 0)
+    with pytest.raises(InputError, match=sentence):
+        Plan.from_boxes(spoil(plan.left), plan.top, plan.scale, plan.spec)
+
+
+@pytest.mark.parametrize("scale", [-1, 3])
+def test_a_uniform_plan_of_no_scale_of_the_spec_is_refused(scale):
+    with pytest.raises(InputError, match=f"scale {scale} is none of the spec's 0 to 2"):
+        Plan.uniform(Spec(64, 64, 16, 64, 16), scale)
+
+
+def test_a_uniform_plan_of_another_number_of_tokens_than_the_specs_is_refused():
+    with pytest.raises(InputError, match="2×2 patches of scale 1 are 4 tokens, the spec has num_tokens 16"):
+        Plan.uniform(Spec(64, 64, 16, 64, 16), 1)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.int32])
+def test_a_plan_goes_to_devices_alone_because_its_integers_stay_integers(dtype):
+    with pytest.raises(InputError, match=f"a plan's integers have no other dtype, got {dtype}: give a device"):
+        plan_of(Spec(256, 256, 16, 64, 100)).to(dtype)
+
+
+def test_cpu_is_to_the_cpu(device):
+    plan = plan_of(Spec(256, 256, 16, 64, 100))
+    assert plan.to(device).cpu().left.device.type == "cpu"
+    assert_same_plan(plan.to(device).cpu(), plan)
+
+
+class TestWords:
+    """What a session shows of a plan."""
+
+    def test_they_say_the_images_and_how_many_tokens_have_which_size(self):
+        spec = Spec(32, 48, 4, 16, 21)
+        plan = Plan.from_first_cells(torch.tensor([[*range(16), 16, 32, 48, 64, 80]]), spec)
+        assert repr(plan[0]) == "Plan(1 image of 32×48, 21 tokens: 16 of 4 px, 0 of 8 px, 5 of 16 px)"
+        assert repr(Plan.uniform(Spec(32, 32, 16, 16, 4), 0, batch=3)) == (
+            "Plan(3 images of 32×32, 4 tokens each: 12 of 16 px in all)"
+        )
+
+    def test_a_device_is_named_and_not_waited_for(self):
+        plan = plan_of(Spec(256, 256, 16, 64, 100)).to("meta")
+        assert repr(plan) == "Plan(3 images of 256×256, 100 tokens each of 16, 32, 64 px, on meta)"
+
+    def test_a_plan_without_numbers_has_words_all_the_same(self):
+        plan, seen = plan_of(Spec(256, 256, 16, 64, 100)), []
+
+        def look(left, top, scale):
+            seen.append(repr(Plan(left[None], top[None], scale[None], plan.spec)))
+            return left
+
+        torch.vmap(look)(plan.left, plan.top, plan.scale)
+        assert seen == ["Plan(1 image of 256×256, 100 tokens of 16, 32, 64 px)"]
+
+
+class TestPictures:
+    """`_repr_png_`: what a notebook shows of a plan."""
+
+    def picture(self, plan):
+        with Image.open(io.BytesIO(plan._repr_png_())) as picture:
+            return np.asarray(picture.convert("RGB"))
+
+    @pytest.mark.parametrize("spec", [spec for spec in SPLITTABLE if max(spec.grid(0)) <= 64], ids=str)
+    def test_every_box_is_seen_where_it_lies_and_each_size_has_its_color(self, spec):
+        plan = plan_of(spec, batch=1)
+        drawn = self.picture(plan)
+        cell = drawn.shape[0] // spec.grid(0)[0]
+        assert drawn.shape == (cell * spec.grid(0)[0], cell * spec.grid(0)[1], 3)
+        colors = {}
+        for left, top, size in boxes(plan):
+            left, top, size = (value * cell // spec.min_patch for value in (left, top, size))
+            inside = drawn[top + 1 : top + size - 1, left + 1 : left + size - 1].reshape(-1, 3)
+            assert (inside == inside[0]).all()
+            colors.setdefault(size, set()).add(tuple(inside[0]))
+        assert [len(seen) for seen in colors.values()] == [1] * len(colors)
+        assert len(set.union(*colors.values())) == len(colors)
+
+    def test_the_first_images_stand_side_by_side(self):
+        plan = plan_of(Spec(256, 256, 16, 64, 100), batch=6)
+        one, four = self.picture(plan[0]), self.picture(plan)
+        assert four.shape[0] == one.shape[0]
+        assert 4 * one.shape[1] < four.shape[1] < 5 * one.shape[1]
+        assert np.array_equal(four[:, : one.shape[1]], one)
+        assert np.array_equal(four[:, -one.shape[1] :], self.picture(plan[3]))
+
+    @pytest.mark.parametrize("sides", [(16, 16), (4096, 64), (64, 4096), (8192, 8192)], ids=str)
+    def test_a_picture_is_no_larger_than_a_screen(self, sides):
+        plan = Plan.uniform(Spec.full(*sides, 8, 16), 0)
+        height, width, _ = self.picture(plan).shape
+        assert max(height, width) <= 384
+
+    def test_where_nothing_can_be_drawn_there_is_no_picture_and_no_error(self):
+        plan = plan_of(Spec(256, 256, 16, 64, 100))
+        assert plan.to("meta")._repr_png_() is None
+        assert plan[:0]._repr_png_() is None
+
+
+class TestFiles:
+    """`to_dict` and `from_dict`: a plan as tensors and integers, for files that are read without running anything."""
+
+    def saved(self, content):
+        buffer = io.BytesIO()
+        torch.save(content, buffer)
+        buffer.seek(0)
+        return torch.load(buffer, weights_only=True)
+
+    @pytest.mark.parametrize("spec", SPECS, ids=str)
+    def test_a_plan_comes_back_from_a_file_that_is_read_safely(self, spec):
+        plan = Plan.uniform(spec, 0, batch=2) if spec.num_scales == 1 else plan_of(spec)
+        assert Plan.from_dict(self.saved(plan.to_dict())) == plan
+
+    def test_one_image_of_many_takes_the_room_of_one(self):
+        plan = plan_of(Spec(256, 256, 16, 64, 100), batch=50)
+        assert all(plan[7].to_dict()[name].untyped_storage().nbytes() == 800 for name in FIELDS)
+
+    @pytest.mark.parametrize("content", [None, [], 3, {}, {"left": 1}, "plan"], ids=repr)
+    def test_what_is_no_dict_of_a_plan_is_refused(self, content):
+        with pytest.raises(InputError, match=r"a plan is told by a dict of left, scale, spec, top .*got"):
+            Plan.from_dict(content)
+
+    @pytest.mark.parametrize(
+        ("change", "sentence"),
+        [
+            ({"lengths": 3}, "got .*'lengths'"),
+            ({"spec": None}, "spec of a plan must be a dict of Spec's five integers"),
+            ({"spec": {"height": 256}}, "spec of a plan must be a dict of Spec's five integers"),
+            ({"spec": {"height": 256, "width": 256, "min_patch": 16, "max_patch": 64, "num_tokens": 99}}, "99 cannot"),
+            ({"spec": {"height": 256, "width": 256, "min_patch": 16, "max_patch": 64, "num_tokens": 97}}, "left has"),
+            ({"left": torch.zeros(3, 100)}, "left of a plan must be integers .*torch.float32"),
+            ({"top": [[1, 2]]}, "top of a plan must be integers .*list"),
+            ({"scale": torch.zeros(3, 100, dtype=torch.long)}, "do not tile image 0|off the grid"),
+            ({"scale": torch.zeros(2, 100, dtype=torch.long)}, r"scale has shape \[2, 100\]"),
+        ],
+        ids=lambda change: str(change)[:30],
+    )
+    def test_a_dict_that_is_no_plan_is_refused_with_the_reason(self, change, sentence):
+        content = plan_of(Spec(256, 256, 16, 64, 100)).to_dict()
+        with pytest.raises(QuadtokError, match=sentence):
+            Plan.from_dict(content | change)
+
+    def test_another_order_is_refused_with_the_way_out(self):
+        content = shuffled(plan_of(Spec(256, 256, 16, 64, 100))).to_dict()
+        with pytest.raises(InputError, match=r"not in forest z-order: Plan\.from_boxes takes them in any order"):
+            Plan.from_dict(content)

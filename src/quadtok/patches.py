@@ -7,6 +7,7 @@ patch is read (docs/reference.md section 4).
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -18,12 +19,15 @@ from quadtok.errors import InputError
 from quadtok.gather import gather
 from quadtok.gather.base import result_dtype
 from quadtok.pixels import IMAGENET_MEAN, IMAGENET_STD, check_images, normalize
-from quadtok.plan import Plan
+from quadtok.plan import SHOWN_IMAGES, Plan, as_slice
 
 
 @dataclass(frozen=True, eq=False)
 class Tokens:
     """What was chosen and what it shows, for a batch of images.
+
+    Tokens are equal where their plans are, and their patches and saliency to the last bit, on whatever devices they
+    lie; the metadata does not count. A comparison waits for the devices, and so tokens have no hash.
 
     Attributes:
         plan: B images, N tokens each.
@@ -62,25 +66,74 @@ class Tokens:
             saliency=None if self.saliency is None else [scores.to(device) for scores in self.saliency],
         )
 
-    def __getitem__(self, image: int) -> Tokens:
-        """The tokens of one image, still a batch, of 1."""
-        plan = self.plan[image]
-        batch = slice(image, image + 1 or None)
+    def cpu(self) -> Tokens:
+        """The same tokens on the CPU."""
+        return self.to("cpu")
+
+    def __getitem__(self, image: int | slice) -> Tokens:
+        """The tokens of one image (still a batch, of 1) or of a slice of the batch."""
+        part = as_slice(image, len(self))
         return replace(
             self,
-            plan=plan,
-            patches=None if self.patches is None else self.patches[batch],
-            saliency=None if self.saliency is None else [scores[batch] for scores in self.saliency],
+            plan=self.plan[part],
+            patches=None if self.patches is None else self.patches[part],
+            saliency=None if self.saliency is None else [scores[part] for scores in self.saliency],
         )
 
     def __len__(self) -> int:
         """The number of images."""
         return len(self.plan)
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Tokens):
+            return NotImplemented
+        # A spec of one scale has no maps: None and an empty list say the same.
+        ours, theirs = self.saliency or [], other.saliency or []
+        return (
+            self.plan == other.plan
+            and _same_bits(self.patches, other.patches)
+            and len(ours) == len(theirs)
+            and all(map(_same_bits, ours, theirs))
+        )
+
+    def __repr__(self) -> str:
+        held = "no patches" if self.patches is None else f"patches {self.patches.dtype} {list(self.patches.shape)}"
+        maps = f"saliency of {len(self.saliency)} scales" if self.saliency else "no saliency"
+        metadata = f", metadata {', '.join(map(str, self.metadata))}" if self.metadata else ""
+        return f"Tokens({self.plan!r},\n       {held}, {maps}{metadata})"
+
+    def _repr_png_(self) -> bytes | None:
+        # A notebook asks for it unasked: where there is nothing to draw, the words have to do.
+        with contextlib.suppress(Exception):
+            return self.plan.thumbnail(None if self.patches is None else _tiles(self.patches[:SHOWN_IMAGES]))
+        return None
+
     def _pixels(self) -> Tensor:
         if self.patches is None:
             raise InputError("these tokens hold no pixels, only their layout (--dtype none)")
         return self.patches
+
+
+def _same_bits(ours: Tensor | None, theirs: Tensor | None) -> bool:
+    """Whether two tensors hold the same bits: a NaN is itself, and −0 is not 0."""
+    if ours is None or theirs is None or ours is theirs:
+        return ours is theirs
+    if ours.dtype != theirs.dtype or ours.shape != theirs.shape:
+        return False
+    first, second = (
+        tensor.detach().to(ours.device).contiguous().view(-1).view(torch.uint8) for tensor in (ours, theirs)
+    )
+    return torch.equal(first, second)
+
+
+def _tiles(patches: Tensor) -> Tensor:
+    """`[B, N, C, p, p]` → `[B, N, p, p, 3]` uint8. Pixels on the scale 0…255 stay; others are stretched to it."""
+    values = patches.detach().cpu().float().nan_to_num(0, 0, 0)
+    least, largest = values.aminmax()
+    if least < 0 or largest > 255 or largest <= 1:
+        values = (values - least) * (255 / (largest - least).clamp(min=1e-6))
+    colors = values[:, :, :3] if values.shape[2] >= 3 else values[:, :, :1].expand(-1, -1, 3, -1, -1)
+    return colors.permute(0, 1, 3, 4, 2).round().to(torch.uint8)
 
 
 def extract_patches(

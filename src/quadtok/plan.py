@@ -8,14 +8,21 @@ cell: a plan is a list of cut points on a line.
 
 from __future__ import annotations
 
+import contextlib
 import operator
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from quadtok.errors import InputError
 from quadtok.spec import Spec
+from quadtok.thumbnail import mosaic_png, scale_tiles
+
+INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.uint16, torch.uint32, torch.uint64)
+SHOWN_IMAGES = 4  # in a picture for notebooks
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +32,9 @@ class Plan:
     B is the batch, N the tokens of an image. All tensors are int64, on one device. A plan built by a quadtree or by
     `from_boxes` tiles each image exactly once; the constructor itself takes the caller's word for it, because a look
     at the values would make the device wait (`check_tiling` looks).
+
+    Two plans are equal where their spec and their integers are, on whatever devices they lie. A comparison waits for
+    the devices, and so plans have no hash.
 
     Attributes:
         left: `[B, N]`, pixels from the image's left edge to the patch's.
@@ -45,13 +55,36 @@ class Plan:
         Raises:
             InputError: where they are not integers, or do not tile each image exactly once.
         """
-        if any(field.is_floating_point() for field in (left, top, scale)):
-            raise InputError("boxes must be integers: left and top in pixels, scale 0 for the finest")
+        for name, field in (("left", left), ("top", top), ("scale", scale)):
+            _check_integers(name, field)
         unsorted = cls(left.long(), top.long(), scale.long(), spec)
         unsorted.check_tiling()
         order = unsorted.first_cell().argsort(dim=1)
-        left, top, scale = (field.gather(1, order) for field in (unsorted.left, unsorted.top, unsorted.scale))
-        return cls(left, top, scale, spec)
+        return unsorted._with_fields(lambda field: field.gather(1, order))
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Plan:
+        """The plan that `to_dict` told, checked as data from elsewhere.
+
+        Raises:
+            InputError: where something is missing, of another type or unknown, or the boxes do not tile each image
+                exactly once in forest z-order.
+        """
+        names = ["left", "scale", "spec", "top"]
+        if not isinstance(content, Mapping) or sorted(map(str, content)) != names:
+            found = sorted(map(str, content)) if isinstance(content, Mapping) else type(content).__name__
+            raise InputError(f"a plan is told by a dict of {', '.join(names)} (see Plan.to_dict), got {found}")
+        try:
+            spec = Spec(**content["spec"])
+        except TypeError as problem:  # no mapping, or of other names
+            raise InputError(f"spec of a plan must be a dict of Spec's five integers: {problem}") from problem
+        for name in ("left", "top", "scale"):
+            _check_integers(name, content[name])
+        plan = cls(content["left"].long(), content["top"].long(), content["scale"].long(), spec)
+        plan.check_tiling()
+        if not bool((plan.first_cell().diff(dim=1) > 0).all()):
+            raise InputError("tokens are not in forest z-order: Plan.from_boxes takes them in any order")
+        return plan
 
     @classmethod
     def uniform(cls, spec: Spec, scale: int, batch: int = 1, device: torch.device | str = "cpu") -> Plan:
@@ -129,15 +162,18 @@ class Plan:
         Raises:
             InputError: naming the first token that breaks the rule.
         """
-        shape = (self.left.shape[0], self.spec.num_tokens)
+        batch = self.left.shape[0] if self.left.ndim else 1
+        shape = (batch, self.spec.num_tokens)
         for name, field in (("left", self.left), ("top", self.top), ("scale", self.scale)):
             if tuple(field.shape) != shape:
                 raise InputError(f"{name} has shape {list(field.shape)}, the spec asks for {list(shape)}")
+            if field.device != self.left.device:
+                raise InputError(f"{name} lies on {field.device} and left on {self.left.device}: move one of them")
         scale = self.scale.clamp(0, self.spec.num_scales - 1)
         size = self.spec.min_patch << scale
         fits = (scale == self.scale) & (self.left % size == 0) & (self.top % size == 0)
-        fits &= (self.left >= 0) & (self.left + size <= self.spec.width)
-        fits &= (self.top >= 0) & (self.top + size <= self.spec.height)
+        fits &= (self.left >= 0) & (self.left <= self.spec.width - size)
+        fits &= (self.top >= 0) & (self.top <= self.spec.height - size)
         if not fits.all():
             image, token = (~fits).nonzero()[0].tolist()
             raise InputError(f"token {token} of image {image} lies off the grid of its scale or outside the image")
@@ -153,21 +189,113 @@ class Plan:
             raise InputError(f"tokens do not tile image {image} exactly once: the break is at token {token}")
 
     def to(self, device: torch.device | str) -> Plan:
-        """The same plan on another device."""
-        return Plan(self.left.to(device), self.top.to(device), self.scale.to(device), self.spec)
+        """The same plan on another device; there is no other dtype: its integers stay integers."""
+        if isinstance(device, torch.dtype):
+            raise InputError(f"a plan's integers have no other dtype, got {device}: give a device")
+        return self._with_fields(lambda field: field.to(device))
+
+    def cpu(self) -> Plan:
+        """The same plan on the CPU."""
+        return self.to("cpu")
+
+    def to_dict(self) -> dict[str, Any]:
+        """What a file may hold of it, tensors and integers alone: `Plan.from_dict` makes the plan of that again.
+
+        `torch.save(plan.to_dict(), path)` is read by `torch.load(path, weights_only=True)`, which runs nothing that a
+        file says.
+
+        Returns:
+            `spec`, a dict of its five integers, and `left`, `top`, `scale`, copies of the tensors.
+        """
+        return {
+            "spec": asdict(self.spec),
+            **{name: getattr(self, name).clone() for name in ("left", "top", "scale")},
+        }
+
+    def thumbnail(self, tiles: Tensor | None = None) -> bytes:
+        """A PNG of the boxes of the first four images, side by side. Waits for the device.
+
+        Args:
+            tiles: `[B, N, t, t, 3]` uint8, what to show of each token; by default one colour a patch size.
+        """
+        first = self[:SHOWN_IMAGES]
+        row, col, scale, token = (
+            field.cpu().numpy()
+            for field in (
+                first.top // self.spec.min_patch,
+                first.left // self.spec.min_patch,
+                first.scale,
+                first.cell_to_token,
+            )
+        )
+        shown = scale_tiles(scale) if tiles is None else tiles[:SHOWN_IMAGES].cpu().numpy()
+        return mosaic_png(token, row, col, scale, shown)
+
+    def _repr_png_(self) -> bytes | None:
+        # A notebook asks for it unasked: where there is nothing to draw, the words have to do.
+        with contextlib.suppress(Exception):
+            return self.thumbnail()
+        return None
+
+    def _with_fields(self, change: Callable[[Tensor], Tensor]) -> Plan:
+        return Plan(change(self.left), change(self.top), change(self.scale), self.spec)
 
     def __getitem__(self, image: int | slice) -> Plan:
         """The plan of one image (still a batch, of 1) or of a slice of the batch."""
-        if not isinstance(image, slice):
-            number = operator.index(image)
-            if not -len(self) <= number < len(self):
-                raise IndexError(f"image {number} of a plan for {len(self)} images")
-            image = slice(number, number + 1 or None)
-        return Plan(self.left[image], self.top[image], self.scale[image], self.spec)
+        part = as_slice(image, len(self))
+        return self._with_fields(lambda field: field[part])
 
     def __len__(self) -> int:
         """The number of images."""
         return self.left.shape[0]
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Plan):
+            return NotImplemented
+        pairs = ((self.left, other.left), (self.top, other.top), (self.scale, other.scale))
+        return self.spec == other.spec and all(_same_integers(ours, theirs) for ours, theirs in pairs)
+
+    def __repr__(self) -> str:
+        spec, batch = self.spec, self.scale.shape[0]
+        images, each = (f"{batch} images", " each") if batch != 1 else ("1 image", "")
+        place = "" if self.scale.device.type == "cpu" else f", on {self.scale.device}"
+        return f"Plan({images} of {spec.height}×{spec.width}, {spec.num_tokens} tokens{each}{self._sizes()}{place})"
+
+    def _sizes(self) -> str:
+        """How many tokens of each patch size; the sizes alone where a look at the numbers would wait, or fail."""
+        sizes = [self.spec.patch_size(scale) for scale in range(self.spec.num_scales)]
+        if self.scale.device.type == "cpu":
+            with contextlib.suppress(Exception):  # a tensor of a compiler, a tracer or a transform has no numbers
+                counts = [int((self.scale == scale).sum()) for scale in range(len(sizes))]
+                in_all = "" if self.scale.shape[0] == 1 else " in all"
+                return f": {', '.join(map('{} of {} px'.format, counts, sizes))}{in_all}"
+        return f" of {', '.join(map(str, sizes))} px"
+
+
+def as_slice(image: int | slice, batch: int) -> slice:
+    """What to cut out of a batch for an index: an integer stands for the batch of that one image.
+
+    Raises:
+        IndexError: where there is no such image; so that loops end.
+    """
+    if isinstance(image, slice):
+        return image
+    number = operator.index(image)
+    if not -batch <= number < batch:
+        raise IndexError(f"image {number} of a plan for {batch} images")
+    return slice(number, number + 1 or None)
+
+
+def _check_integers(name: str, field: object) -> None:
+    found = field.dtype if isinstance(field, Tensor) else type(field).__name__
+    if found not in INTEGERS:
+        raise InputError(f"{name} of a plan must be integers (pixels; scale 0 for the finest), got {found}")
+    if isinstance(field, Tensor) and (field.layout != torch.strided or field.is_meta):
+        raise InputError(f"{name} of a plan must be numbers in memory, got a tensor {field.layout} on {field.device}")
+
+
+def _same_integers(ours: Tensor, theirs: Tensor) -> bool:
+    return ours is theirs or (ours.shape == theirs.shape and torch.equal(ours.long(), theirs.to(ours.device).long()))
 
 
 def to_z_order(grid: Tensor, depth: int) -> Tensor:

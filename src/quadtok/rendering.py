@@ -13,10 +13,9 @@ from quadtok.errors import InputError
 from quadtok.names import StyleName
 from quadtok.patches import Tokens
 from quadtok.plan import Plan
+from quadtok.thumbnail import SCALE_COLORS
 
 BLACK_THIRD = "#00000055"  # the reference's lines: black at alpha 85
-# Colour-blind safe (Okabe and Ito), the finest patches first; further scales begin again.
-SCALE_COLORS = ("#D55E00", "#56B4E9", "#009E73", "#F0E442", "#CC79A7", "#0072B2", "#E69F00")
 LAYOUT_GRAY = "#dddddd"  # what tokens without pixels show
 Box = tuple[int, int, int]  # left, top, size, in pixels
 _BILINEAR = Image.Resampling.BILINEAR

@@ -256,7 +256,7 @@ def test_what_a_file_cannot_hold_is_refused(tokens, options, message, tmp_path):
 
 
 def test_a_place_that_cannot_be_written_to_is_named(tmp_path):
-    with pytest.raises(OutputError, match=rf"^{tmp_path}: cannot be written \(Is a directory\)$"):
+    with pytest.raises(OutputError, match=rf"^{tmp_path}: is a folder, not a regular file$"):
         save_tokens(tmp_path, some_tokens())
 
 

@@ -1,17 +1,17 @@
 import errno
 import os
 import random
-import secrets
 import signal
+import socket
+import stat
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
-from quadtok.errors import OutputError
-from quadtok.files import TEMPORARY_PREFIX, write_atomically
+from quadtok.errors import DiskFull, OutputError
+from quadtok.files import TEMPORARY_PREFIX, remove_abandoned, write_atomically
 
 
 def test_a_file_is_written_with_the_folders_on_its_way(tmp_path):
@@ -57,49 +57,122 @@ def test_a_file_in_the_place_of_a_folder_is_named_as_the_reason(below, tmp_path)
     assert (tmp_path / "file").read_bytes() == b"untouched"
 
 
-def test_a_folder_is_not_replaced(tmp_path):
-    path = tmp_path / "folder.pt"
-    path.mkdir()
+def held_by(kind, path):
+    """Makes something at a path that is no regular file; gives what the sentence calls it."""
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "socket":
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(str(path))
+    else:
+        path.symlink_to("/dev/full")  # only root may make a device node
+    return path
+
+
+OTHER_THAN_FILES = ["folder", "pipe", "socket", "device"]
+
+
+@pytest.mark.parametrize("linked", [False, True], ids=["itself", "through a link"])
+@pytest.mark.parametrize("kind", OTHER_THAN_FILES)
+def test_what_is_no_regular_file_is_refused_and_stays(kind, linked, tmp_path):
+    path = held_by(kind, tmp_path / "x")
+    if linked:
+        path = tmp_path / "link"
+        path.symlink_to("x")
+    before = os.lstat(path)
     with pytest.raises(OutputError) as refused:
         write_atomically(path, b"new")
-    assert str(refused.value) == f"{path}: cannot be written (Is a directory)"
-    assert os.listdir(tmp_path) == ["folder.pt"]
+    assert str(refused.value) == f"{path}: is a {kind}, not a regular file"
+    assert os.lstat(path) == before
+    assert not list(tmp_path.glob(f"{TEMPORARY_PREFIX}*"))
 
 
-def test_a_full_disk_is_named_and_leaves_the_old_file_alone(tmp_path, monkeypatch):
-    # The temporary file leads to the kernel's own full disk.
-    monkeypatch.setattr(secrets, "token_hex", lambda _: "known")
-    (tmp_path / f"{TEMPORARY_PREFIX}known.tmp").symlink_to("/dev/full")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may make a device node")
+def test_a_device_node_is_not_replaced(tmp_path):
+    path = tmp_path / "null"
+    try:
+        os.mknod(path, 0o600 | stat.S_IFCHR, os.makedev(1, 3))
+    except PermissionError:
+        pytest.skip("this container may not make device nodes")
+    with pytest.raises(OutputError, match="is a device, not a regular file"):
+        write_atomically(path, b"new")
+    assert stat.S_ISCHR(path.stat().st_mode)
+
+
+def test_stdout_is_no_file_even_where_it_is_one(tmp_path):
+    code = (
+        "from pathlib import Path; from quadtok.files import write_atomically\n"
+        "for path in ('/dev/stdout', '/dev/fd/1', '/proc/self/fd/1'):\n"
+        "    try: write_atomically(Path(path), b'new')\n"
+        "    except Exception as problem: print(problem)"
+    )
+    with (tmp_path / "out").open("w") as stdout:
+        subprocess.run([sys.executable, "-c", code], stdout=stdout, check=True)
+    said = (tmp_path / "out").read_text().splitlines()
+    assert [line.split(": ")[1] for line in said] == ["is what a process holds open, not the name of a file"] * 3
+
+
+@pytest.mark.parametrize("there", [True, False], ids=["to a file", "to nothing"])
+def test_a_link_is_written_through(there, tmp_path):
+    real = tmp_path / "elsewhere" / "deeper" / "real.pt"
+    link, second = tmp_path / "link.pt", tmp_path / "second.pt"
+    link.symlink_to(real)
+    second.symlink_to("link.pt")
+    if there:
+        real.parent.mkdir(parents=True)
+        real.write_bytes(b"old")
+    write_atomically(second, b"new")
+    assert (link.is_symlink(), second.is_symlink()) == (True, True)
+    assert (real.is_symlink(), real.read_bytes()) == (False, b"new")
+    assert os.listdir(real.parent) == ["real.pt"]
+
+
+def test_a_link_that_leads_nowhere_but_to_itself_is_refused(tmp_path):
+    path = tmp_path / "loop.pt"
+    path.symlink_to("loop.pt")
+    with pytest.raises(OutputError, match="is a link that leads back to itself"):
+        write_atomically(path, b"new")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_named_and_leaves_the_old_file_alone(number, tmp_path, monkeypatch):
+    def full(descriptor):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", full)
     path = tmp_path / "tokens.pt"
     path.write_bytes(b"old")
-    with pytest.raises(OutputError) as refused:
+    with pytest.raises(DiskFull) as refused:
         write_atomically(path, b"new")
     told = "no space left on device; what is written so far is complete, run the same command to go on"
     assert str(refused.value) == f"{path}: {told}"
-    assert refused.value.__cause__.errno == errno.ENOSPC
+    assert refused.value.__cause__.errno == number
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["tokens.pt"]
 
 
+def test_the_content_is_on_the_disk_before_the_name_is(tmp_path, monkeypatch):
+    path, seen = tmp_path / "tokens.pt", []
+    sync, replace = os.fsync, os.replace
+    monkeypatch.setattr(
+        os, "fsync", lambda descriptor: seen.append(("sync", os.fstat(descriptor).st_size)) or sync(descriptor)
+    )
+    monkeypatch.setattr(os, "replace", lambda *names: seen.append(("name", 0)) or replace(*names))
+    write_atomically(path, b"new")
+    assert seen == [("sync", 3), ("name", 0)]
+
+
 @pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), KeyboardInterrupt()], ids=repr)
-@pytest.mark.parametrize("broken", ["write", "replace"])
+@pytest.mark.parametrize("broken", ["fsync", "replace"])
 def test_whatever_goes_wrong_no_temporary_file_is_left(broken, error, tmp_path, monkeypatch):
-    write_bytes = Path.write_bytes
-
-    def half_a_write(path, data):
-        write_bytes(path, data[: len(data) // 2])
-        raise error
-
-    def no_replace(source, target):
-        assert Path(source).read_bytes() == b"new"
+    def fail(*_):
         raise error
 
     path = tmp_path / "tokens.pt"
     path.write_bytes(b"old")
-    if broken == "write":
-        monkeypatch.setattr(Path, "write_bytes", half_a_write)
-    else:
-        monkeypatch.setattr(os, "replace", no_replace)
+    monkeypatch.setattr(os, broken, fail)
     with pytest.raises((OutputError, KeyboardInterrupt)) as refused:
         write_atomically(path, b"new")
     if isinstance(error, OSError):
@@ -136,5 +209,53 @@ while True:
         left = [name for name in os.listdir(tmp_path) if name != path.name]
         assert len(left) <= 1
         assert all(name.startswith(TEMPORARY_PREFIX) and name.endswith(".tmp") for name in left)
-        for name in left:
-            (tmp_path / name).unlink()
+        remove_abandoned([tmp_path])
+        assert os.listdir(tmp_path) == [path.name]
+
+
+class TestAbandoned:
+    """What a run that was killed leaves, and the next one finds."""
+
+    def temporary_of_another(self, folder, machine):
+        write_atomically(folder / "x", b"")
+        path = folder / f"{TEMPORARY_PREFIX}{machine}0123456789ab.tmp"
+        path.write_bytes(b"half")
+        return path
+
+    def test_what_a_living_process_writes_is_left_to_it(self, tmp_path, monkeypatch):
+        seen, sync = [], os.fsync
+
+        def look(descriptor):
+            remove_abandoned([tmp_path])
+            seen.extend(os.listdir(tmp_path))
+            sync(descriptor)
+
+        monkeypatch.setattr(os, "fsync", look)
+        write_atomically(tmp_path / "x", b"new")
+        assert len(seen) == 1 and seen[0].startswith(TEMPORARY_PREFIX)
+        assert (tmp_path / "x").read_bytes() == b"new"
+
+    @pytest.mark.parametrize("machine", ["00000000-", ""], ids=["another machine's", "an older quadtok's"])
+    def test_what_another_machine_may_be_writing_is_left_for_a_day(self, tmp_path, machine):
+        path = self.temporary_of_another(tmp_path, machine)
+        remove_abandoned([tmp_path])
+        assert path.exists()
+        os.utime(path, (time.time() - 90_000,) * 2)
+        remove_abandoned([tmp_path])
+        assert not path.exists()
+
+    @pytest.mark.parametrize("name", [".quadtok-notes.tmp", "quadtok-00000000-0123456789ab.tmp", ".hidden.tmp"])
+    def test_what_is_not_named_like_ours_is_nobodys_business(self, tmp_path, name):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (1, 1))
+        remove_abandoned([tmp_path, tmp_path / "gone"])
+        assert os.listdir(tmp_path) == [name]
+
+    def test_a_name_that_is_no_file_is_left(self, tmp_path):
+        path = tmp_path / f"{TEMPORARY_PREFIX}00000000-0123456789ab.tmp"
+        path.symlink_to(tmp_path / "precious")
+        (tmp_path / "precious").touch()
+        os.utime(path, (1, 1), follow_symlinks=False)
+        os.utime(tmp_path / "precious", (1, 1))
+        remove_abandoned([tmp_path])
+        assert sorted(os.listdir(tmp_path)) == sorted([path.name, "precious"])

@@ -5,7 +5,7 @@ from PIL import Image, ImageChops
 
 from helpers import random_saliency
 from quadtok import Plan, Spec, get_quadtree, render
-from quadtok.sheets import MAX_FRAMES, Panel, describe_scales, encode_animation, encode_png, growing_tree, sheet
+from quadtok.sheets import MAX_FRAMES, Panel, describe_scales, encode_animation, encode_picture, growing_tree, sheet
 
 SPEC = Spec(128, 192, 16, 64, 33)
 IMAGE = Image.effect_noise((192, 128), 80).convert("RGB")
@@ -72,4 +72,4 @@ def test_the_last_frame_stays_longer(suffix, tmp_path):
 
 
 def test_the_same_picture_gives_the_same_bytes():
-    assert encode_png(IMAGE) == encode_png(IMAGE.copy())
+    assert encode_picture(IMAGE) == encode_picture(IMAGE.copy())

@@ -55,6 +55,10 @@ _GLOBALS = {
 }
 
 
+class NewerVersionError(TokenFileError):
+    """A token file in a format version that this quadtok does not know."""
+
+
 def save_tokens(
     path: str | Path,
     tokens: Tokens,
@@ -126,9 +130,9 @@ def load_tokens(path: str | Path) -> Tokens:
         TokenFileError: one sentence that begins with the path.
     """
     try:
-        return decode_tokens(_read(Path(path)))
+        return decode_tokens(read_token_file(Path(path)))
     except TokenFileError as problem:
-        raise TokenFileError(f"{path}: {problem}") from problem.__cause__
+        raise type(problem)(f"{path}: {problem}") from problem.__cause__
 
 
 def decode_tokens(data: bytes) -> Tokens:
@@ -138,7 +142,7 @@ def decode_tokens(data: bytes) -> Tokens:
     if content.get("format") != FORMAT or type(version) is not int:
         raise TokenFileError("not a quadtok token file")
     if version != VERSION:
-        raise TokenFileError(f"format version {version}, this quadtok reads {VERSION}; upgrade it")
+        raise NewerVersionError(f"format version {version}, this quadtok reads {VERSION}; upgrade it")
     _check_types(content)
     if content["crc32"] != _checksum(content):
         raise TokenFileError("checksum mismatch: the file was damaged after it was written")
@@ -158,7 +162,12 @@ def decode_tokens(data: bytes) -> Tokens:
 
 def looks_like_ours(data: bytes) -> bool:
     """Whether bytes that do not load are a damaged token file rather than somebody else's."""
-    return data[:2] == b"PK" and b"\x06\x00\x00\x00format" in data[:4096] and FORMAT.encode() in data[:4096]
+    head = data[:4096]
+    if b"\x06\x00\x00\x00format" in head and FORMAT.encode() in head:
+        return head.startswith(b"PK")
+    # Cut before it says so, it holds nothing yet.
+    begun = head.rstrip(b"\0")
+    return len(begun) < 128 and begun.startswith(b"PK\3\4") and b"archive/data.pkl".startswith(begun[30:46])
 
 
 def describe_tokens(tokens: Tokens) -> dict[str, Any]:
@@ -230,7 +239,12 @@ def _checksum(content: Mapping[str, Any]) -> int:
     return crc
 
 
-def _read(path: Path) -> bytes:
+def read_token_file(path: Path) -> bytes:
+    """The bytes of a file that may be a token file.
+
+    Raises:
+        TokenFileError: where it is no regular file, or too large for one.
+    """
     try:
         if not path.is_file():
             raise TokenFileError("not a regular file" if path.exists() else "no such file")

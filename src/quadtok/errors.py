@@ -7,6 +7,7 @@
     ├── WeightsError        weights that cannot be found, fetched, or fitted to the net
     ├── TokenFileError      a token file that cannot be trusted
     └── OutputError         a result that cannot be written
+        └── DiskFull        because no space is left: further ones cannot either
 
 The sentence carries the numbers, what was expected, and a next step.
 """
@@ -38,3 +39,7 @@ class TokenFileError(QuadtokError):
 
 class OutputError(QuadtokError):
     """A result that cannot be written where it was asked for."""
+
+
+class DiskFull(OutputError):  # noqa: N818  # the name says it
+    """No space is left for a result, nor for the next."""

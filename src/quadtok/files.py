@@ -1,43 +1,184 @@
-"""Files appear whole or not at all: written under a temporary name, then renamed."""
+"""Files appear whole or not at all: written under a temporary name, put on the disk, then renamed.
+
+What a run that was killed leaves is a temporary file, never a torn one. Whoever writes a temporary file holds its lock,
+which ends with the process, however that ends: so the next run can tell what nobody will finish.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
+import re
 import secrets
+import stat
+import time
+import zlib
+from collections.abc import Iterable
 from pathlib import Path
+from typing import BinaryIO
 
-from quadtok.errors import OutputError
+from quadtok.errors import DiskFull, OutputError
 
 TEMPORARY_PREFIX = ".quadtok-"
+_TEMPORARY = re.compile(r"\.quadtok-(?:([0-9a-f]{8})-)?[0-9a-f]{12}\.tmp")
+_A_DAY = 86400
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+_MAX_LINKS = 40  # as many as Linux follows
 
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Write a file so that a reader sees the old content or the new, never a part. Creates missing folders.
 
-    The temporary name is short and does not hold the file's own, which may be as long as a name can be.
+    The content is on the disk before the name is: after a power cut the name stands for the old content or the new
+    too. A link is written through: it stays, and what it leads to is replaced. The temporary name is short and does not
+    hold the file's own, which may be as long as a name can be.
 
     Raises:
-        OutputError: with the path and the reason; nothing is left behind.
+        OutputError: with the path and the reason; nothing is left behind. `DiskFull` where no space is left.
     """
-    temporary = path.parent / f"{TEMPORARY_PREFIX}{secrets.token_hex(6)}.tmp"
+    target = destination(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _write_and_rename(target, data)
+    except OSError as problem:
+        kind = DiskFull if problem.errno in _NO_SPACE else OutputError
+        raise kind(f"{path}: {_reason(problem)}") from problem
+
+
+def destination(path: Path) -> Path:
+    """The regular file that a path leads to, which need not be there yet: through links, or the path itself.
+
+    Raises:
+        OutputError: where the path leads to what is no regular file: a folder, a pipe, a device, a socket, or what a
+            process holds open (`/dev/stdout`). Such a thing is not opened.
+    """
+    if not os.path.lexists(path):  # unlike Path.exists, says no to a name that is too long
+        return path
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:  # a link to nothing
+        return Path(os.path.realpath(path))
     except OSError as problem:
         raise OutputError(f"{path}: {_reason(problem)}") from problem
+    if not stat.S_ISREG(mode):
+        raise OutputError(f"{path}: is {_KINDS.get(stat.S_IFMT(mode), 'something else')}, not a regular file")
+    if _belongs_to_a_process(path):
+        raise OutputError(f"{path}: is what a process holds open, not the name of a file")
+    return Path(os.path.realpath(path)) if os.path.islink(path) else path
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a regular file to read it; never waits, as opening a pipe would.
+
+    Raises:
+        OSError: where it cannot be opened, or is something else.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file")
+    return open(descriptor, "rb")
+
+
+def remove_abandoned(folders: Iterable[Path]) -> None:
+    """Remove the temporary files in these folders that no process will finish.
+
+    That is: whose lock is free, and that were begun on this machine or more than a day ago. The lock alone does not do,
+    as some network disks keep it from other machines.
+    """
+    for folder in folders:
+        with contextlib.suppress(OSError), os.scandir(folder) as entries:
+            for entry in entries:
+                if found := _TEMPORARY.fullmatch(entry.name):
+                    with contextlib.suppress(OSError):
+                        _remove_if_abandoned(entry.path, begun_here=found[1] == _this_machine())
+
+
+def sync_folders(folders: Iterable[Path]) -> None:
+    """Put the names of what was written there on the disk, where the disk can."""
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
+
+def _write_and_rename(target: Path, data: bytes) -> None:
+    temporary, stream = _open_temporary(target.parent)
+    try:
+        with stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+            os.replace(temporary, target)  # the lock is still held
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
 
 
+def _open_temporary(folder: Path) -> tuple[Path, BinaryIO]:
+    """A new file, locked. Another run may find it before it is locked, and take it for abandoned: then once more."""
+    while True:
+        temporary = folder / f"{TEMPORARY_PREFIX}{_this_machine()}-{secrets.token_hex(6)}.tmp"
+        stream = open(temporary, "xb")  # noqa: SIM115  # the caller closes it
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            stream.close()
+            continue
+        except OSError:  # a disk without locks: nobody takes the file for abandoned there
+            return temporary, stream
+        if os.fstat(stream.fileno()).st_nlink:
+            return temporary, stream
+        stream.close()
+
+
+def _remove_if_abandoned(path: str, begun_here: bool) -> None:
+    descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        facts = os.fstat(descriptor)
+        if stat.S_ISREG(facts.st_mode) and (begun_here or time.time() - facts.st_mtime > _A_DAY):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.unlink(path)
+    finally:
+        os.close(descriptor)
+
+
+def _this_machine() -> str:
+    return f"{zlib.crc32(os.uname().nodename.encode()):08x}"
+
+
+def _belongs_to_a_process(path: Path) -> bool:
+    """Whether the links on the way pass /proc, where names stand for what is open and not for what lies on a disk."""
+    for _ in range(_MAX_LINKS):
+        folder = os.path.realpath(path.parent)
+        if folder == "/proc" or folder.startswith("/proc/"):
+            return True
+        try:
+            path = Path(folder, os.readlink(path))
+        except OSError:
+            return False
+    return False
+
+
 def _reason(problem: OSError) -> str:
-    if problem.errno == errno.ENOSPC:
+    if problem.errno in _NO_SPACE:
         return "no space left on device; what is written so far is complete, run the same command to go on"
     if problem.errno == errno.ENAMETOOLONG:
         return "the name is too long for this disk"
+    if problem.errno == errno.ELOOP:
+        return "is a link that leads back to itself"
     if problem.errno in (errno.EEXIST, errno.ENOTDIR):
         return "a file stands where one of its folders should be"
     return f"cannot be written ({problem.strerror or problem})"

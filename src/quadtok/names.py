@@ -31,3 +31,7 @@ IMAGE_SUFFIXES = frozenset(
     + (".tif", ".tiff", ".avif", ".avifs", ".jp2", ".j2k", ".jpx", ".j2c", ".jpc", ".jpf")
 )
 TOKEN_SUFFIXES = frozenset((".pt",))
+# What a picture can be written as: formats that can hold the mark of quadtok, by which folders pass over it.
+PICTURE_SUFFIXES = (".png", ".webp", ".tif", ".tiff", ".jpg", ".jpeg", ".gif")
+LOSSLESS_SUFFIXES = (".png", ".webp", ".tif", ".tiff")
+ANIMATION_SUFFIXES = (".gif", ".webp")

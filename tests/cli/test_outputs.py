@@ -1,16 +1,28 @@
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from quadtok.cli import outputs
 from quadtok.cli.inputs import Source
-from quadtok.cli.outputs import plan_outputs
+from quadtok.cli.outputs import Naming, plan_outputs
 from quadtok.errors import QuadtokError
+from quadtok.sheets import encode_picture
 
 
-def targets(sources, folder=None, file=None, keep_ext=False):
-    tasks = plan_outputs(sources, folder=folder, file=file, keep_ext=keep_ext, suffix=".pt")
+def planned(sources, **naming):
+    tasks, _ = plan_outputs(sources, Naming(".pt", **naming))
+    return tasks
+
+
+def targets(sources, **naming):
+    tasks = planned(sources, **naming)
+    assert [task.refused for task in tasks] == [None] * len(tasks)
     return [task.target for task in tasks]
+
+
+def refusals(sources, **naming):
+    return [task.refused and str(task.refused) for task in planned(sources, **naming)]
 
 
 def source(path: Path, root: Path | None = None) -> Source:
@@ -43,28 +55,48 @@ def test_one_output_file_for_one_input(tmp_path):
         targets([source(tmp_path / "a.jpg"), source(tmp_path / "b.jpg")], file=tmp_path / "x.pt")
 
 
-def test_two_endings_of_one_name_collide_and_keep_ext_is_proposed(tmp_path):
-    given = [source(tmp_path / "cat.jpg"), source(tmp_path / "cat.png")]
-    with pytest.raises(QuadtokError, match=r"cat\.jpg and .*cat\.png would both write .*cat\.pt; use --keep-ext"):
-        targets(given)
-    assert len(targets(given, keep_ext=True)) == 2
+def test_two_endings_of_one_name_are_both_refused_alone_and_keep_ext_is_proposed(tmp_path):
+    jpg, png, dog = (source(tmp_path / name) for name in ("cat.jpg", "cat.png", "dog.jpg"))
+    would = f"would both write {tmp_path / 'cat.pt'}; use --keep-ext"
+    assert refusals([jpg, png, dog]) == [
+        f"{jpg.path} and {png.path} {would}",
+        f"{png.path} and {jpg.path} {would}",
+        None,
+    ]
+    assert len(targets([jpg, png, dog], keep_ext=True)) == 3
 
 
-def test_two_roots_with_one_name_collide(tmp_path):
+def test_two_roots_with_one_name_are_refused(tmp_path):
     given = [
         source(tmp_path / "a" / "cat.jpg", tmp_path / "a"),
         source(tmp_path / "b" / "cat.jpg", tmp_path / "b"),
     ]
-    with pytest.raises(QuadtokError, match=r"a/cat\.jpg and .*b/cat\.jpg would both write .*separate output folders"):
-        targets(given, folder=tmp_path / "out")
+    for refusal in refusals(given, folder=tmp_path / "out"):
+        assert refusal.endswith(f"would both write {tmp_path / 'out/cat.pt'}; give them separate output folders")
+
+
+def test_an_output_may_not_be_the_overlay_of_another(tmp_path):
+    given = [source(tmp_path / "cat.jpg"), source(tmp_path / "cat.overlay.x.jpg")]
+    assert refusals(given, overlay=True) == [None, None]
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "dog.pt").symlink_to(tmp_path / "out" / "cat.overlay.png")
+    given = [source(tmp_path / "cat.jpg"), source(tmp_path / "dog.jpg")]
+    refused = refusals(given, folder=tmp_path / "out", overlay=True)
+    assert all("would both write" in refusal for refusal in refused)
+
+
+def test_outputs_that_links_lead_to_one_file_are_refused(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.pt").symlink_to(tmp_path / "real.pt")
+    refused = refusals([source(tmp_path / "a.jpg"), source(tmp_path / "b.jpg")])
+    assert all("would both write" in refusal for refusal in refused)
 
 
 def test_names_that_differ_in_case_collide_only_on_a_disk_that_ignores_case(tmp_path, monkeypatch):
     given = [source(tmp_path / "Cat.jpg"), source(tmp_path / "cat.jpg")]
     assert len(targets(given)) == 2
     monkeypatch.setattr(outputs, "ignores_case", lambda folder: True)
-    with pytest.raises(QuadtokError, match="would both write"):
-        targets(given)
+    assert all("would both write" in refusal for refusal in refusals(given))
 
 
 def test_ignores_case_asks_the_disk(tmp_path, monkeypatch):
@@ -78,11 +110,54 @@ def test_ignores_case_asks_the_disk(tmp_path, monkeypatch):
 def test_an_output_that_is_an_input_is_refused(tmp_path):
     image = tmp_path / "cat.pt"
     image.touch()
-    with pytest.raises(QuadtokError, match=r"cat\.pt is an input"):
-        targets([source(image)])
+    (refusal,) = refusals([source(image)])
+    assert refusal == f"{image}: output {image} is an input: choose another name or folder"
     (tmp_path / "link.jpg").symlink_to(image)
     with pytest.raises(QuadtokError, match="is an input"):
         targets([source(tmp_path / "link.jpg")], file=image)
+
+
+def test_an_overlay_that_is_an_input_costs_its_own_photograph_alone(tmp_path):
+    given = [source(tmp_path / name) for name in ("cat.jpg", "cat.overlay.png", "dog.jpg")]
+    refused = refusals(given, overlay=True)
+    assert refused[0] == (
+        f"{tmp_path / 'cat.jpg'}: output {tmp_path / 'cat.overlay.png'} is an input: choose another name or folder"
+    )
+    assert refused[1:] == [None, None]
+    assert refusals(given) == [None] * 3
+
+
+class TestPicturesMadeByQuadtok:
+    """Whether an input is one is asked only where it stands in another's way, or where the caller wants to know."""
+
+    @pytest.fixture
+    def cat(self, tmp_path):
+        drawn = encode_picture(Image.new("RGB", (8, 8)))
+        (tmp_path / "cat.overlay.png").write_bytes(drawn)
+        (tmp_path / "lonely.png").write_bytes(drawn)
+        Image.new("RGB", (8, 8)).save(tmp_path / "cat.jpg")
+        return tmp_path
+
+    def plan(self, folder, *names, found=True, **options):
+        given = [Source(folder / name, Path(name), found) for name in names]
+        tasks, passed_over = plan_outputs(given, Naming(".pt", overlay=True), **options)
+        assert not any(task.refused for task in tasks)
+        return [task.source.path.name for task in tasks], [source.path.name for source in passed_over]
+
+    def test_one_in_the_way_is_passed_over(self, cat):
+        assert self.plan(cat, "cat.jpg", "cat.overlay.png") == (["cat.jpg"], ["cat.overlay.png"])
+
+    def test_one_in_nobodys_way_is_left_for_later(self, cat):
+        assert self.plan(cat, "cat.jpg", "lonely.png") == (["cat.jpg", "lonely.png"], [])
+        assert self.plan(cat, "cat.jpg", "lonely.png", look_at_all=True) == (["cat.jpg"], ["lonely.png"])
+
+    def test_one_that_was_named_gives_way_only_to_its_own_maker(self, cat):
+        assert self.plan(cat, "cat.jpg", "cat.overlay.png", found=False) == (["cat.jpg"], ["cat.overlay.png"])
+        assert self.plan(cat, "lonely.png", found=False, look_at_all=True) == (["lonely.png"], [])
+
+    def test_one_with_the_name_of_a_photograph_gives_way_to_it(self, cat):
+        (cat / "lonely.png").rename(cat / "cat.png")
+        assert self.plan(cat, "cat.jpg", "cat.png") == (["cat.jpg"], ["cat.png"])
 
 
 def test_places_that_cannot_be_written_to_are_refused_before_any_work(tmp_path, monkeypatch):

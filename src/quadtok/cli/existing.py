@@ -1,51 +1,76 @@
-"""What happens to an output that is there already: `--if-exists`."""
+"""What happens to outputs that are there already: `--if-exists`. The rule, for each output of each task:
+
+Without `--overwrite` nothing is replaced but what quadtok wrote itself, or left empty or torn. With it, any regular
+file may be, but an input of the run, and an image that quadtok did not make. Never a device, a pipe or a folder.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
+from quadtok.artifact import NewerVersionError, decode_tokens, looks_like_ours, read_token_file
 from quadtok.cli.outputs import Task
-from quadtok.errors import OutputError
-from quadtok.files import write_atomically
+from quadtok.errors import ImageError, OutputError, TokenFileError
+from quadtok.files import destination, open_regular, write_atomically
+from quadtok.images import read_image
+from quadtok.marks import HEAD_BYTES, describe_content, image_format, mark_of_file
 from quadtok.names import IfExistsName
+
+# Whether a file that is there is what this run would write. False: it is torn, to be written anew.
+# Raises OutputError with the end of the sentence where it is something else.
+Judge = Callable[[Path], bool]
+
+OTHER_SETTINGS = "exists with other settings; use --overwrite"
+_PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
+_ANY_NUMBER = 1 << 31
+_CHUNK = 1 << 20
+_MAX_BLANK = 4 << 30  # a larger file is not looked through for a byte that is not 0
 
 
 def stays_unread(task: Task, policy: IfExistsName) -> bool:
-    """What can be decided without reading anything: whether the output stays as it is.
+    """What can be decided without reading the input: whether all outputs stay as they are.
 
     Raises:
-        OutputError: where the policy, or a folder in its place, forbids to write it.
+        QuadtokError: where the task is refused, or the policy or what stands in its place forbids to write one.
     """
-    if not os.path.exists(task.target):  # unlike Path.exists, says no to a name that is too long
-        return False
-    if task.target.is_dir():
-        raise OutputError(f"{task.source.path}: output {task.target} is a folder")
-    if policy == "error":
-        raise OutputError(f"{task.source.path}: {task.target} exists; use --overwrite")
-    return policy == "skip"
+    if task.refused is not None:
+        raise task.refused
+    for path in task.outputs:
+        try:
+            _check_place(path, policy)
+        except OutputError as problem:
+            raise type(problem)(f"{task.source.path}: {problem}") from problem
+    return policy == "skip" and all(map(os.path.exists, task.outputs))
 
 
-def is_done(task: Task, policy: IfExistsName, is_this_run: Callable[[bytes], bool | None]) -> bool:
-    """Under `resume`, whether the output holds just what this run would write.
+def outstanding(task: Task, policy: IfExistsName, judges: Mapping[Path, Judge]) -> frozenset[Path]:
+    """The outputs of a task that are still to be written.
 
     Args:
-        task: the input and its output.
+        task: one that `stays_unread` let pass.
         policy: of `--if-exists`.
-        is_this_run: whether these bytes are what this run would write; None for a damaged file, to be written anew.
+        judges: one for each output, asked under `resume`.
 
     Raises:
-        OutputError: where the output was made otherwise.
+        OutputError: where one was made otherwise.
     """
-    if policy != "resume" or not os.path.exists(task.target):
-        return False
-    try:
-        verdict = is_this_run(task.target.read_bytes())
-    except OSError as problem:
-        raise OutputError(f"{task.target}: {problem.strerror}") from problem
-    if verdict is False:
-        raise OutputError(f"{task.source.path}: {task.target} exists with other settings; use --overwrite")
-    return bool(verdict)
+    there = [path for path in task.outputs if os.path.exists(path)]
+    if policy == "skip":
+        return frozenset(task.outputs) - frozenset(there)
+    if policy != "resume":
+        return frozenset(task.outputs)
+    done = set()
+    for path in there:
+        try:
+            if not holds_nothing(path) and judges[path](path):
+                done.add(path)
+        except OSError as problem:
+            raise OutputError(f"{task.source.path}: {path}: {problem.strerror}") from problem
+        except OutputError as problem:
+            raise type(problem)(f"{task.source.path}: {path} {problem}") from problem
+    return frozenset(task.outputs) - done
 
 
 def write_result(task: Task, data: bytes, policy: IfExistsName) -> bool:
@@ -54,7 +79,117 @@ def write_result(task: Task, data: bytes, policy: IfExistsName) -> bool:
     Raises:
         OutputError: where other bytes are there, or it cannot be written.
     """
-    if is_done(task, policy, lambda found: found == data):
+    if not outstanding(task, policy, {task.target: holds(data)}):
         return False
     write_atomically(task.target, data)
     return True
+
+
+def holds(data: bytes) -> Judge:
+    """The judge that wants just these bytes, of a picture, a page, or a map."""
+
+    def judge(path: Path) -> bool:
+        if path.stat().st_size <= len(data):
+            with open_regular(path) as stream:
+                found = stream.read(len(data) + 1)
+            if found == data:
+                return True
+            if data.startswith(found.rstrip(b"\0")):  # cut short, or its end never reached the disk
+                return False
+        if mark_of_file(path) is None:
+            raise OutputError(not_ours(path, "made by quadtok"))
+        return _unless_whole(path)
+
+    return judge
+
+
+def token_file_of(fingerprint: str) -> Judge:
+    """The judge that wants a token file with this fingerprint."""
+
+    def judge(path: Path) -> bool:
+        data = b""
+        try:
+            data = read_token_file(path)
+            found = decode_tokens(data).metadata.get("fingerprint")
+        except NewerVersionError as problem:
+            raise OutputError(f"has {problem}, or use --overwrite") from problem
+        except TokenFileError as problem:
+            if looks_like_ours(data):
+                return False
+            raise OutputError(not_ours(path, "a quadtok token file")) from problem
+        if found != fingerprint:
+            raise OutputError(OTHER_SETTINGS)
+        return True
+
+    return judge
+
+
+def overlay_of(fingerprint: str) -> Judge:
+    """The judge that wants the picture drawn beside the token file with this fingerprint."""
+
+    def judge(path: Path) -> bool:
+        mark = mark_of_file(path)
+        if mark is None:
+            raise OutputError(not_ours(path, "made by quadtok"))
+        return _is_whole(path) if mark.fingerprint == fingerprint else _unless_whole(path)
+
+    return judge
+
+
+def not_ours(path: Path, wanted: str) -> str:
+    """The end of the sentence about a file that quadtok did not write."""
+    head = _head(path)
+    way_out = "it is kept: choose another name or folder" if image_format(head) else "use --overwrite"
+    return f"is {describe_content(head)}, not {wanted}; {way_out}"
+
+
+def holds_nothing(path: Path) -> bool:
+    """Whether a file is empty, or all NUL, or a PNG before its first pixel: what a power cut may leave of a new one."""
+    if path.stat().st_size > _MAX_BLANK:
+        return False
+    with open_regular(path) as stream:
+        head = stream.read(HEAD_BYTES)
+        if image_format(head) == "PNG":
+            return len(head) < HEAD_BYTES and b"IDAT" not in head
+        stream.seek(0)
+        return not any(chunk.strip(b"\0") for chunk in iter(lambda: stream.read(_CHUNK), b""))
+
+
+def _unless_whole(path: Path) -> bool:
+    """False for what is torn; what is whole was made otherwise."""
+    if _is_whole(path):
+        raise OutputError(OTHER_SETTINGS)
+    return False
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether all of a marked file is there: it has its end, or decodes."""
+    with open_regular(path) as stream:
+        is_page = image_format(stream.read(HEAD_BYTES)) is None
+        stream.seek(max(0, path.stat().st_size - len(_PNG_END)))
+        end = stream.read()
+    if end == _PNG_END or is_page:
+        return end == _PNG_END or end.rstrip().endswith(b"</html>")
+    try:
+        read_image(path, max_pixels=_ANY_NUMBER)
+    except ImageError:
+        return False
+    return True
+
+
+def _check_place(path: Path, policy: IfExistsName) -> None:
+    destination(path)
+    if not os.path.exists(path):
+        return
+    if policy == "error":
+        raise OutputError(f"{path} exists; use --overwrite")
+    if policy == "overwrite" and image_format(_head(path)) and not holds_nothing(path) and mark_of_file(path) is None:
+        raise OutputError(f"{path} {not_ours(path, 'made by quadtok')}")
+
+
+def _head(path: Path) -> bytes:
+    try:
+        with open_regular(path) as stream:
+            return stream.read(HEAD_BYTES)
+    except OSError:
+        return b""

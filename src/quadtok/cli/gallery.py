@@ -18,10 +18,11 @@ from quadtok.cli.scoring import Scoring
 from quadtok.errors import InputError, QuadtokError, TokenFileError
 from quadtok.explorer import explorer_page
 from quadtok.images import read_bytes
+from quadtok.marks import is_passed_over, read_mark
 from quadtok.names import IfExistsName, QuadtreeName, StyleName
 from quadtok.patches import Tokens
 from quadtok.rendering import render, render_tokens, to_picture
-from quadtok.sheets import Panel, describe_scales, encode_animation, encode_png, growing_tree, sheet
+from quadtok.sheets import Panel, describe_scales, encode_animation, encode_picture, growing_tree, sheet
 from quadtok.tokenizers import tokenize
 
 Kind = Literal["picture", "sheet", "animation", "page"]
@@ -99,7 +100,10 @@ class Gallery:
         """Write the picture of one input."""
         if stays_unread(task, self._if_exists):
             return Outcome("skipped")
-        grid = self._grid(task, read_bytes(task.source.path))
+        data = read_bytes(task.source.path)
+        if task.source.found and is_passed_over(read_mark(data)):
+            return Outcome("passed over")
+        grid = self._grid(task, data)
         content = DRAWERS[self._wishes.kind](grid, self._wishes.pen, task)
         return Outcome("written" if write_result(task, content, self._if_exists) else "skipped")
 
@@ -142,14 +146,14 @@ class Gallery:
 
 
 def draw_picture(grid: list[list[View]], pen: Pen, task: Task) -> bytes:
-    """The first view, in the pen's style, as PNG."""
-    return encode_png(pen.draw(grid[0][0]))
+    """The first view, in the pen's style."""
+    return encode_picture(pen.draw(grid[0][0]), task.target.suffix.lower())
 
 
 def draw_sheet(grid: list[list[View]], pen: Pen, task: Task) -> bytes:
     """A row a scorer. With one budget: original, blurred and mini; with several: a column each, in the pen's style."""
     rows = [_triptych(row[0], pen) if len(row) == 1 else [_panel(view, pen) for view in row] for row in grid]
-    return encode_png(sheet(rows, task.source.path.name))
+    return encode_picture(sheet(rows, task.source.path.name), task.target.suffix.lower())
 
 
 def draw_animation(grid: list[list[View]], pen: Pen, task: Task) -> bytes:

@@ -27,7 +27,7 @@ class Source:
         relative: its name below the folder (or the fixed part of the glob, the common parent of a list, or
             `--relative-to`) that was given; the bare name of a file that was given itself. Output folders mirror it,
             and random seeds depend on it.
-        found: in a folder or by a glob, rather than named itself.
+        found: in a folder or by a glob, rather than named itself. Pictures that quadtok made are passed over there.
     """
 
     path: Path

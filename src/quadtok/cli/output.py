@@ -6,7 +6,7 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -54,7 +54,7 @@ class Report:
         as_json: one line an input on stdout, then a summary line.
         quiet: errors only.
         verbose: a line on stderr for each input.
-        counts: inputs by status: written, skipped, failed.
+        counts: inputs by status: written, skipped, failed, passed over.
     """
 
     total: int
@@ -78,7 +78,7 @@ class Report:
         self._progress = None
 
     def file(self, status: str, source: str, *, error: Exception | str | None = None, **facts: Any) -> None:
-        """One input is done: `status` is written, skipped, failed or planned."""
+        """One input is done: `status` is written, skipped, failed, passed over or planned."""
         self.counts[status] += 1
         if error is not None:
             self._line(f"error: {error}")
@@ -89,6 +89,11 @@ class Report:
             write_json({"type": "file", "input": source, "status": status, **facts, "error": problem})
         if self._progress is not None:
             self._progress.advance(self._progress.task_ids[0])
+
+    def pass_over(self, sources: Sequence[str]) -> None:
+        """Inputs that are pictures made by quadtok, and were found in folders: nothing is done with them."""
+        for source in sources:
+            self.file("passed over", source)
 
     def tell(self, message: str) -> None:
         """Something that every user should know."""
@@ -110,6 +115,7 @@ class Report:
                 {
                     "type": "summary",
                     **done,
+                    "passed_over": self.counts["passed over"],
                     "left": left,
                     "seconds": round(seconds, 3),
                     "version": __version__,
@@ -119,10 +125,12 @@ class Report:
         if self.quiet:
             return
         counted = ", ".join(f"{number} {status}" for status, number in done.items())
+        passed_over = _passed_over(self.counts["passed over"])
         if interrupted:
-            say(f"interrupted: {counted}, {left} left; run the same command to go on")
+            say(f"interrupted: {counted}, {left} left{passed_over}; run the same command to go on")
         else:
-            say(f"done: {counted} in {seconds:.1f} s ({sum(done.values()) / max(seconds, 1e-9):.1f} images/s)")
+            rate = sum(done.values()) / max(seconds, 1e-9)
+            say(f"done: {counted} in {seconds:.1f} s ({rate:.1f} images/s){passed_over}")
 
     def _line(self, message: str) -> None:
         if self._progress is None:
@@ -131,6 +139,10 @@ class Report:
             self._progress.console.print(
                 f"quadtok: {printable(message)}", markup=False, highlight=False, soft_wrap=True, emoji=False
             )
+
+
+def _passed_over(number: int) -> str:
+    return f"; {number} picture{'s' * (number != 1)} made by quadtok passed over" if number else ""
 
 
 def _progress_bar(doing: str) -> Progress:

@@ -1,83 +1,118 @@
-"""Where results go: names, collisions, and what happens to a file that is already there. Nothing is written here."""
+"""Where results go: names, clashes, and which inputs are no inputs. Nothing is written here.
+
+A task whose outputs cannot be is *refused*: it fails on its own when its turn comes, before anything of it is read.
+"""
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from quadtok.cli.inputs import Source
-from quadtok.errors import InputError, OutputError
+from quadtok.errors import InputError, OutputError, QuadtokError
+from quadtok.files import destination, remove_abandoned, sync_folders
+from quadtok.marks import is_passed_over, mark_of_file
 
 
 @dataclass(frozen=True)
 class Task:
-    """One input and the file it becomes."""
+    """One input and the file it becomes.
+
+    Attributes:
+        source: the input.
+        target: the file.
+        overlay: a picture to be drawn beside it, or None.
+        refused: why this cannot be done, if so.
+    """
 
     source: Source
     target: Path
+    overlay: Path | None = None
+    refused: QuadtokError | None = field(default=None, compare=False)
+
+    @property
+    def outputs(self) -> tuple[Path, ...]:
+        """All files that this task writes."""
+        return (self.target,) if self.overlay is None else (self.target, self.overlay)
+
+
+@dataclass(frozen=True)
+class Naming:
+    """How outputs are called.
+
+    Attributes:
+        suffix: of an output that is not named by `file`.
+        folder: below which the input tree is mirrored; None: each output stands beside its input.
+        file: exactly this output, for one input.
+        keep_ext: `cat.jpg` becomes `cat.jpg.pt`.
+        overlay: whether each has a picture beside it.
+    """
+
+    suffix: str
+    folder: Path | None = None
+    file: Path | None = None
+    keep_ext: bool = False
+    overlay: bool = False
+
+    def task(self, source: Source) -> Task:
+        """The outputs of one input."""
+        target = self.file or self._target(source)
+        return Task(source, target, target.with_suffix(".overlay.png") if self.overlay else None)
+
+    def _target(self, source: Source) -> Path:
+        base = source.path if self.folder is None else self.folder / source.relative
+        return base.with_name(base.name + self.suffix) if self.keep_ext else base.with_suffix(self.suffix)
 
 
 def plan_outputs(
-    sources: list[Source], *, folder: Path | None, file: Path | None, keep_ext: bool, suffix: str
-) -> list[Task]:
-    """The output of each input: beside it, mirrored below `folder`, or exactly `file`.
+    sources: Sequence[Source], naming: Naming, *, look_at_all: bool = False
+) -> tuple[list[Task], list[Source]]:
+    """The outputs of each input, and the inputs that are passed over: pictures that quadtok made, found in folders.
+
+    To know those, a file has to be opened. Of a million that takes long, so that here only those are looked at that
+    stand in the way of another; the others' turn is when they are read.
+
+    Args:
+        sources: the inputs.
+        naming: see `Naming`.
+        look_at_all: look at all that were found in folders.
 
     Raises:
-        InputError: before anything is written, where two inputs would write one file, an output is an input, or the
-            place cannot be written to.
+        InputError: before anything is written, where the place as a whole cannot be written to, or one name is to be
+            that of several outputs.
     """
-    if file is not None:
-        tasks = [Task(_only(sources), file)]
-    else:
-        tasks = [Task(source, _target(source, folder, keep_ext, suffix)) for source in sources]
-    _refuse_collisions(tasks, keep_ext)
-    _refuse_inputs_as_outputs(tasks)
-    _refuse_unwritable(file.parent if file is not None else folder, file)
-    return tasks
-
-
-def _only(sources: list[Source]) -> Source:
-    if len(sources) != 1:
+    passed_over: list[Source] = []
+    if look_at_all or naming.file is not None:
+        sources, passed_over = without_our_pictures(sources)
+    if naming.file is not None and len(sources) != 1:
         raise InputError(f"--output names one file and there are {len(sources)} inputs: use --output-dir")
-    return sources[0]
+    _refuse_unwritable(naming)
+    ways = _Ways([naming.task(source) for source in sources])
+    sources, in_the_way = _without(sources, ways.made_by_us())
+    tasks = _Ways([naming.task(source) for source in sources]).refused(naming.keep_ext)
+    if naming.file is not None and tasks and tasks[0].refused:
+        raise tasks[0].refused
+    return tasks, passed_over + in_the_way
 
 
-def _target(source: Source, folder: Path | None, keep_ext: bool, suffix: str) -> Path:
-    base = source.path if folder is None else folder / source.relative
-    return base.with_name(base.name + suffix) if keep_ext else base.with_suffix(suffix)
+def without_our_pictures(sources: Sequence[Source]) -> tuple[list[Source], list[Source]]:
+    """Of the sources: what is to be read, and what is passed over. Opens all that were found in folders."""
+    ours = {source for source in sources if source.found and is_passed_over(mark_of_file(source.path))}
+    return _without(sources, ours)
 
 
-def _refuse_collisions(tasks: list[Task], keep_ext: bool) -> None:
-    folded = {folder: ignores_case(folder) for folder in {task.target.parent for task in tasks}}
-    taken: dict[str, Task] = {}
-    for task in tasks:
-        name = os.path.abspath(task.target)
-        key = name.casefold() if folded[task.target.parent] else name
-        other = taken.setdefault(key, task)
-        if other is not task:
-            differ = other.source.path.suffix != task.source.path.suffix
-            way_out = "use --keep-ext" if differ and not keep_ext else "give them separate output folders"
-            raise InputError(f"{other.source.path} and {task.source.path} would both write {task.target}; {way_out}")
-
-
-def _refuse_inputs_as_outputs(tasks: list[Task]) -> None:
-    inputs = {os.path.realpath(task.source.path) for task in tasks}
-    for task in tasks:
-        if os.path.realpath(task.target) in inputs:
-            raise InputError(f"output {task.target} is an input: choose another name or folder")
-
-
-def _refuse_unwritable(folder: Path | None, file: Path | None) -> None:
-    if file is not None and file.is_dir():
-        raise OutputError(f"output {file} is a folder: use --output-dir")
-    if folder is None:
-        return
-    existing = _nearest_existing(folder)
-    if not existing.is_dir():
-        raise OutputError(f"{folder}: {existing} is not a folder")
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise OutputError(f"{folder}: no permission to write")
+@contextmanager
+def tended(tasks: Sequence[Task]) -> Iterator[None]:
+    """Clear the output folders of what killed runs left; after the block put the names in them on the disk."""
+    folders = {path.parent for task in tasks for path in task.outputs}
+    remove_abandoned(folders)
+    try:
+        yield
+    finally:
+        sync_folders(folders | {folder.parent for folder in folders})
 
 
 def ignores_case(folder: Path) -> bool:
@@ -90,6 +125,81 @@ def ignores_case(folder: Path) -> bool:
         return os.path.samefile(existing, swapped)
     except OSError:
         return False
+
+
+class _Ways:
+    """Who stands in whose way: outputs of one name, and outputs that are inputs."""
+
+    def __init__(self, tasks: list[Task]) -> None:
+        self._tasks = tasks
+        self._folders: dict[Path, tuple[str, bool]] = {}
+        self._inputs: dict[str, list[Task]] = {}
+        self._outputs: dict[str, list[Task]] = {}
+        for task in tasks:
+            self._inputs.setdefault(self._key(task.source.path), []).append(task)
+            for path in task.outputs:
+                self._outputs.setdefault(self._key(path), []).append(task)
+
+    def made_by_us(self) -> set[Source]:
+        """The inputs that are pictures made by quadtok and stand in the way of another input.
+
+        One that was named itself gives way only where this very run would write it.
+        """
+        gives_way = set()
+        for key, writers in self._outputs.items():
+            readers = [task for task in self._inputs.get(key, []) if any(task is not writer for writer in writers)]
+            suspects = {task.source for task in readers}
+            if len(writers) > 1 or readers:
+                suspects |= {task.source for task in writers if task.source.found}
+            gives_way |= {source for source in suspects if is_passed_over(mark_of_file(source.path))}
+        return gives_way
+
+    def refused(self, keep_ext: bool) -> list[Task]:
+        """The tasks, those that are in each other's way with the reason."""
+        return [replace(task, refused=self._reason(task, keep_ext)) for task in self._tasks]
+
+    def _reason(self, task: Task, keep_ext: bool) -> QuadtokError | None:
+        for path in task.outputs:
+            key = self._key(path)
+            if key in self._inputs:
+                return InputError(f"{task.source.path}: output {path} is an input: choose another name or folder")
+            others = [other for other in self._outputs[key] if other is not task]
+            if others:
+                other = others[0].source.path
+                differ = other.suffix != task.source.path.suffix
+                way_out = "use --keep-ext" if differ and not keep_ext else "give them separate output folders"
+                return InputError(f"{task.source.path} and {other} would both write {path}; {way_out}")
+        return None
+
+    def _key(self, path: Path) -> str:
+        """The same for all names of one file on one disk."""
+        if path.parent not in self._folders:
+            self._folders[path.parent] = os.path.realpath(path.parent), ignores_case(path.parent)
+        folder, folded = self._folders[path.parent]
+        whole = os.path.join(folder, path.name)
+        if os.path.islink(whole):
+            whole = os.path.realpath(whole)
+        return whole.casefold() if folded else whole
+
+
+def _without(sources: Sequence[Source], some: set[Source]) -> tuple[list[Source], list[Source]]:
+    return [source for source in sources if source not in some], [source for source in sources if source in some]
+
+
+def _refuse_unwritable(naming: Naming) -> None:
+    file = naming.file
+    if file is not None and file.is_dir():
+        raise OutputError(f"output {file} is a folder: use --output-dir")
+    if file is not None:
+        destination(file)
+    folder = file.parent if file is not None else naming.folder
+    if folder is None:
+        return
+    existing = _nearest_existing(folder)
+    if not existing.is_dir():
+        raise OutputError(f"{folder}: {existing} is not a folder")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise OutputError(f"{folder}: no permission to write")
 
 
 def _nearest_existing(folder: Path) -> Path:

@@ -10,38 +10,38 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 
-from quadtok.artifact import VERSION, decode_tokens, encode_tokens, looks_like_ours
-from quadtok.cli.existing import is_done, stays_unread
+from quadtok.artifact import VERSION, encode_tokens
+from quadtok.cli.existing import Judge, outstanding, overlay_of, stays_unread, token_file_of
 from quadtok.cli.output import Report
 from quadtok.cli.outputs import Task
 from quadtok.cli.reading import Reading
 from quadtok.cli.running import StopRequest, stop_on_signals
 from quadtok.cli.scoring import Scoring
-from quadtok.errors import InputError, OutputError, QuadtokError, TokenFileError
+from quadtok.errors import DiskFull, InputError, QuadtokError
 from quadtok.files import write_atomically
 from quadtok.images import CROP_FRACTION, Fitted, own_stderr, read_bytes
+from quadtok.marks import Mark, is_passed_over, read_mark
 from quadtok.names import IfExistsName, PixelDtypeName, QuadtreeName
 from quadtok.patches import Tokens
 from quadtok.pixels import IMAGENET_MEAN, IMAGENET_STD
 from quadtok.rendering import render
-from quadtok.sheets import encode_png
+from quadtok.sheets import encode_picture
 from quadtok.spec import Spec
 from quadtok.tokenizers import tokenize
 
 T = TypeVar("T")
+NothingToDo = Literal["skipped", "passed over"]
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,6 @@ class Settings:
     workers: int
     if_exists: IfExistsName
     fail_fast: bool
-    overlay: bool
 
     def describe(self) -> dict[str, Any]:
         """What a token file's content depends on, besides the scorer and the input."""
@@ -68,6 +67,7 @@ class Prepared:
     """A photograph on its way, with what its scorer and its file need. The decoded image itself is gone."""
 
     task: Task
+    to_write: frozenset[Path]
     fitted: Fitted
     spec: Spec
     source: dict[str, Any]
@@ -80,10 +80,9 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Content:
-    """The bytes of a token file, and of its overlay if there is to be one."""
+    """The bytes of a task's files that are still to be written."""
 
-    tokens: bytes
-    overlay: bytes | None
+    files: dict[Path, bytes]
     scales: list[int]
 
 
@@ -147,34 +146,37 @@ class Pipeline:
         # Images of native sizes may be large, and seldom make batches.
         return 2 * settings.workers + (settings.batch_size if settings.reading.geometry.size else 0)
 
-    def _prepared(self, task: Task, reading: Future[Prepared | None]) -> Prepared | None:
+    def _prepared(self, task: Task, reading: Future[Prepared | NothingToDo]) -> Prepared | None:
         """Await one image; None where there is nothing to do or it failed, which is then reported."""
         try:
             prepared = reading.result()
         except QuadtokError as problem:
             self._fail(task, problem)
             return None
-        if prepared is None:
-            self._skip(task)
+        if not isinstance(prepared, Prepared):
+            self._say(prepared, task)
             return None
         for note in prepared.notes:
             self._note(f"{task.source.path}: {note}")
         return prepared
 
-    def _read(self, task: Task) -> Prepared | None:
-        """Read one image and bring it to size, in any thread; None where its output is there already."""
+    def _read(self, task: Task) -> Prepared | NothingToDo:
+        """Read one image and bring it to size, in any thread."""
         started, settings, path = time.perf_counter(), self._settings, task.source.path
         if stays_unread(task, settings.if_exists):
-            return None
+            return "skipped"
         data = read_bytes(path)
+        if task.source.found and is_passed_over(read_mark(data)):
+            return "passed over"
         extra = self._scoring.prepare(task.source, settings.reading.geometry.num_scales)
         fingerprint = self._fingerprint(hashlib.sha256(data).hexdigest(), extra)
-        is_this_run = partial(_was_made_by, fingerprint)
-        if is_done(task, settings.if_exists, is_this_run) and self._has_overlay(task):
-            return None
+        to_write = outstanding(task, settings.if_exists, _judges(task, fingerprint))
+        if not to_write:
+            return "skipped"
         photo = settings.reading.decode(data, path)
         return Prepared(
             task,
+            to_write,
             photo.fitted,
             photo.spec,
             photo.file.describe(),
@@ -184,9 +186,6 @@ class Pipeline:
             fingerprint,
             started,
         )
-
-    def _has_overlay(self, task: Task) -> bool:
-        return not self._settings.overlay or os.path.exists(overlay_path(task.target))
 
     def _fingerprint(self, input_sha256: str, extra: Any) -> str:
         facts = {
@@ -208,11 +207,10 @@ class Pipeline:
         for item, content in zip(batch, contents, strict=True):
             try:
                 self._write(item, content.result())
-            except OutputError as problem:
+            except DiskFull as problem:
                 self._fail(item.task, problem)
-                if _disk_is_full(problem):
-                    self._stop.signal = self._stop.signal or 0
-                    return
+                self._stop.signal = self._stop.signal or 0
+                return
             except QuadtokError as problem:
                 self._fail(item.task, problem)
 
@@ -231,16 +229,19 @@ class Pipeline:
         """Make the bytes of one image's files, in any thread."""
         if any(bool(scores.isnan().any()) for scores in tokens.saliency or []):
             raise InputError(f"{item.task.source.path}: its saliency holds NaN")
-        data = encode_tokens(tokens, self._settings.dtype, metadata=self._metadata(item))
-        overlay = encode_png(render(item.fitted.pixels, tokens.plan)) if self._settings.overlay else None
+        task, files = item.task, {}
+        if task.target in item.to_write:
+            files[task.target] = encode_tokens(tokens, self._settings.dtype, metadata=self._metadata(item))
+        if task.overlay in item.to_write:
+            mark = Mark("picture of a plan", item.fingerprint)
+            files[task.overlay] = encode_picture(render(item.fitted.pixels, tokens.plan), mark=mark)
         scales = torch.bincount(tokens.plan.scale[0], minlength=item.spec.num_scales).tolist()
-        return Content(data, overlay, scales)
+        return Content(files, scales)
 
     def _write(self, item: Prepared, content: Content) -> None:
         task = item.task
-        write_atomically(task.target, content.tokens)
-        if content.overlay is not None:
-            write_atomically(overlay_path(task.target), content.overlay)
+        for path, data in content.files.items():
+            write_atomically(path, data)
         facts = {
             "tokens": item.spec.num_tokens,
             "scales": content.scales,
@@ -268,9 +269,6 @@ class Pipeline:
             "source": {"name": item.task.source.relative.as_posix(), **item.source},
             "fingerprint": item.fingerprint,
         }
-
-    def _skip(self, task: Task) -> None:
-        self._say("skipped", task)
 
     def _fail(self, task: Task, problem: QuadtokError) -> None:
         self._say("failed", task, error=problem)
@@ -337,18 +335,8 @@ def ahead(
         yield begun.popleft()
 
 
-def overlay_path(target: Path) -> Path:
-    """Where `--overlay` draws the tokens of this file: NAME.overlay.png beside it."""
-    return target.with_suffix(".overlay.png")
-
-
-def _was_made_by(fingerprint: str, data: bytes) -> bool | None:
-    """See `is_done`."""
-    try:
-        return decode_tokens(data).metadata.get("fingerprint") == fingerprint
-    except TokenFileError:
-        return None if looks_like_ours(data) else False
-
-
-def _disk_is_full(problem: OutputError) -> bool:
-    return "no space left" in str(problem)
+def _judges(task: Task, fingerprint: str) -> dict[Path, Judge]:
+    judges = {task.target: token_file_of(fingerprint)}
+    if task.overlay is not None:
+        judges[task.overlay] = overlay_of(fingerprint)
+    return judges

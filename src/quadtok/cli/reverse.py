@@ -10,7 +10,7 @@ import typer
 from quadtok.cli import options
 from quadtok.cli.inputs import find_sources
 from quadtok.cli.output import Report, printable, write_data
-from quadtok.cli.outputs import Task, plan_outputs
+from quadtok.cli.outputs import Naming, Task, plan_outputs, tended
 from quadtok.cli.running import Outcome, StopRequest, finish, for_each, say_refused
 from quadtok.errors import InputError
 from quadtok.names import TOKEN_SUFFIXES, IfExistsName
@@ -60,7 +60,8 @@ def reverse(
     if to == "features" and (smooth or against):
         raise InputError("--smooth and --against go with --to image")
     found = find_sources(tokens, TOKEN_SUFFIXES, null, relative_to)
-    tasks = plan_outputs(found.sources, folder=output_dir, file=output, keep_ext=keep_ext, suffix=SUFFIXES[to])
+    naming = Naming(SUFFIXES[to], folder=output_dir, file=output, keep_ext=keep_ext)
+    tasks, _ = plan_outputs(found.sources, naming)
     if against is not None and len(tasks) != 1:
         raise InputError(f"--against is the photograph of one token file and there are {len(tasks)} inputs")
     report = Report(len(tasks) + len(found.refused), as_json=as_json, quiet=quiet, verbose=verbose)
@@ -79,5 +80,6 @@ def reverse(
                 write_data(f"{printable(str(task.source.path))}: PSNR {outcome.facts['psnr']} dB")
             return outcome
 
-        stop = for_each(tasks, report, fail_fast, do_and_say)
+        with tended(tasks):
+            stop = for_each(tasks, report, fail_fast, do_and_say)
     return finish(report, stop)

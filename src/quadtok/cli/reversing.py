@@ -17,14 +17,17 @@ from quadtok.cli.outputs import Task
 from quadtok.cli.reading import read_like
 from quadtok.cli.running import Outcome
 from quadtok.errors import InputError, TokenFileError
+from quadtok.marks import Mark
 from quadtok.names import IfExistsName
 from quadtok.rendering import to_picture
 from quadtok.reversal import check_features, reverse, reverse_patches
-from quadtok.sheets import encode_png
+from quadtok.sheets import encode_picture
+
+RESTORED = Mark("restored image")
 
 
 class ImageReverser:
-    """Token file to PNG.
+    """Token file to picture.
 
     Args:
         smooth: see `reverse_patches`.
@@ -48,7 +51,8 @@ class ImageReverser:
         facts = (
             {} if self._against is None else {"psnr": f"{psnr(pixels, read_like(self._against, tokens).pixels):.2f}"}
         )
-        written = write_result(task, encode_png(to_picture(pixels.byte())), self._if_exists)
+        picture = encode_picture(to_picture(pixels.byte()), task.target.suffix.lower(), RESTORED)
+        written = write_result(task, picture, self._if_exists)
         return Outcome("written" if written else "skipped", facts)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from quadtok.cli.inputs import Refusal
 from quadtok.cli.output import Report
 from quadtok.cli.outputs import Task
-from quadtok.errors import QuadtokError
+from quadtok.errors import DiskFull, QuadtokError
 
 
 @dataclass
@@ -37,6 +37,9 @@ def for_each(tasks: Sequence[Task], report: Report, fail_fast: bool, do: Callabl
             try:
                 outcome = do(task)
                 report.file(outcome.status, str(task.source.path), output=str(task.target), **outcome.facts)
+            except DiskFull as problem:
+                report.file("failed", str(task.source.path), output=str(task.target), error=problem)
+                break
             except QuadtokError as problem:
                 report.file("failed", str(task.source.path), output=str(task.target), error=problem)
             if stop.signal or (fail_fast and report.counts["failed"]):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from quadtok.cli import options
 from quadtok.cli.device import check_device_name, resolve_device
 from quadtok.cli.inputs import find_sources
 from quadtok.cli.output import Report, printable, write_data
-from quadtok.cli.outputs import Task, plan_outputs
+from quadtok.cli.outputs import Naming, Task, plan_outputs, tended
 from quadtok.cli.running import StopRequest, finish, say_refused
 from quadtok.cli.settings import check_scorers, parse_geometry, parse_options
 from quadtok.names import IMAGE_SUFFIXES
@@ -55,8 +56,11 @@ def tokenize(
     check_scorers([scorer], weights)
     check_device_name(device)
     found = find_sources(inputs, IMAGE_SUFFIXES, null, relative_to)
-    tasks = plan_outputs(found.sources, folder=output_dir, file=output, keep_ext=keep_ext, suffix=".pt")
-    report = Report(len(tasks) + len(found.refused), as_json=as_json, quiet=quiet, verbose=verbose)
+    naming = Naming(".pt", folder=output_dir, file=output, keep_ext=keep_ext, overlay=overlay)
+    # A file of maps has a row for each input that is tokenized: so which are must be known first.
+    tasks, passed_over = plan_outputs(found.sources, naming, look_at_all=dry_run or maps is not None)
+    report = Report(len(tasks) + len(passed_over) + len(found.refused), as_json=as_json, quiet=quiet, verbose=verbose)
+    report.pass_over([str(source.path) for source in passed_over])
     goes_on = say_refused(found.refused, report, fail_fast)
     if dry_run:
         _show_plan(tasks, report)
@@ -80,7 +84,6 @@ def tokenize(
             workers=default_workers() if workers is None else workers,
             if_exists="overwrite" if overwrite else if_exists,
             fail_fast=fail_fast,
-            overlay=overlay,
         )
         scoring = make_scoring(
             scorer,
@@ -88,10 +91,11 @@ def tokenize(
             maps=maps,
             seed=seed,
             options=scorer_options,
-            sources=found.sources,
+            sources=[task.source for task in tasks],
             tell=report.tell,
         )
-        stop = Pipeline(settings, scoring, report).run(tasks)
+        with tended(tasks):
+            stop = Pipeline(settings, scoring, report).run(tasks)
     return finish(report, stop, settings=settings.describe())
 
 
@@ -102,7 +106,14 @@ def default_workers() -> int:
 
 def _show_plan(tasks: list[Task], report: Report) -> None:
     for task in tasks:
-        exists = os.path.exists(task.target)
-        report.file("planned", str(task.source.path), output=str(task.target), exists=exists)
+        source, outputs = str(task.source.path), [str(path) for path in task.outputs]
+        if task.refused:
+            report.file("failed", source, output=outputs[0], error=task.refused)
+            continue
+        facts: dict[str, Any] = {"output": outputs[0], "exists": os.path.lexists(outputs[0])}
+        if task.overlay is not None:
+            facts |= {"overlay": outputs[1], "overlay_exists": os.path.lexists(outputs[1])}
+        report.file("planned", source, **facts)
         if not report.as_json:
-            write_data(f"{printable(str(task.source.path))} -> {printable(str(task.target))}{' (exists)' * exists}")
+            shown = [printable(path) + " (exists)" * os.path.lexists(path) for path in outputs]
+            write_data(f"{printable(source)} -> {', '.join(shown)}")

@@ -11,7 +11,7 @@ from quadtok.cli import options
 from quadtok.cli.device import check_device_name, resolve_device
 from quadtok.cli.inputs import find_sources
 from quadtok.cli.output import Report
-from quadtok.cli.outputs import plan_outputs
+from quadtok.cli.outputs import Naming, plan_outputs, tended
 from quadtok.cli.running import StopRequest, finish, for_each, say_refused
 from quadtok.cli.settings import check_scorers, parse_geometry, parse_options
 from quadtok.errors import InputError
@@ -109,16 +109,17 @@ def visualize(
     check_device_name(device)
     kind = _kind(sheet or compare is not None or len(geometries) > 1, animate, html)
     found = find_sources(inputs, IMAGE_SUFFIXES | TOKEN_SUFFIXES, null, relative_to)
-    tasks = plan_outputs(
-        found.sources,
+    naming = Naming(
+        ".sheet.png" if kind == "sheet" else f".{style}.png",
         folder=output_dir,
         file=animate or html or output,
         keep_ext=keep_ext,
-        suffix=".sheet.png" if kind == "sheet" else f".{style}.png",
     )
+    tasks, passed_over = plan_outputs(found.sources, naming, look_at_all=maps is not None)
     if image is not None and len(tasks) != 1:
         raise InputError(f"--image is the photograph of one token file and there are {len(tasks)} inputs")
-    report = Report(len(tasks) + len(found.refused), as_json=as_json, quiet=quiet, verbose=verbose)
+    report = Report(len(tasks) + len(passed_over) + len(found.refused), as_json=as_json, quiet=quiet, verbose=verbose)
+    report.pass_over([str(source.path) for source in passed_over])
     if not say_refused(found.refused, report, fail_fast):
         return finish(report, StopRequest())
 
@@ -128,7 +129,8 @@ def visualize(
         from quadtok.cli.scoring import make_scoring
         from quadtok.images import check_color
 
-        photographs = [source for source in found.sources if source.path.suffix.lower() not in TOKEN_SUFFIXES]
+        sources = [task.source for task in tasks]
+        photographs = [source for source in sources if source.path.suffix.lower() not in TOKEN_SUFFIXES]
         wishes = Wishes(
             kind=kind,
             pen=Pen(style, check_color(line_color), line_width, scale),
@@ -141,7 +143,7 @@ def visualize(
                         maps=maps if name == "precomputed" else None,
                         seed=seed,
                         options=scorer_options if len(names) == 1 or name == "feature" else {},
-                        sources=found.sources,
+                        sources=sources,
                         tell=report.tell,
                     ),
                 )
@@ -154,7 +156,8 @@ def visualize(
             image=image,
         )
         gallery = Gallery(wishes, "overwrite" if overwrite else if_exists, report.note)
-        stop = for_each(tasks, report, fail_fast, gallery)
+        with tended(tasks):
+            stop = for_each(tasks, report, fail_fast, gallery)
     return finish(report, stop)
 
 

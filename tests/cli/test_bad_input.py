@@ -207,21 +207,24 @@ def test_a_list_of_class_folders_with_equal_names_mirrors_them(quadtok, photo, t
     assert (tmp_path / "rooted" / "classes" / "cat" / "1.pt").exists()
 
 
-def test_collisions_are_found_before_the_first_write(quadtok, tmp_path):
+def test_inputs_that_would_write_one_file_are_refused_and_the_others_are_done(quadtok, tmp_path):
     """Cases 30 and 31."""
     for name in ("a/cat.jpg", "b/cat.jpg", "b/dog.jpg", "b/dog.png"):
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         Image.new("RGB", (64, 64)).save(path)
-    result = tokenize(quadtok, tmp_path / "a", tmp_path / "b" / "cat.jpg", "-o", tmp_path / "out")
-    assert result.code == 2
-    assert "a/cat.jpg" in result.err and "b/cat.jpg" in result.err
-    result = tokenize(quadtok, tmp_path / "b", "-o", tmp_path / "out")
-    assert result.code == 2
-    assert "would both write" in result.err and "--keep-ext" in result.err
+    cats = [tmp_path / "a" / "cat.jpg", tmp_path / "b" / "cat.jpg"]
+    result = tokenize(quadtok, cats[0].parent, cats[1], "-o", tmp_path / "out")
+    assert (result.code, len(result.lines)) == (1, 3)
+    for line, (mine, other) in zip(result.lines, (cats, cats[::-1]), strict=False):
+        assert line.startswith(f"quadtok: error: {mine} and {other} would both write {tmp_path / 'out' / 'cat.pt'}; ")
     assert not (tmp_path / "out").exists()
-    assert tokenize(quadtok, tmp_path, "-o", tmp_path / "out", "--keep-ext").code == 0
-    assert (tmp_path / "out" / "b" / "dog.png.pt").exists()
+    result = tokenize(quadtok, tmp_path / "b", "-o", tmp_path / "out")
+    assert (result.code, result.err.count("use --keep-ext")) == (1, 2)
+    assert "1 written, 0 skipped, 2 failed" in result.err
+    assert os.listdir(tmp_path / "out") == ["cat.pt"]
+    assert tokenize(quadtok, tmp_path, "-o", tmp_path / "kept", "--keep-ext").code == 0
+    assert (tmp_path / "kept" / "b" / "dog.png.pt").exists()
 
 
 ODD_NAMES = [

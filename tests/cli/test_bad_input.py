@@ -287,7 +287,7 @@ def test_one_output_that_is_a_folder_fails_alone(quadtok, photos, tmp_path):
     (tmp_path / "out" / "coffee.pt").mkdir(parents=True)
     result = tokenize(quadtok, photos, "-o", tmp_path / "out")
     assert result.code == 1
-    assert f"output {tmp_path / 'out' / 'coffee.pt'} is a folder" in result.err
+    assert f"{tmp_path / 'out' / 'coffee.pt'}: is a folder, not a regular file" in result.err
     assert "2 written, 0 skipped, 1 failed" in result.err
 
 

@@ -297,21 +297,18 @@ def test_an_output_that_is_an_input_is_refused(quadtok, photo):
     result = tokenize(quadtok, photo, "--output", photo)
     assert (result.code, result.err) == (
         2,
-        f"quadtok: error: output {photo} is an input: choose another name or folder\n",
+        f"quadtok: error: {photo}: output {photo} is an input: choose another name or folder\n",
     )
     assert photo.read_bytes() == before
 
 
 def test_a_full_disk_stops_the_run(quadtok, photos, tmp_path, monkeypatch):
     """Case 38."""
-    write = Path.write_bytes
 
-    def full(path, data):
-        if "out" in path.parts:
-            raise OSError(28, "No space left on device")
-        return write(path, data)
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(os, "fsync", full)
     result = tokenize(quadtok, photos, "-o", tmp_path / "out", "-b", 1, "--json")
     assert result.code == 1
     assert "no space left on device" in result.lines[0]

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from typer.models import OptionInfo
+
 from quadtok.cli import app
 
 PAGE = Path(__file__).parent / "command-line.md"
@@ -44,7 +46,7 @@ def row(name: str, kind: Any, option: Any, default: Any) -> str:
     # In Annotated[…, typer.Option("--tokens", "-n")] the first name stands where the default used to.
     first = [option.default] if isinstance(option.default, str) and option.default.startswith("-") else []
     flags = [flag for declared in [*first, *(option.param_decls or ())] for flag in declared.split("/")]
-    if default is not inspect.Parameter.empty and not flags and option.metavar not in ("INPUTS...", "[FILES...]"):
+    if isinstance(option, OptionInfo) and not flags:
         flags = [f"--{name.replace('_', '-')}"]
     metavar = (
         option.metavar

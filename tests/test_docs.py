@@ -2,11 +2,14 @@
 
 import importlib.util
 import re
+import shlex
 import sys
+from itertools import chain
 from pathlib import Path
 
 import pytest
 import torch
+import typer
 from PIL import Image
 
 import quadtok
@@ -15,6 +18,8 @@ from quadtok.cli import app, run
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted(DOCS.glob("*.md"))]
+PAGES += sorted(ROOT.glob("training/*/README.md"))
+COMMANDS = typer.main.get_command(app).commands
 
 
 def script(name):
@@ -33,13 +38,50 @@ def test_the_command_line_page_is_what_the_app_says():
         assert f"## quadtok {info.callback.__name__}\n" in page
 
 
+def options_of(command):
+    return {option for parameter in COMMANDS[command].params for option in (*parameter.opts, *parameter.secondary_opts)}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_page_lists_the_options_that_a_command_takes_and_no_others(command):
+    section = (
+        (DOCS / "command-line.md").read_text(encoding="utf-8").split(f"## quadtok {command}\n")[1].split("\n## ")[0]
+    )
+    cells = re.findall(r"^\| (.*?) \|", section, re.MULTILINE)
+    listed = {option for cell in cells for option in re.findall(r"`(--?[\w-]+)`", cell)}
+    assert listed == {option for option in options_of(command) if option.startswith("-")} - {"--help"}
+
+
+def commands_on(page):
+    """(name, its words) of each quadtok command in code on the page."""
+    text = page.read_text(encoding="utf-8")
+    for found in re.finditer(rf"\bquadtok ({'|'.join(COMMANDS)})\b([^`\n|>]*)", text):
+        yield found[1], shlex.split(found[2], comments=True)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name if page.parent in (ROOT, DOCS) else page.parent.name)
+def test_commands_on_a_page_use_options_that_exist(page):
+    for command, words in commands_on(page):
+        used = {word.partition("=")[0] for word in words if re.fullmatch(r"--?[a-z0-9][\w-]*(=.*)?", word)}
+        assert used <= options_of(command) | {"--help"}, f"quadtok {command} {' '.join(words)}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name if page.parent in (ROOT, DOCS) else page.parent.name)
+def test_commands_on_a_page_name_files_that_a_clone_has(page):
+    text = page.read_text(encoding="utf-8")
+    names = re.findall(r"\b(?:python3?|bash) ((?!-)[\w./-]+)|\b(sample_images/[\w.-]+)", text)
+    for name in filter(None, chain.from_iterable(names)):
+        found = [folder / name for folder in (ROOT, page.parent) if (folder / name).exists()]
+        assert found and found[0].resolve().is_relative_to(ROOT), name
+
+
 def test_every_option_has_a_help_text():
     for line in script("make_command_line").page().splitlines():
         if line.startswith("| `"):
             assert line.split(" | ")[1].strip(), line
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name if page.parent in (ROOT, DOCS) else page.parent.name)
 def test_links_lead_somewhere(page):
     text = page.read_text(encoding="utf-8")
     for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text):

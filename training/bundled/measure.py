@@ -1,7 +1,8 @@
 """What scorers are worth on scenes that training never saw: `python measure.py [--scenes 64] [--materials FILE]`.
 
 The scenes are of the recipe HELD_OUT: other backgrounds and another seed, objects of the same generator; made from
-noise alone, or with the cut-outs that were held out. Photographs are measured by ../shared/oracle/coverage.py.
+noise alone, or with the cut-outs that were held out. The figures on
+photographs (docs/bundled-weights.md) cannot be repeated from a clone.
 """
 
 from __future__ import annotations

@@ -3,14 +3,18 @@
     QuadtokError            catch this one to catch them all; also a ValueError, so that plain code works too
     ├── SpecError           a spec that cannot be tiled, or a token count that cannot be reached
     ├── InputError          arguments that do not fit together: shapes, types, names, non-finite values
+    │   └── ScorerError     a scorer that fails for an image, or whose saliency cannot be used
     ├── ImageError          an image file that cannot be read
     ├── WeightsError        weights that cannot be found, fetched, or fitted to the net
     ├── TokenFileError      a token file that cannot be trusted
-    └── OutputError         a result that cannot be written
-        └── DiskFull        because no space is left: further ones cannot either
+    ├── OutputError         a result that cannot be written
+    │   └── DiskFull        because no space is left: further ones cannot either
+    └── UnexpectedError     what quadtok did not foresee, of its own or of what it calls, by its type
 
 The sentence carries the numbers, what was expected, and a next step.
 """
+
+LONGEST_REASON = 400  # characters of another library's message; torch writes paragraphs
 
 
 class QuadtokError(ValueError):
@@ -23,6 +27,10 @@ class SpecError(QuadtokError):
 
 class InputError(QuadtokError):
     """Arguments that do not fit together."""
+
+
+class ScorerError(InputError):
+    """A scorer that fails for an image, or whose saliency cannot be used."""
 
 
 class ImageError(QuadtokError):
@@ -43,3 +51,33 @@ class OutputError(QuadtokError):
 
 class DiskFull(OutputError):  # noqa: N818  # the name says it
     """No space is left for a result, nor for the next."""
+
+
+class UnexpectedError(QuadtokError):
+    """What quadtok did not foresee, of its own or of what it calls; the sentence names its type."""
+
+
+def as_ours(problem: Exception, about: object) -> QuadtokError:
+    """An error of quadtok as it is; any other one as one sentence about a file, which names its type."""
+    if isinstance(problem, QuadtokError):
+        return problem
+    ours = UnexpectedError(f"{about}: {described(problem)}")
+    ours.__cause__ = problem
+    return ours
+
+
+def scorer_failed(about: object, problem: Exception) -> ScorerError:
+    """Whatever went wrong while an image was scored, as one sentence about the image's file."""
+    ours = ScorerError(f"{about}: {problem if isinstance(problem, QuadtokError) else described(problem)}")
+    ours.__cause__ = problem
+    return ours
+
+
+def described(problem: BaseException) -> str:
+    """`TypeError: its message`, on one line of bounded length, whatever the exception is."""
+    try:
+        text = " ".join(str(problem).split())
+    except Exception:  # somebody's own `__str__`
+        text = ""
+    cut = text if len(text) <= LONGEST_REASON else f"{text[:LONGEST_REASON]}…"
+    return f"{type(problem).__name__}: {cut}" if cut else type(problem).__name__

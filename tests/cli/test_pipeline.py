@@ -159,15 +159,6 @@ def test_nothing_of_the_run_is_left(quadtok, photos, tmp_path):
     assert (threading.active_count(), torch.get_num_threads()) == before
 
 
-def test_a_defect_in_a_thread_is_not_swallowed(quadtok, photos, tmp_path, monkeypatch):
-    def broken(path):
-        raise ZeroDivisionError
-
-    monkeypatch.setattr(pipeline, "read_bytes", broken)
-    with pytest.raises(ZeroDivisionError):
-        quadtok("tokenize", photos, "-o", tmp_path, "--scorer", "blur", "-j", 2)
-
-
 def test_the_job_of_no_thread_holds_its_error():
     future: Future = pipeline.InThisThread().submit(int, "x")
     assert isinstance(future.exception(), ValueError)

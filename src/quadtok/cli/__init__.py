@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextvars import copy_context
 from typing import Annotated
 
 import typer
@@ -15,11 +16,16 @@ import typer
 from quadtok import __version__
 from quadtok.cli.bench import bench
 from quadtok.cli.info import info
-from quadtok.cli.output import say_error
+from quadtok.cli.output import (
+    escape_what_a_stream_cannot_show,
+    say_error,
+    show_tracebacks,
+    tracebacks_are_shown,
+)
 from quadtok.cli.reverse import reverse
 from quadtok.cli.tokenize import tokenize
 from quadtok.cli.visualize import visualize
-from quadtok.errors import QuadtokError
+from quadtok.errors import QuadtokError, described
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -55,34 +61,60 @@ def quadtok(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.", envvar="QUADTOK_DEBUG")] = False,
 ) -> None:
     """Turn images into mixed-resolution quadtree tokens for Vision Transformers."""
+    if debug:
+        show_tracebacks()
 
 
 def main() -> None:
     """Run the command line and exit with its code."""
+    escape_what_a_stream_cannot_show()
     try:
         code = run(sys.argv[1:])
-        sys.stdout.flush()
+        if sys.stdout is not None:  # as it is after `>&-`
+            sys.stdout.flush()
     except BrokenPipeError:  # the reader of our stdout went away, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        _forget_stdout()
         code = 141
+    except OSError as problem:
+        _forget_stdout()
+        say_error(f"stdout cannot be written ({problem.strerror})")
+        code = 1
     sys.exit(code)
+
+
+def _forget_stdout() -> None:
+    """Python would try once more to write what is left, at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def run(arguments: list[str]) -> int:
     """Run the command line on these arguments; the exit code."""
+    # In a context of its own: what one run sets is not there in the next.
+    return copy_context().run(_run, arguments)
+
+
+def _run(arguments: list[str]) -> int:
     try:
         return app(arguments, prog_name="quadtok", standalone_mode=False) or 0
-    except QuadtokError as problem:
-        if "--debug" in arguments or os.environ.get("QUADTOK_DEBUG"):
-            raise
-        say_error(str(problem))
-        return 2
+    except BrokenPipeError:
+        raise
     except Exception as problem:
         # typer raises its vendored click's exceptions, whose home has moved between versions: told by what they can do.
         describe = getattr(problem, "format_message", None)
-        if describe is None:
+        if describe is not None:
+            return _usage_error(problem, describe())
+        if tracebacks_are_shown():
             raise
-        if message := describe():
-            command = getattr(getattr(problem, "ctx", None), "command_path", "quadtok")
-            say_error(f"{message.removeprefix('Value error, ')} Try '{command} --help'.")
-        return int(getattr(problem, "exit_code", 2))
+        if isinstance(problem, QuadtokError):
+            say_error(str(problem))
+            return 2
+        defect = ": a defect of quadtok; please report it with what 'quadtok --debug …' shows"
+        say_error(described(problem) + defect * (not isinstance(problem, OSError)))  # such as a full stdout
+        return 1
+
+
+def _usage_error(problem: Exception, message: str) -> int:
+    if message:
+        command = getattr(getattr(problem, "ctx", None), "command_path", "quadtok")
+        say_error(f"{message.removeprefix('Value error, ')} Try '{command} --help'.")
+    return int(getattr(problem, "exit_code", 2))

@@ -15,7 +15,7 @@ from quadtok.cli.outputs import Task
 from quadtok.cli.reading import Reading, read_like
 from quadtok.cli.running import Outcome
 from quadtok.cli.scoring import Scoring
-from quadtok.errors import InputError, QuadtokError, TokenFileError
+from quadtok.errors import InputError, TokenFileError, scorer_failed
 from quadtok.explorer import explorer_page
 from quadtok.images import read_bytes
 from quadtok.marks import is_passed_over, read_mark
@@ -31,11 +31,19 @@ _ZIP = b"PK"  # what token files begin with, and no image
 
 @dataclass(frozen=True)
 class View:
-    """One plan of one image: the picture it lies on (None: the tokens have to do), the tokens, who scored."""
+    """One plan of one image.
+
+    Attributes:
+        image: the picture it lies on; None: the tokens have to do.
+        tokens: the plan and what it shows.
+        scorer: who scored.
+        left_out: how many further frames or previews of the file are not shown.
+    """
 
     image: Image.Image | None
     tokens: Tokens
     scorer: str
+    left_out: int = 0
 
 
 @dataclass(frozen=True)
@@ -105,7 +113,8 @@ class Gallery:
             return Outcome("passed over")
         grid = self._grid(task, data)
         content = DRAWERS[self._wishes.kind](grid, self._wishes.pen, task)
-        return Outcome("written" if write_result(task, content, self._if_exists) else "skipped")
+        written = write_result(task, content, self._if_exists)
+        return Outcome("written" if written else "skipped", {"left_out": grid[0][0].left_out})
 
     def _grid(self, task: Task, data: bytes) -> list[list[View]]:
         if data.startswith(_ZIP):
@@ -140,9 +149,9 @@ class Gallery:
                 lambda images, spec: scoring.saliency(images, spec, [extra]),
                 self._wishes.quadtree,
             ).to("cpu")
-        except QuadtokError as problem:
-            raise type(problem)(f"{task.source.path}: {problem}") from problem
-        return View(to_picture(photo.fitted.pixels), tokens, name)
+        except Exception as problem:
+            raise scorer_failed(task.source.path, problem) from problem
+        return View(to_picture(photo.fitted.pixels), tokens, name, photo.file.left_out)
 
 
 def draw_picture(grid: list[list[View]], pen: Pen, task: Task) -> bytes:

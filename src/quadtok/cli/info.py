@@ -13,8 +13,8 @@ import typer
 from quadtok import __version__
 from quadtok.cli import options
 from quadtok.cli.inputs import Source, find_sources
-from quadtok.cli.output import printable, say_error, write_data, write_json
-from quadtok.errors import QuadtokError
+from quadtok.cli.output import printable, say_problem, write_data, write_json
+from quadtok.errors import QuadtokError, as_ours
 from quadtok.names import TOKEN_SUFFIXES
 
 _PACKAGES = ("torch", "torchvision", "pillow", "numpy", "typer", "rich")
@@ -86,8 +86,9 @@ def _inspect(source: Source, check: bool, as_json: bool, quiet: bool) -> bool:
 
     try:
         facts = describe_tokens(load_tokens(source.path))
-    except QuadtokError as problem:
-        _say_bad(source.path, problem, as_json)
+        text = _as_text(source, facts)
+    except Exception as problem:
+        _say_bad(source.path, as_ours(problem, source.path), as_json)
         return False
     if as_json:
         write_json(
@@ -100,12 +101,12 @@ def _inspect(source: Source, check: bool, as_json: bool, quiet: bool) -> bool:
             }
         )
     elif not quiet:
-        write_data(f"{printable(str(source.path))}: ok" if check else _as_text(source, facts))
+        write_data(f"{printable(str(source.path))}: ok" if check else text)
     return True
 
 
-def _say_bad(path: Path, problem: Exception, as_json: bool) -> None:
-    say_error(str(problem))
+def _say_bad(path: Path, problem: QuadtokError, as_json: bool) -> None:
+    say_problem(problem)
     if as_json:
         write_json({"type": "file", "input": str(path), "status": "bad", "error": str(problem)})
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 import time
+import traceback
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +18,26 @@ from quadtok import __version__
 
 if TYPE_CHECKING:
     from rich.progress import Progress
+
+# Whether `--debug` was given. It belongs to one run of the command line, as a context does.
+_tracebacks: ContextVar[bool] = ContextVar("tracebacks", default=False)
+
+
+def show_tracebacks() -> None:
+    """From here on, in this context, an error line is followed by its traceback."""
+    _tracebacks.set(True)
+
+
+def tracebacks_are_shown() -> bool:
+    """Whether `--debug` was given."""
+    return _tracebacks.get()
+
+
+def escape_what_a_stream_cannot_show() -> None:
+    """Where stdout or stderr is ASCII or Latin-1, other characters are written as escapes rather than fail."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def printable(text: str) -> str:
@@ -33,6 +56,17 @@ def say(message: str) -> None:
 def say_error(message: str) -> None:
     """One error line on stderr."""
     say(f"error: {message}")
+
+
+def say_problem(problem: Exception) -> None:
+    """One error line on stderr; with `--debug` the traceback too."""
+    say_error(str(problem))
+    if tracebacks_are_shown():
+        print(_traceback(problem), file=sys.stderr)
+
+
+def _traceback(problem: Exception) -> str:
+    return "".join(traceback.format_exception(problem)).encode("utf-8", "backslashreplace").decode()
 
 
 def write_data(text: str) -> None:
@@ -55,6 +89,7 @@ class Report:
         quiet: errors only.
         verbose: a line on stderr for each input.
         counts: inputs by status: written, skipped, failed, passed over.
+        partly_read: how many of them hold further frames or previews, which were left out.
     """
 
     total: int
@@ -62,6 +97,8 @@ class Report:
     quiet: bool = False
     verbose: int = 0
     counts: Counter[str] = field(default_factory=Counter)
+    partly_read: int = 0
+    _held: list[str] = field(default_factory=list)
     _started: float = field(default_factory=time.monotonic)
     _progress: Progress | None = None
 
@@ -77,11 +114,24 @@ class Report:
             yield
         self._progress = None
 
-    def file(self, status: str, source: str, *, error: Exception | str | None = None, **facts: Any) -> None:
-        """One input is done: `status` is written, skipped, failed, passed over or planned."""
+    def file(
+        self, status: str, source: str, *, error: Exception | None = None, hold: bool = False, **facts: Any
+    ) -> None:
+        """One input is done.
+
+        Args:
+            status: written, skipped, failed, passed over or planned.
+            source: the input.
+            error: why it failed.
+            hold: say the error later, see `say_held`.
+            **facts: what else is to be said of it.
+        """
         self.counts[status] += 1
-        if error is not None:
-            self._line(f"error: {error}")
+        self.partly_read += bool(facts.get("left_out"))
+        if error is not None and hold and not tracebacks_are_shown():
+            self._held.append(f"error: {error}")
+        elif error is not None:
+            self._error(error)
         elif self.verbose and not self.quiet:
             self._line(f"{status}: {source}" + "".join(f", {key} {value}" for key, value in facts.items() if value))
         if self.as_json:
@@ -95,6 +145,17 @@ class Report:
         for source in sources:
             self.file("passed over", source)
 
+    def say_held(self) -> None:
+        """Say the errors that were held back."""
+        for line in self._held:
+            self._line(line)
+        self._held.clear()
+
+    def replace_held(self, error: str) -> None:
+        """Say one sentence in place of the errors that were held back."""
+        self._held.clear()
+        self._line(f"error: {error}")
+
     def tell(self, message: str) -> None:
         """Something that every user should know."""
         if not self.quiet:
@@ -107,6 +168,7 @@ class Report:
 
     def summary(self, interrupted: bool = False, **facts: Any) -> None:
         """The last line; with `as_json` also the summary record."""
+        self.say_held()
         seconds = time.monotonic() - self._started
         done = {status: self.counts[status] for status in ("written", "skipped", "failed")}
         left = self.total - sum(self.counts.values())
@@ -117,6 +179,7 @@ class Report:
                     **done,
                     "passed_over": self.counts["passed over"],
                     "left": left,
+                    "left_out": self.partly_read,
                     "seconds": round(seconds, 3),
                     "version": __version__,
                     **facts,
@@ -126,11 +189,20 @@ class Report:
             return
         counted = ", ".join(f"{number} {status}" for status, number in done.items())
         passed_over = _passed_over(self.counts["passed over"])
+        left_out = f"; {self.partly_read} with further frames or previews, which were left out" * bool(self.partly_read)
         if interrupted:
-            say(f"interrupted: {counted}, {left} left{passed_over}; run the same command to go on")
+            say(f"interrupted: {counted}, {left} left{passed_over}{left_out}; run the same command to go on")
+        elif left:
+            say(f"stopped: {counted}, {left} left{passed_over}{left_out}")
         else:
             rate = sum(done.values()) / max(seconds, 1e-9)
-            say(f"done: {counted} in {seconds:.1f} s ({rate:.1f} images/s){passed_over}")
+            say(f"done: {counted} in {seconds:.1f} s ({rate:.1f} images/s){passed_over}{left_out}")
+
+    def _error(self, problem: Exception) -> None:
+        self._line(f"error: {problem}")
+        if tracebacks_are_shown():
+            for line in _traceback(problem).splitlines():
+                self._line(line)
 
     def _line(self, message: str) -> None:
         if self._progress is None:

@@ -26,9 +26,9 @@ from quadtok.cli.existing import Judge, outstanding, overlay_of, stays_unread, t
 from quadtok.cli.output import Report
 from quadtok.cli.outputs import Task
 from quadtok.cli.reading import Reading
-from quadtok.cli.running import StopRequest, stop_on_signals
+from quadtok.cli.running import StopRequest, Trial, stop_on_signals
 from quadtok.cli.scoring import Scoring
-from quadtok.errors import DiskFull, InputError, QuadtokError
+from quadtok.errors import DiskFull, ScorerError, as_ours, scorer_failed
 from quadtok.files import write_atomically
 from quadtok.images import CROP_FRACTION, Fitted, own_stderr, read_bytes
 from quadtok.marks import Mark, is_passed_over, read_mark
@@ -73,6 +73,7 @@ class Prepared:
     source: dict[str, Any]
     draft: int
     notes: list[str]
+    left_out: int
     extra: Any
     fingerprint: str
     started: float
@@ -100,6 +101,8 @@ class Pipeline:
         self._scoring = scoring
         self._report = report
         self._stop = StopRequest()
+        # Two batches and, where those are small, some more: the first images of a folder may be odd ones.
+        self._trial = Trial(report, patience=max(16, 2 * settings.batch_size))
         self._readers: Executor = InThisThread()
         self._encoders: Executor = InThisThread()
 
@@ -120,7 +123,8 @@ class Pipeline:
         return self._stop
 
     def _must_end(self) -> bool:
-        return self._stop.signal is not None or (self._settings.fail_fast and self._report.counts["failed"] > 0)
+        failed = self._settings.fail_fast and self._report.counts["failed"] > 0
+        return self._stop.signal is not None or self._trial.is_lost or failed
 
     def _batches(self, tasks: Sequence[Task]) -> Iterator[list[Prepared]]:
         """Neighbours of one spec, up to the batch size."""
@@ -150,7 +154,7 @@ class Pipeline:
         """Await one image; None where there is nothing to do or it failed, which is then reported."""
         try:
             prepared = reading.result()
-        except QuadtokError as problem:
+        except Exception as problem:
             self._fail(task, problem)
             return None
         if not isinstance(prepared, Prepared):
@@ -182,6 +186,7 @@ class Pipeline:
             photo.file.describe(),
             photo.file.draft.divisor if photo.file.draft else 1,
             photo.file.notes,
+            photo.file.left_out,
             extra,
             fingerprint,
             started,
@@ -196,23 +201,35 @@ class Pipeline:
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
     def _finish(self, batch: list[Prepared]) -> None:
-        """Score a batch and write its files."""
-        try:
-            tokens = self._tokenize(batch)
-        except QuadtokError as problem:
-            for item in batch:
-                self._fail(item.task, type(problem)(f"{item.task.source.path}: {problem}"))
-            return
-        contents = [self._encoders.submit(self._encode, item, tokens[row]) for row, item in enumerate(batch)]
-        for item, content in zip(batch, contents, strict=True):
+        """Score a batch and write its files. Whatever goes wrong with one image, the others are written."""
+        contents = [(item, self._encoders.submit(self._encode, item, tokens)) for item, tokens in self._scored(batch)]
+        for item, content in contents:
             try:
-                self._write(item, content.result())
+                made = content.result()
+                self._write(item, made)
             except DiskFull as problem:
                 self._fail(item.task, problem)
                 self._stop.signal = self._stop.signal or 0
                 return
-            except QuadtokError as problem:
+            except Exception as problem:
                 self._fail(item.task, problem)
+            else:
+                self._say_written(item, made)
+
+    def _scored(self, batch: list[Prepared]) -> list[tuple[Prepared, Tokens]]:
+        """The images of a batch with their tokens, less those that the scorer fails for."""
+        try:
+            tokens = self._tokenize(batch)
+        except Exception as problem:
+            if len(batch) == 1:
+                with own_stderr():
+                    self._trial.failed(batch[0].task, scorer_failed(batch[0].task.source.path, problem))
+                return []
+        else:
+            self._trial.worked()
+            return [(item, tokens[row]) for row, item in enumerate(batch)]
+        # One by one, so that only the culprit is lost. Outside of the handler, whose error holds the batch's memory.
+        return [scored for item in batch if not self._must_end() for scored in self._scored([item])]
 
     def _tokenize(self, batch: list[Prepared]) -> Tokens:
         images = torch.stack([item.fitted.pixels for item in batch]).to(self._settings.device)
@@ -222,13 +239,13 @@ class Pipeline:
             batch[0].spec,
             lambda images, spec: self._scoring.saliency(images, spec, extras),
             self._settings.quadtree,
-        )
-        return tokens.to("cpu")
+        ).to("cpu")
+        if any(bool(scores.isnan().any()) for scores in tokens.saliency or []):
+            raise ScorerError("its saliency holds NaN")
+        return tokens
 
     def _encode(self, item: Prepared, tokens: Tokens) -> Content:
         """Make the bytes of one image's files, in any thread."""
-        if any(bool(scores.isnan().any()) for scores in tokens.saliency or []):
-            raise InputError(f"{item.task.source.path}: its saliency holds NaN")
         task, files = item.task, {}
         if task.target in item.to_write:
             files[task.target] = encode_tokens(tokens, self._settings.dtype, metadata=self._metadata(item))
@@ -239,15 +256,17 @@ class Pipeline:
         return Content(files, scales)
 
     def _write(self, item: Prepared, content: Content) -> None:
-        task = item.task
         for path, data in content.files.items():
             write_atomically(path, data)
+
+    def _say_written(self, item: Prepared, content: Content) -> None:
         facts = {
             "tokens": item.spec.num_tokens,
             "scales": content.scales,
+            "left_out": item.left_out,
             "ms": round((time.perf_counter() - item.started) * 1000, 1),
         }
-        self._say("written", task, **facts)
+        self._say("written", item.task, **facts)
 
     def _metadata(self, item: Prepared) -> dict[str, Any]:
         reading = self._settings.reading
@@ -270,8 +289,8 @@ class Pipeline:
             "fingerprint": item.fingerprint,
         }
 
-    def _fail(self, task: Task, problem: QuadtokError) -> None:
-        self._say("failed", task, error=problem)
+    def _fail(self, task: Task, problem: Exception) -> None:
+        self._say("failed", task, error=as_ours(problem, task.source.path))
 
     def _say(self, status: str, task: Task, **facts: Any) -> None:
         with own_stderr():

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,7 +16,7 @@ import torch
 from torch import Tensor
 
 from quadtok.cli.inputs import Source
-from quadtok.errors import InputError, QuadtokError
+from quadtok.errors import InputError, QuadtokError, described
 from quadtok.scorers import ScorerFunction, get_scorer
 from quadtok.scorers.feature import FeatureScorer
 from quadtok.spec import Spec
@@ -34,29 +36,56 @@ class Scoring(Protocol):
 
 
 class SharedScoring:
-    """One scorer for all images, which bring nothing along."""
+    """One scorer for all images, which bring nothing along.
+
+    Raises:
+        InputError: where a user's scorer does not describe itself as JSON values.
+    """
 
     def __init__(self, scorer: ScorerFunction, name: str) -> None:
         self._scorer = scorer
-        describe: Callable[[], dict[str, Any]] | None = getattr(scorer, "describe", None)
-        self._description = describe() if describe else {"name": name}
+        self._name = name
+        self._description = _description(scorer, name)
 
     def prepare(self, source: Source, num_scales: int) -> None:
         """Nothing."""
 
     def saliency(self, images: Tensor, spec: Spec, extras: Sequence[Any]) -> Sequence[Tensor]:
         """Score a batch; whatever a user's scorer raises becomes one sentence."""
-        try:
-            return self._scorer(images, spec)
-        except QuadtokError:
-            raise
-        except Exception as problem:
-            name = self._description["name"]
-            raise InputError(f"scorer {name} failed: {type(problem).__name__}: {problem}") from problem
+        before = images._version
+        with ours_only(f"scorer {self._name} failed"):
+            saliency = self._scorer(images, spec)
+        if images._version != before:
+            raise InputError(f"scorer {self._name} changed the images that it was given: it must work on a copy")
+        return saliency
 
     def describe(self, extra: Any) -> dict[str, Any]:
         """The scorer's own description."""
         return self._description
+
+
+@contextmanager
+def ours_only(doing: str) -> Iterator[None]:
+    """Somebody else's code runs in the block: whatever it raises, `SystemExit` included, becomes one sentence."""
+    try:
+        yield
+    except (QuadtokError, KeyboardInterrupt):
+        raise
+    except BaseException as problem:
+        raise InputError(f"{doing}: {described(problem)}") from problem
+
+
+def _description(scorer: ScorerFunction, name: str) -> dict[str, Any]:
+    """What a scorer says of itself, or its name."""
+    describe: Callable[[], dict[str, Any]] | None = getattr(scorer, "describe", None)
+    if describe is None:
+        return {"name": name}
+    with ours_only(f"scorer {name} cannot describe itself"):
+        found = describe()
+        json.dumps(found, allow_nan=False)
+    if not isinstance(found, dict):
+        raise InputError(f"scorer {name} describes itself with a {type(found).__name__}: it must be a dict")
+    return {"name": name, **found}
 
 
 class RandomScoring:
@@ -152,14 +181,15 @@ def make_scoring(
 def _imported(name: str, options: dict[str, Any]) -> ScorerFunction:
     """A user's scorer: a function (images, spec) → saliency, or a class that makes one from the options."""
     module_name, _, attribute = name.partition(":")
-    sys.path.insert(0, os.getcwd())  # as `python -m` does: a scorer of one's own lies in the working folder
+    here = os.getcwd()
+    sys.path.insert(0, here)  # as `python -m` does: a scorer of one's own lies in the working folder
     try:
-        found = getattr(importlib.import_module(module_name), attribute)
-        scorer = found(**options) if isinstance(found, type) or options else found
-    except Exception as problem:
-        raise InputError(f"scorer {name} cannot be loaded: {type(problem).__name__}: {problem}") from problem
+        with ours_only(f"scorer {name} cannot be loaded"):
+            found = getattr(importlib.import_module(module_name), attribute)
+            scorer = found(**options) if isinstance(found, type) or options else found
     finally:
-        sys.path.remove(os.getcwd())
+        with suppress(ValueError):  # the module may have changed the list itself
+            sys.path.remove(here)
     if not callable(scorer):
         raise InputError(f"scorer {name} is no function of (images, spec)")
     return scorer

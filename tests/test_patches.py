@@ -155,6 +155,11 @@ def test_a_plan_for_another_number_of_images_is_refused():
         extract_patches(make_images(), make_plan(batch=3))
 
 
+def test_images_on_another_device_than_the_plan_are_refused():
+    with pytest.raises(InputError, match=r"the images are on meta, the plan on cpu: move one \(plan.to\)"):
+        extract_patches(make_images().to("meta"), make_plan())
+
+
 def test_images_of_another_size_than_the_plans_are_refused():
     with pytest.raises(InputError, match="images are 48×32 .* and the spec says 32×48"):
         extract_patches(make_images().transpose(2, 3), make_plan())

@@ -24,6 +24,14 @@ def test_bytes_and_floats_of_the_specs_size_are_accepted(dtype):
         (torch.zeros(2, 3, 32, 16), r"images are 32×16 .* the spec says 16×32"),
         (torch.zeros(3, 16, 32), r"must be a batch \[B, C, H, W\], got shape \[3, 16, 32\]"),
         (torch.zeros(2, 3, 16, 32, dtype=torch.int32), "must be uint8 or floating, got torch.int32"),
+        (
+            torch.zeros(2, 3, 16, 32).to(torch.float8_e5m2),
+            r"got torch.float8_e5m2: give images\.float\(\)",
+        ),
+        (
+            torch.zeros(2, 3, 16, 32).to_sparse(),
+            "must be dense, got a tensor torch.sparse_coo: give .*to_dense",
+        ),
         (torch.zeros(2, 3, 16, 32, dtype=torch.bool), "must be uint8 or floating, got torch.bool"),
         (torch.zeros(2, 3, 16, 32, dtype=torch.complex64), "must be uint8 or floating, got torch.complex64"),
         (torch.zeros(2, 3, 16, 32).numpy(), r"must be one tensor \[B, C, H, W\], got ndarray"),
@@ -88,3 +96,9 @@ def test_floats_are_taken_as_they_are_in_float32(dtype):
     images = torch.linspace(-3, 300, 12, dtype=dtype).view(1, 3, 2, 2)
     assert as_floats(images).dtype == torch.float32
     assert torch.equal(as_floats(images), images.float())
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64, torch.bool], ids=str)
+def test_integers_were_never_normalised(dtype):
+    with pytest.raises(InputError, match=f"normalised values are floating, got {dtype}: nothing is to be undone"):
+        denormalize(BYTES.to(dtype))

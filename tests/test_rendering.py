@@ -6,7 +6,18 @@ import torch
 from PIL import Image, ImageChops
 
 from helpers import GOLDEN, GOLDEN_INDEX, boxes, golden, golden_plan, goldens, random_saliency
-from quadtok import Plan, Spec, Tokens, get_quadtree, render, render_tokens, tokenize
+from quadtok import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Plan,
+    Spec,
+    Tokens,
+    get_quadtree,
+    normalize,
+    render,
+    render_tokens,
+    tokenize,
+)
 from quadtok.errors import InputError
 from quadtok.rendering import STYLES, to_picture
 
@@ -188,9 +199,66 @@ def test_half_precision_images_are_drawn_to_a_level_or_two(dtype):
     assert abs(drawn - make_bytes().permute(1, 2, 0).numpy()).max() <= 1  # bfloat16 has 8 bits too
 
 
-def test_floats_outside_0_to_1_are_cut_off_and_gradients_ignored():
-    image = torch.tensor([-1.0, 0.0, 1.0, 7.0]).view(1, 2, 2).repeat(3, 24, 36).requires_grad_()
+def test_floats_a_little_outside_0_to_1_are_cut_off_and_gradients_ignored():
+    image = torch.tensor([-0.015, 0.0, 1.0, 1.015]).view(1, 2, 2).repeat(3, 24, 36).requires_grad_()
     assert set(pixels(to_picture(image)).flatten()) == {0, 255}
+
+
+NORMALIZED = normalize(make_bytes())
+
+
+@pytest.mark.parametrize(
+    ("image", "found"),
+    [
+        (NORMALIZED, r"-2\.\d+ to 2\.\d+"),
+        (make_bytes().float(), "0 to 255"),
+        (make_bytes() / 255 - 0.02, r"-0\.02 to 0\.98"),
+        (make_bytes() / 255 + 0.02, r"0\.02 to 1\.02"),
+        (torch.full((3, 48, 72), torch.nan), "nan to nan"),
+        (torch.full((3, 48, 72), torch.inf), "inf to inf"),
+        (NORMALIZED.half(), r"-2\.\d+ to 2\.\d+"),
+    ],
+    ids=["normalised", "bytes as floats", "below", "above", "nan", "inf", "half"],
+)
+def test_floats_outside_0_to_1_are_refused_with_their_range_and_the_way_out(image, found):
+    way_out = "give the mean= and std= of the normalisation, or bring the values to 0…1"
+    with pytest.raises(InputError, match=f"an image to draw must lie in 0…1, found {found}: {way_out}"):
+        render(image, make_plan())
+
+
+def test_one_odd_pixel_is_enough_to_be_refused():
+    image = make_bytes() / 255
+    image[1, 47, 71] = torch.nan
+    with pytest.raises(InputError, match="must lie in 0…1, found nan to nan"):
+        render(image, make_plan())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("numbers", [(IMAGENET_MEAN, IMAGENET_STD), ((0.5,) * 3, (0.5,) * 3), ((0,) * 3, (1,) * 3)])
+def test_normalised_images_are_drawn_with_their_mean_and_std(numbers, dtype, style):
+    mean, std = numbers
+    drawn = render(normalize(make_bytes(), *numbers).to(dtype), make_plan(), style, mean=mean, std=std)
+    expected = pixels(render(make_bytes(), make_plan(), style))
+    assert abs(pixels(drawn) - expected).max() <= (0 if dtype.itemsize > 2 else 2)
+
+
+@pytest.mark.parametrize(
+    ("image", "options", "sentence"),
+    [
+        (NORMALIZED, {"mean": IMAGENET_MEAN}, "mean and std go together"),
+        (NORMALIZED, {"mean": (0, 0), "std": (1, 1)}, "must have a number a channel: got 2 for 3 channels"),
+        (
+            NORMALIZED,
+            {"mean": (5,) * 3, "std": (1,) * 3},
+            r"found 2\.\d+ to 7\.\d+ with mean and std undone: check these",
+        ),
+        (make_bytes(), {"mean": IMAGENET_MEAN, "std": IMAGENET_STD}, "is uint8, and mean and std undo .* leave them"),
+        (Image.new("RGB", (72, 48)), {"mean": (0,) * 3, "std": (1,) * 3}, "a PIL image has bytes, .* leave them out"),
+    ],
+)
+def test_a_mean_and_std_that_do_not_fit_are_refused(image, options, sentence):
+    with pytest.raises(InputError, match=sentence):
+        render(image, make_plan(), **options)
 
 
 def test_floats_are_rounded_to_the_nearest_level():
@@ -225,6 +293,13 @@ def test_what_was_given_is_not_drawn_upon(style):
         (make_bytes().expand(2, -1, -1, -1), r"got \[2, 3, 48, 72\]"),
         (make_bytes()[:0], r"got \[0, 48, 72\]"),
         (make_bytes().int(), "must be uint8 or floats in 0…1, got torch.int32"),
+        (make_bytes() > 100, "must be uint8 or floats in 0…1, got torch.bool"),
+        (make_bytes() * 1j, "must be uint8 or floats in 0…1, got torch.complex64"),
+        (make_bytes().to("meta"), "must be uint8 or floats in 0…1, got torch.uint8 on meta"),
+        (make_bytes().numpy(), "must be a tensor or a PIL image, got ndarray"),
+        (make_bytes()[:, :0], r"got \[3, 0, 72\]"),
+        (Image.new("I;16", (72, 48)), "a PIL image to draw must have 8 bits, got mode I;16: scale it to 0…255 first"),
+        (Image.new("F", (72, 48)), "a PIL image to draw must have 8 bits, got mode F"),
     ],
 )
 def test_an_image_that_does_not_fit_is_refused(image, sentence):
@@ -238,6 +313,7 @@ def test_an_image_that_does_not_fit_is_refused(image, sentence):
         ({"style": "sketch"}, f"no style 'sketch': choose one of {', '.join(STYLES)}"),
         ({"line_color": "reddish"}, "'reddish' is no colour: use a name, #RRGGBB or #RRGGBBAA"),
         ({"line_color": "#12"}, "'#12' is no colour"),
+        ({"enlarge": 0}, "enlarge 0 is no number of pixels: use 1 or more"),
         ({"line_width": -1}, "line_width -1 is negative: use 0 for no lines"),
     ],
 )
@@ -276,6 +352,23 @@ class TestTokens:
         plan = Plan.uniform(Spec(64, 64, 8, 32, 4), 2)
         drawn = render_tokens(Tokens(plan, None), line_width=0)
         assert drawn.getcolors() == [(64 * 64, (0xDD, 0xDD, 0xDD))]
+
+    def test_normalised_tokens_are_drawn_with_their_mean_and_std(self):
+        images = torch.randint(256, (1, 3, 64, 64), dtype=torch.uint8)
+        tokens = tokenize(images, Spec(64, 64, 8, 32, 19), "blur")
+        normalized = Tokens(tokens.plan, tokens.normalized())
+        drawn = render_tokens(normalized, mean=IMAGENET_MEAN, std=IMAGENET_STD)
+        assert abs(pixels(drawn) - pixels(render_tokens(tokens))).max() <= 1  # halves round up or down
+        way_out = "give the mean= and std= of the normalisation, or bring the values to 0…255"
+        with pytest.raises(InputError, match=rf"the pixels of tokens to draw must lie in 0…255, found -.*: {way_out}"):
+            render_tokens(normalized)
+
+    def test_pixels_of_another_type_are_refused_and_bytes_are_drawn(self):
+        plan = Plan.uniform(Spec(64, 64, 8, 32, 4), 2)
+        gray = torch.full((1, 4, 3, 8, 8), 7)
+        with pytest.raises(InputError, match="must be uint8 or floats in 0…255, got torch.int64"):
+            render_tokens(Tokens(plan, gray))
+        assert render_tokens(Tokens(plan, gray.byte()), line_width=0).getcolors() == [(64 * 64, (7, 7, 7))]
 
     def test_a_batch_is_refused(self):
         with pytest.raises(InputError, match="the plan is for 2: pass plan"):

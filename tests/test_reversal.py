@@ -161,3 +161,20 @@ class TestPatches:
         plan = Plan.uniform(Spec(8, 8, 2, 4, 4), 1)
         with pytest.raises(InputError, match=r"\[1, 5, 3, 2, 2\], expected \[1, 4, C, 2, 2\]"):
             reverse_patches(torch.rand(1, 5, 3, 2, 2), plan)
+
+
+def test_integers_are_repeated_but_not_interpolated():
+    spec = Spec(64, 64, 8, 32, 19)
+    plan, patches = make_plan(spec), torch.randint(256, (2, 19, 3, 8, 8), dtype=torch.uint8)
+    assert torch.equal(reverse_patches(patches, plan), reverse_patches(patches.float(), plan).byte())
+    with pytest.raises(InputError, match=r"patches are torch.uint8: only floating .* give patches.float\(\)"):
+        reverse_patches(patches, plan, smooth=True)
+
+
+def test_features_and_patches_on_another_device_than_the_plan_are_refused():
+    spec = Spec(64, 64, 8, 32, 19)
+    plan = make_plan(spec)
+    with pytest.raises(InputError, match=r"the features are on meta, the plan on cpu: move one \(plan.to\)"):
+        reverse(torch.zeros(2, 19, 5, device="meta"), plan)
+    with pytest.raises(InputError, match="the patches are on meta, the plan on cpu"):
+        reverse_patches(torch.zeros(2, 19, 3, 8, 8, device="meta"), plan)

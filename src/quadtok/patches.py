@@ -18,7 +18,7 @@ from torch import Tensor
 from quadtok.errors import InputError
 from quadtok.gather import gather
 from quadtok.gather.base import result_dtype
-from quadtok.pixels import IMAGENET_MEAN, IMAGENET_STD, check_images, normalize
+from quadtok.pixels import IMAGENET_MEAN, IMAGENET_STD, check_images, mean_and_std, normalize
 from quadtok.plan import SHOWN_IMAGES, Plan, as_slice
 
 
@@ -169,23 +169,15 @@ def extract_patches(
     # Not `len(plan)`: it is a number of Python's, and torch.export would take the batch for fixed.
     if batch != plan.left.shape[0]:
         raise InputError(f"the plan is for {len(plan)} images and was given {batch}")
+    if images.device != plan.left.device:
+        raise InputError(f"the images are on {images.device}, the plan on {plan.left.device}: move one (plan.to)")
     shape = (batch, spec.num_tokens, channels, spec.min_patch, spec.min_patch)
     dtype = result_dtype(images.dtype)
     if out is not None and (tuple(out.shape) != shape or out.dtype != dtype or out.device != images.device):
         raise InputError(
             f"out is {out.dtype} {list(out.shape)} on {out.device}, expected {dtype} {list(shape)} on {images.device}"
         )
-    _check_normalization(mean, std, channels)
+    mean_and_std(mean, std, channels)
     if 0 in shape:
         return images.new_empty(shape, dtype=dtype)
     return gather(images, plan, out, mean, std)
-
-
-def _check_normalization(mean: Sequence[float] | None, std: Sequence[float] | None, channels: int) -> None:
-    if mean is None and std is None:
-        return
-    if mean is None or std is None:
-        raise InputError("mean and std go together: give both or neither")
-    for numbers in (mean, std):
-        if len(numbers) != channels:
-            raise InputError(f"mean and std must have a number a channel: got {len(numbers)} for {channels} channels")

@@ -13,6 +13,8 @@ from quadtok.spec import Spec
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
+DTYPES = (torch.uint8, torch.float16, torch.bfloat16, torch.float32, torch.float64)  # of images
+
 
 def check_images(images: Tensor, spec: Spec | None = None) -> None:
     """Refuse everything that is no batch of images `[B, C, H, W]`, uint8 or floating, of the spec's size.
@@ -27,8 +29,13 @@ def check_images(images: Tensor, spec: Spec | None = None) -> None:
         raise InputError(f"images must be one tensor [B, C, H, W], got {_describe(images)}")
     if images.ndim != 4:
         raise InputError(f"images must be a batch [B, C, H, W], got shape {list(images.shape)}")
-    if images.dtype != torch.uint8 and not images.is_floating_point():
-        raise InputError(f"images must be uint8 or floating, got {images.dtype}")
+    if images.dtype not in DTYPES:
+        raise InputError(
+            f"images must be uint8 or floating, got {images.dtype}: give images.float() where they are normalised, "
+            "images.byte() where they are 0…255"
+        )
+    if images.layout != torch.strided:
+        raise InputError(f"images must be dense, got a tensor {images.layout}: give images.to_dense()")
     if spec is not None and tuple(images.shape[2:]) != (spec.height, spec.width):
         raise InputError(
             f"images are {images.shape[2]}×{images.shape[3]} (height × width) and the spec says "
@@ -62,7 +69,12 @@ def denormalize(values: Tensor, mean: Sequence[float] = IMAGENET_MEAN, std: Sequ
 
     Returns:
         The same shape, in the values' dtype.
+
+    Raises:
+        InputError: for integers, which are not normalised values.
     """
+    if not values.is_floating_point():
+        raise InputError(f"normalised values are floating, got {values.dtype}: nothing is to be undone for bytes")
     return (values * per_channel(std, values) + per_channel(mean, values)) * 255
 
 
@@ -77,6 +89,24 @@ def standardize(pixels: Tensor) -> Tensor:
     Those weigh the three channels of a photograph. Another number of channels is only brought to 0…1.
     """
     return normalize(pixels) if pixels.shape[-3] == len(IMAGENET_MEAN) else pixels.float() / 255
+
+
+def mean_and_std(
+    mean: Sequence[float] | None, std: Sequence[float] | None, channels: int
+) -> tuple[Sequence[float], Sequence[float]] | None:
+    """Both, or None where neither is given.
+
+    Raises:
+        InputError: for one without the other, and for other than a number a channel.
+    """
+    if mean is None and std is None:
+        return None
+    if mean is None or std is None:
+        raise InputError("mean and std go together: give both or neither")
+    for numbers in (mean, std):
+        if len(numbers) != channels:
+            raise InputError(f"mean and std must have a number a channel: got {len(numbers)} for {channels} channels")
+    return mean, std
 
 
 def per_channel(numbers: Sequence[float], pixels: Tensor) -> Tensor:

@@ -40,6 +40,12 @@ def check_features(features: Tensor, plan: Plan) -> None:
             f"features have shape {list(features.shape)}, the plan has {batch} images of {num_tokens} tokens: "
             f"expected [{batch}, {num_tokens}, D]{hint}"
         )
+    _check_device("features", features, plan)
+
+
+def _check_device(name: str, values: Tensor, plan: Plan) -> None:
+    if values.device != plan.scale.device:
+        raise InputError(f"the {name} are on {values.device}, the plan on {plan.scale.device}: move one (plan.to)")
 
 
 def reverse_patches(patches: Tensor, plan: Plan, smooth: bool = False) -> Tensor:
@@ -62,6 +68,9 @@ def reverse_patches(patches: Tensor, plan: Plan, smooth: bool = False) -> Tensor
         raise InputError(
             f"patches have shape {list(patches.shape)}, expected [{batch}, {num_tokens}, C, {size}, {size}]"
         )
+    if smooth and not patches.is_floating_point():
+        raise InputError(f"patches are {patches.dtype}: only floating ones can be interpolated; give patches.float()")
+    _check_device("patches", patches, plan)
     token = plan.cell_to_token.repeat_interleave(size, dim=1).repeat_interleave(size, dim=2)  # [B, H, W]
     scale = _of_token(plan.scale, token)
     rows = torch.arange(plan.spec.height, device=token.device)[:, None] - _of_token(plan.top, token)

@@ -11,7 +11,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "quadtok"
 LEVELS = [
     {"errors", "names"},
     {"spec", "files", "thumbnail"},
-    {"plan", "pixels", "marks", "download"},
+    {"plan", "pixels", "marks", "download", "recording"},
     {"gather", "nets"},
     {"patches", "embed", "images", "scorers", "quadtrees"},
     {"tokenizers", "reversal", "rendering", "artifact"},

@@ -16,6 +16,7 @@ from quadtok.pixels import check_images, standardize
 from quadtok.plan import Plan
 from quadtok.quadtrees import get_quadtree
 from quadtok.quadtrees.base import check_saliency
+from quadtok.recording import without_gradients
 from quadtok.scorers import ScorerFunction, get_scorer
 from quadtok.spec import Spec
 
@@ -44,7 +45,7 @@ def tokenize(
     return Tokens(plan, extract_patches(images, plan), saliency)
 
 
-@torch.no_grad()
+@without_gradients
 def choose(
     images: Tensor, spec: Spec, scorer: str | ScorerFunction, quadtree: QuadtreeName = "parallel"
 ) -> tuple[Plan, list[Tensor]]:
@@ -162,4 +163,6 @@ def _in_weights_dtype(patches: Tensor, images: Tensor, patch_embed: PatchEmbeddi
 def _assemble(embedded: Tensor, positions: Tensor, cls_token: Tensor) -> Tensor:
     """`[B, N, D]` with positions `[B, N, 2]` added and the cls token, which has none, in front: `[B, 1 + N, D]`."""
     placed = embedded + sinusoidal_embedding(positions, embedded.shape[-1]).to(embedded.dtype)
-    return torch.cat([cls_token.to(embedded.dtype).expand(len(embedded), -1, -1), placed], dim=1)
+    # Not `len(embedded)`: it is a number of Python's, and torch.export would take the batch for fixed.
+    first = cls_token.to(embedded.dtype).expand(embedded.shape[0], -1, -1)
+    return torch.cat([first, placed], dim=1)

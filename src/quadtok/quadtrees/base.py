@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from quadtok.errors import InputError
@@ -114,9 +115,23 @@ def node_ranks(saliency: Sequence[Tensor], spec: Spec, first: int = 0) -> Tensor
     # Ascending order of the negated values, because torch sorts NaN as the largest: here that is last. One zero and one
     # NaN, because a sort that goes by bits would tell −0 from 0, and a NaN with a sign from one without.
     descending = torch.where(values.isnan(), math.nan, 0.0 - values)
-    order = descending.argsort(dim=1, stable=True)
+    order = stable_argsort(descending)
     places = torch.arange(first, first + order.shape[1], device=order.device).expand_as(order)
     return torch.empty_like(order).scatter_(1, order, places)
+
+
+def stable_argsort(values: Tensor) -> Tensor:
+    """`[B, n]` int64: each row's places in rising order of its values, NaN last, equal ones in the order they come."""
+    if not torch.compiler.is_exporting():
+        return values.argsort(dim=1, stable=True)
+    # An exported program may go on to ONNX, which has no stable sort. So equal values get one number, and it and the
+    # place, as digits, are a number that differs from all others.
+    is_nan = values.isnan()
+    ascending, order = values.masked_fill(is_nan, 0).sort(dim=1)
+    rises = ascending[:, 1:] != ascending[:, :-1]
+    numbers = torch.empty_like(order).scatter_(1, order, F.pad(rises.long().cumsum(dim=1), (1, 0)))
+    count = values.shape[1]
+    return ((numbers + count * is_nan) * count + torch.arange(count, device=values.device)).argsort(dim=1)
 
 
 def split_best_first(ranks: Tensor, children: Callable[[Tensor], Tensor], spec: Spec) -> Tensor:
@@ -133,7 +148,7 @@ def split_best_first(ranks: Tensor, children: Callable[[Tensor], Tensor], spec: 
     batch, num_nodes = ranks.shape
     never = num_nodes
     # One column more than nodes: whatever is written for a finest patch lands there and stays `never`.
-    all_ranks = torch.nn.functional.pad(ranks, (0, 1), value=never)
+    all_ranks = F.pad(ranks, (0, 1), value=never)
     waiting = torch.full_like(all_ranks, never)
     waiting[:, : spec.num_roots] = ranks[:, : spec.num_roots]
     splits = ranks.new_empty(batch, spec.num_splits)

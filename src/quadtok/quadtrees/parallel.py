@@ -57,10 +57,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 from quadtok.plan import Plan
-from quadtok.quadtrees.base import check_saliency, node_ranks, plan_from_splits
+from quadtok.quadtrees.base import check_saliency, node_ranks, plan_from_splits, stable_argsort
+from quadtok.recording import may_be_looked_at
 from quadtok.spec import Spec
 
 INT64_BITS = 63
@@ -73,7 +73,7 @@ def parallel(saliency: Sequence[Tensor], spec: Spec) -> Plan:
     check_saliency(saliency, spec)
     if spec.num_scales == 1:
         return Plan.uniform(spec, scale=0)
-    return _by_numpy(saliency, spec) if _numpy_may_look(saliency) else _by_torch(saliency, spec)
+    return _by_numpy(saliency, spec) if may_be_looked_at(saliency) else _by_torch(saliency, spec)
 
 
 def _by_torch(saliency: Sequence[Tensor], spec: Spec) -> Plan:
@@ -87,18 +87,6 @@ def _by_numpy(saliency: Sequence[Tensor], spec: Spec) -> Plan:
     places = _places(spec)
     split = _first_splits(_keys(saliency, places, spec), spec)
     return _plan_of_marks(_token_marks(split, spec), places[0], spec)
-
-
-def _numpy_may_look(saliency: Sequence[Tensor]) -> bool:
-    """Whether these are numbers in the CPU's memory, and no compiler, tracer, mode or transform follows them."""
-    if torch.compiler.is_compiling() or torch._C._get_tracing_state() or _get_current_dispatch_mode() is not None:
-        return False
-    return all(
-        type(scores) is Tensor
-        and scores.device.type == "cpu"
-        and not torch._C._functorch.is_functorch_wrapped_tensor(scores)
-        for scores in saliency
-    )
 
 
 def split_order(saliency: Sequence[Tensor], spec: Spec) -> Tensor:
@@ -198,7 +186,7 @@ def _smallest(keys: list[Tensor], count: int, in_order: bool = False) -> Tensor:
         return keys[0].topk(count, dim=1, largest=False, sorted=in_order).indices
     order = keys[-1].argsort(dim=1)
     for key in reversed(keys[:-1]):
-        order = order.gather(1, key.gather(1, order).argsort(dim=1, stable=True))
+        order = order.gather(1, stable_argsort(key.gather(1, order)))
     return order[:, :count]
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from quadtok.pixels import as_floats, check_images
+from quadtok.recording import in_parts, without_gradients
 from quadtok.scorers.base import full_precision, resize
 from quadtok.spec import Spec
 
@@ -21,14 +22,14 @@ class BlurScorer:
     patches, as the reference's baseline does.
     """
 
-    @torch.no_grad()
+    @without_gradients
     def __call__(self, images: Tensor, spec: Spec) -> list[Tensor]:
         """Score the images; see `Scorer`."""
         check_images(images, spec)
         # A few images at a time: what lies between stays in the cache, and bytes never become floats all at once.
         chunk = max(1, CHUNK_PIXELS // (spec.height * spec.width))
         with full_precision(images.device):
-            parts = [_score(as_floats(part).contiguous(), spec) for part in torch.split(images, chunk)]
+            parts = [_score(as_floats(part).contiguous(), spec) for part in in_parts(images, chunk)]
         return [torch.cat(scores) for scores in zip(*parts, strict=True)]
 
     def describe(self) -> dict[str, Any]:

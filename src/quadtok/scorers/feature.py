@@ -23,6 +23,7 @@ from quadtok.errors import InputError
 from quadtok.names import ErrorName
 from quadtok.nets import BUNDLED, Trunk, load_trunk, weights_digest
 from quadtok.pixels import as_floats, check_images
+from quadtok.recording import in_parts, without_gradients
 from quadtok.scorers.base import full_precision, pool_to_grid, resize
 from quadtok.spec import Spec
 
@@ -92,7 +93,7 @@ class FeatureScorer:
         self._channels = None if net is not None else 3
         self._channels_last = quick is not None  # torch's own name for a layout cannot be pickled by protocol 2
 
-    @torch.no_grad()
+    @without_gradients
     def __call__(self, images: Tensor, spec: Spec) -> list[Tensor]:
         """Score the images; see `Scorer`."""
         check_images(images, spec)
@@ -102,7 +103,7 @@ class FeatureScorer:
             )
         self._net.to(images.device)
         with full_precision(images.device):
-            parts = [self._score(part, spec) for part in torch.split(images, self._images_a_pass(images, spec))]
+            parts = [self._score(part, spec) for part in in_parts(images, self._images_a_pass(images, spec))]
         return [torch.cat(scores) for scores in zip(*parts, strict=True)]
 
     def describe(self) -> dict[str, Any]:
@@ -133,7 +134,7 @@ class FeatureScorer:
         if self.precision == EXACT:
             sharp, *blurry = (self._features(copy) for copy in seen)  # each [B, D, h, w]
         else:
-            sharp, *blurry = self._features(torch.cat(seen)).chunk(len(seen))
+            sharp, *blurry = torch.unflatten(self._features(torch.cat(seen)), 0, (len(seen), images.shape[0]))
         return [
             pool_to_grid(self._lost(features, sharp, spec), *spec.grid(k)) for k, features in enumerate(blurry, start=1)
         ]

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from quadtok.errors import InputError
 from quadtok.pixels import check_images
+from quadtok.recording import without_gradients
 from quadtok.scorers.base import pool_to_grid
 from quadtok.spec import Spec
 
@@ -31,7 +32,7 @@ class PrecomputedScorer:
                 found = list(entry.shape) if isinstance(entry, Tensor) else type(entry).__name__
                 raise InputError(f"maps must be [B, h, w], [B, K, h, w] or a list of [B, h, w], got {found}")
 
-    @torch.no_grad()
+    @without_gradients
     def __call__(self, images: Tensor, spec: Spec) -> list[Tensor]:
         """Pool the maps; the images give only their number and their device."""
         check_images(images, spec)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from quadtok.errors import InputError
 from quadtok.pixels import check_images
+from quadtok.recording import without_gradients
 from quadtok.spec import Spec
 
 _LOW_32 = 0xFFFFFFFF
@@ -32,23 +33,29 @@ class RandomScorer:
         except TypeError:
             raise InputError(f"seed must be an integer or one for each image, got {seed!r}") from None
 
-    @torch.no_grad()
+    @without_gradients
     def __call__(self, images: Tensor, spec: Spec) -> list[Tensor]:
         """Draw the saliency; the images give only their number and their device."""
         check_images(images, spec)
         batch = images.shape[0]
-        seeds = [self.seeds] * batch if isinstance(self.seeds, int) else self.seeds
-        if len(seeds) != batch:
-            raise InputError(f"the random scorer has {len(seeds)} seeds and was given {batch} images")
-        low, high = (
-            torch.tensor([seed >> shift & _LOW_32 for seed in seeds], dtype=torch.long, device=images.device)
-            for shift in (0, 32)
-        )
-        return [_draw(low, high, scale, *spec.grid(scale)) for scale in range(1, spec.num_scales)]
+        if isinstance(self.seeds, int):
+            # Drawn once. A list of seeds as long as the batch would fix the batch in torch.export.
+            return [scores.repeat(batch, 1, 1) for scores in _draw_all([self.seeds], images.device, spec)]
+        if len(self.seeds) != batch:
+            raise InputError(f"the random scorer has {len(self.seeds)} seeds and was given {batch} images")
+        return _draw_all(self.seeds, images.device, spec)
 
     def describe(self) -> dict[str, Any]:
         """Name and seeds."""
         return {"name": "random", "seed": self.seeds}
+
+
+def _draw_all(seeds: list[int], device: torch.device, spec: Spec) -> list[Tensor]:
+    """The saliency of an image a seed."""
+    low, high = (
+        torch.tensor([seed >> shift & _LOW_32 for seed in seeds], dtype=torch.long, device=device) for shift in (0, 32)
+    )
+    return [_draw(low, high, scale, *spec.grid(scale)) for scale in range(1, spec.num_scales)]
 
 
 def _draw(low: Tensor, high: Tensor, scale: int, rows: int, cols: int) -> Tensor:

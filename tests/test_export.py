@@ -1,0 +1,186 @@
+"""Whole tokenizers as programs: torch.export and ONNX, any batch, the eager module's integers.
+
+torch takes an example of one image for a program of one image, whatever it exports: examples have two.
+"""
+
+import io
+
+import pytest
+import torch
+from torch import nn
+
+from helpers import GOLDEN, random_saliency, saliency_of_kind
+from quadtok import QuadtreeTokenizer, Spec, VanillaTokenizer, extract_patches, get_quadtree, get_scorer, tokenize
+from quadtok.errors import InputError
+from quadtok.scorers import PrecomputedScorer
+
+SPEC = Spec(32, 48, 4, 16, 21)
+BATCHES = (1, 7, 33)
+TOLERANCE = 1e-5  # of tokens: sums of a few dozen float32 products, added in another order
+pytestmark = pytest.mark.filterwarnings("ignore")  # of torch's exporters, about themselves
+
+
+def make_images(batch, dtype=torch.float32, spec=SPEC):
+    generator = torch.Generator().manual_seed(batch)
+    images = torch.randint(256, (batch, 3, spec.height, spec.width), generator=generator, dtype=torch.uint8)
+    return images if dtype == torch.uint8 else (images / 128 - 1).to(dtype)
+
+
+def small_net():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 6, 8, stride=8), nn.ReLU())
+
+
+class PatchesOf(nn.Module):
+    """The boxes and patches that the maps ask for."""
+
+    def forward(self, images, maps):
+        tokens = tokenize(images, SPEC, PrecomputedScorer(maps))
+        return tokens.patches, tokens.plan.left, tokens.plan.top, tokens.plan.scale
+
+
+class WithPlan(nn.Module):
+    """A tokenizer that gives the plan's tensors beside the tokens."""
+
+    def __init__(self, scorer, spec=SPEC, **options):
+        super().__init__()
+        torch.manual_seed(0)
+        self.tokenizer = QuadtreeTokenizer(spec, scorer, embed_dim=12, **options)
+
+    def forward(self, images):
+        tokens, plan = self.tokenizer(images, return_plan=True)
+        return tokens, plan.left, plan.top, plan.scale
+
+
+SCORERS = {
+    "blur": lambda: get_scorer("blur"),
+    "random": lambda: get_scorer("random", seed=2**40 + 7),
+    "feature": lambda: get_scorer("feature"),
+    "feature, ShuffleNet": lambda: get_scorer("feature", weights=GOLDEN / "feature_net.pt", stride=16),
+    "feature, a net of the user's": lambda: get_scorer("feature", net=small_net(), stride=8),
+    "feature, quick": lambda: get_scorer("feature", precision="float32"),
+    "feature, half precision": lambda: get_scorer("feature", precision="bfloat16"),
+    "feature, small": lambda: get_scorer("feature", high_res_fraction=0.5, error="cosine_distance"),
+    "a function": lambda: lambda images, spec: random_maps(images, spec),
+}
+
+
+def random_maps(images, spec):
+    """Something cheap of the images: their mean over each patch."""
+    return PrecomputedScorer(images.float().mean(dim=1))(images, spec)
+
+
+def export(module, *examples, strict=False, **options):
+    """The module as a program whose batch is free."""
+    batch = torch.export.Dim("batch", min=1, max=1024)
+    shapes = tuple({0: batch} for _ in examples)
+    return torch.export.export(module, examples, dynamic_shapes=shapes, strict=strict, **options)
+
+
+def assert_same_results(results, expected):
+    """Tokens to a tolerance, boxes to the last bit."""
+    tokens, *boxes = results
+    expected_tokens, *expected_boxes = expected
+    torch.testing.assert_close(tokens, expected_tokens, rtol=0, atol=TOLERANCE)
+    assert len(boxes) == len(expected_boxes)
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(boxes, expected_boxes, strict=True))
+
+
+def assert_equal_for_every_batch(program, module, dtype=torch.float32, spec=SPEC):
+    for batch in BATCHES:
+        images = make_images(batch, dtype, spec)
+        assert_same_results(program(images), module(images))
+
+
+@pytest.mark.parametrize("strict", [False, True], ids=["non-strict", "strict"])
+@pytest.mark.parametrize("scorer", SCORERS)
+def test_the_batch_of_an_exported_tokenizer_is_free(scorer, strict):
+    module = WithPlan(SCORERS[scorer]())
+    assert_equal_for_every_batch(export(module, make_images(2), strict=strict).module(), module)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.bfloat16, torch.float64], ids=str)
+def test_a_tokenizer_is_exported_for_the_images_that_it_gets(dtype):
+    module = WithPlan("blur")
+    assert_equal_for_every_batch(export(module, make_images(2, dtype)).module(), module, dtype)
+
+
+@pytest.mark.parametrize("quadtree", ["tensor", "zcurve"])
+def test_the_quadtrees_with_a_loop_are_exported_too(quadtree):
+    module = WithPlan("blur", quadtree=quadtree)
+    assert_equal_for_every_batch(export(module, make_images(2)).module(), module)
+
+
+@pytest.mark.parametrize("spec", [Spec(32, 48, 4, 4, 96), Spec(64, 64, 1, 64, 1000)], ids=["one scale", "seven scales"])
+def test_a_tokenizer_of_any_number_of_scales_is_exported(spec):
+    module = WithPlan("blur", spec)
+    assert_equal_for_every_batch(export(module, make_images(2, spec=spec)).module(), module, spec=spec)
+
+
+def test_more_images_than_are_scored_at_a_time_go_through_a_program_at_once():
+    """Eager scorers work through a few images at a time; a program must not know how often they did so."""
+    spec = Spec(256, 256, 16, 64, 100)
+    module = WithPlan("blur", spec)
+    assert_equal_for_every_batch(export(module, make_images(9, spec=spec)).module(), module, spec=spec)
+
+
+@pytest.mark.parametrize("strict", [False, True], ids=["non-strict", "strict"])
+def test_maps_are_an_input_of_the_exported_program(strict):
+    module = PatchesOf()
+    program = export(module, make_images(2), torch.rand(2, 32, 48), strict=strict).module()
+    for batch in BATCHES:
+        inputs = make_images(batch), torch.rand(batch, 32, 48)
+        assert_same_results(program(*inputs), module(*inputs))
+
+
+@pytest.mark.parametrize("strict", [False, True], ids=["non-strict", "strict"])
+def test_the_batch_of_an_exported_vanilla_tokenizer_is_free(strict):
+    module = VanillaTokenizer(4, embed_dim=12)
+    program = export(module, make_images(2), strict=strict).module()
+    for batch in BATCHES:
+        torch.testing.assert_close(program(make_images(batch)), module(make_images(batch)), rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("scorer", ["blur", "feature", "random"])
+def test_a_saved_program_is_what_it_was(scorer):
+    module, file = WithPlan(SCORERS[scorer]()), io.BytesIO()
+    torch.export.save(export(module, make_images(2)), file)
+    file.seek(0)
+    assert_equal_for_every_batch(torch.export.load(file).module(), module)
+
+
+class Select(nn.Module):
+    """A quadtree as a module."""
+
+    def __init__(self, spec):
+        super().__init__()
+        self.spec = spec
+
+    def forward(self, saliency):
+        plan = get_quadtree("parallel")(saliency, self.spec)
+        return plan.left, plan.top, plan.scale
+
+
+KINDS = ["random", "tied", "constant", "signed zeros", "infinite", "nan", "nans of both signs", "shifted by +1e12"]
+
+
+@pytest.mark.parametrize("spec", [SPEC, Spec(64, 64, 1, 64, 1000)], ids=["few scales", "many scales"])
+def test_an_exported_quadtree_settles_ties_and_nan_like_the_eager_one(spec):
+    batch = torch.export.Dim("batch", min=1, max=1024)
+    module, programs = Select(spec), {}
+    for kind in KINDS:
+        saliency = saliency_of_kind(kind, spec)
+        dtype = saliency[0].dtype
+        if dtype not in programs:
+            shapes = {"saliency": [{0: batch}] * len(saliency)}
+            programs[dtype] = torch.export.export(module, (saliency,), dynamic_shapes=shapes).module()
+        results, expected = programs[dtype](saliency), module(saliency)
+        assert all(torch.equal(ours, theirs) for ours, theirs in zip(results, expected, strict=True)), kind
+
+
+def test_a_compiled_tokenizer_takes_every_batch():
+    torch._dynamo.reset()
+    for scorer in ("blur", "feature", "random"):
+        module = WithPlan(scorer)
+        compiled = torch.compile(module, fullgraph=True, dynamic=True, backend="eager")
+        assert_equal_for_every_batch(compiled, module)

@@ -92,11 +92,16 @@ def assert_equal_for_every_batch(program, module, dtype=torch.float32, spec=SPEC
         assert_same_results(program(images), module(images))
 
 
-@pytest.mark.parametrize("strict", [False, True], ids=["non-strict", "strict"])
 @pytest.mark.parametrize("scorer", SCORERS)
-def test_the_batch_of_an_exported_tokenizer_is_free(scorer, strict):
+def test_the_batch_of_an_exported_tokenizer_is_free(scorer):
     module = WithPlan(SCORERS[scorer]())
-    assert_equal_for_every_batch(export(module, make_images(2), strict=strict).module(), module)
+    assert_equal_for_every_batch(export(module, make_images(2)).module(), module)
+
+
+@pytest.mark.parametrize("scorer", ["blur", "random", "feature", "feature, a net of the user's"])
+def test_the_batch_of_a_strictly_exported_tokenizer_is_free(scorer):
+    module = WithPlan(SCORERS[scorer]())
+    assert_equal_for_every_batch(export(module, make_images(2), strict=True).module(), module)
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.bfloat16, torch.float64], ids=str)
@@ -111,7 +116,7 @@ def test_the_quadtrees_with_a_loop_are_exported_too(quadtree):
     assert_equal_for_every_batch(export(module, make_images(2)).module(), module)
 
 
-@pytest.mark.parametrize("spec", [Spec(32, 48, 4, 4, 96), Spec(64, 64, 1, 64, 1000)], ids=["one scale", "seven scales"])
+@pytest.mark.parametrize("spec", [Spec(32, 48, 4, 4, 96), Spec(64, 64, 4, 64, 40)], ids=["one scale", "five scales"])
 def test_a_tokenizer_of_any_number_of_scales_is_exported(spec):
     module = WithPlan("blur", spec)
     assert_equal_for_every_batch(export(module, make_images(2, spec=spec)).module(), module, spec=spec)
@@ -141,7 +146,7 @@ def test_the_batch_of_an_exported_vanilla_tokenizer_is_free(strict):
         torch.testing.assert_close(program(make_images(batch)), module(make_images(batch)), rtol=0, atol=TOLERANCE)
 
 
-@pytest.mark.parametrize("scorer", ["blur", "feature", "random"])
+@pytest.mark.parametrize("scorer", ["blur", "random"])
 def test_a_saved_program_is_what_it_was(scorer):
     module, file = WithPlan(SCORERS[scorer]()), io.BytesIO()
     torch.export.save(export(module, make_images(2)), file)
@@ -180,7 +185,7 @@ def test_an_exported_quadtree_settles_ties_and_nan_like_the_eager_one(spec):
 
 def test_a_compiled_tokenizer_takes_every_batch():
     torch._dynamo.reset()
-    for scorer in ("blur", "feature", "random"):
-        module = WithPlan(scorer)
+    for scorer in ("blur", "feature, a net of the user's", "random"):
+        module = WithPlan(SCORERS[scorer]())
         compiled = torch.compile(module, fullgraph=True, dynamic=True, backend="eager")
         assert_equal_for_every_batch(compiled, module)

@@ -9,9 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from helpers import GOLDEN, random_saliency, saliency_of_kind
-from quadtok import QuadtreeTokenizer, Spec, VanillaTokenizer, extract_patches, get_quadtree, get_scorer, tokenize
-from quadtok.errors import InputError
+from helpers import GOLDEN, saliency_of_kind
+from quadtok import QuadtreeTokenizer, Spec, VanillaTokenizer, get_quadtree, get_scorer, tokenize
 from quadtok.scorers import PrecomputedScorer
 
 SPEC = Spec(32, 48, 4, 16, 21)

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 from torch.utils import _python_dispatch
 
-
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 

@@ -131,3 +131,49 @@ def test_what_is_no_map_is_refused_at_once(given, sentence):
 def test_maps_for_other_images_or_scales_are_refused_with_both_numbers(given, sentence):
     with pytest.raises(InputError, match=sentence):
         score(given)
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        (lambda: maps(2, 8, 12).to_sparse(), r"maps must be dense tensors, got torch\.sparse_coo: give \.to_dense"),
+        (lambda: [maps(2, 8, 12), maps(2, 4, 6).to_sparse()], "maps must be dense tensors"),
+        (lambda: torch.nested.nested_tensor([maps(8, 12), maps(4, 12)]), "maps must be dense tensors, got a nested"),
+        (lambda: maps(2, 8, 12) * 1j, r"maps must be real numbers, got torch\.complex64: give \.abs\(\)"),
+        (lambda: None, "got NoneType"),
+        (lambda: {"a": maps(2, 8, 12)}, "got dict"),
+        (lambda: (entry for entry in [maps(2, 8, 12)]), "got generator"),
+        (lambda: maps(2, 8, 12).numpy(), "got ndarray"),
+        (lambda: [maps(2, 8, 12).numpy()], "got ndarray"),
+    ],
+)
+def test_maps_of_a_kind_that_cannot_be_pooled_are_refused_at_once(given, sentence):
+    with pytest.raises(InputError, match=sentence):
+        get_scorer("precomputed", maps=given())
+
+
+def test_maps_without_numbers_are_refused_where_they_are_needed():
+    with pytest.raises(InputError, match="the maps are on the meta device and hold no numbers"):
+        score(maps(2, 8, 12).to("meta"))
+    assert score(maps(2, 8, 12).to("meta"), images=IMAGES.to("meta"))[0].is_meta
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        lambda: maps(2, 8, 12).requires_grad_(),
+        lambda: torch.nn.Parameter(maps(2, 8, 12)),
+        lambda: torch.complex(maps(2, 8, 12), -maps(2, 8, 12)).conj().imag,
+        lambda: maps(2, 8, 12).double(),
+    ],
+)
+def test_maps_in_a_graph_or_a_view_are_the_maps_that_they_are(given):
+    for ours, expected in zip(score(given()), score(maps(2, 8, 12)), strict=True):
+        assert torch.equal(ours, expected) and not ours.requires_grad
+
+
+@pytest.mark.parametrize("convert", [lambda m: m > 0.5, lambda m: (m * 9).long(), lambda m: (m * 9).byte()])
+def test_maps_of_whole_numbers_are_taken(convert):
+    given = convert(maps(2, 8, 12))
+    for ours, expected in zip(score(given), score(given.float()), strict=True):
+        assert torch.equal(ours, expected)

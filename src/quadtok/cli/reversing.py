@@ -16,6 +16,7 @@ from quadtok.cli.inputs import Source
 from quadtok.cli.outputs import Task
 from quadtok.cli.reading import read_like
 from quadtok.cli.running import Outcome
+from quadtok.cli.tensors import load_tensors
 from quadtok.errors import InputError, TokenFileError
 from quadtok.marks import Mark
 from quadtok.names import IfExistsName
@@ -69,7 +70,9 @@ class FeatureReverser:
     """
 
     def __init__(self, path: Path, sources: list[Source], if_exists: IfExistsName) -> None:
-        features = _load_tensor(path)
+        features = load_tensors(path, f"--features {path}")
+        if isinstance(features, list):
+            raise InputError(f"--features {path}: holds a list of tensors, not one tensor [N, D] or [B, N, D]")
         if features.ndim == 2:
             features = features[None]
         if features.ndim != 3 or len(features) != len(sources):
@@ -106,15 +109,3 @@ def psnr(image: Tensor, reference: Tensor) -> float:
     """Peak signal-to-noise ratio in decibels of two images on the scale 0…255; inf where they are equal."""
     mse = (image.double() - reference.double()).square().mean().item()
     return 10 * math.log10(255**2 / mse) if mse else math.inf
-
-
-def _load_tensor(path: Path) -> Tensor:
-    try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise InputError(f"--features {path}: no such file") from None
-    except Exception as problem:  # torch.load raises half a dozen types, in paragraphs
-        raise InputError(f"--features {path}: not a tensor that can be loaded safely") from problem
-    if not isinstance(found, Tensor):
-        raise InputError(f"--features {path}: holds a {type(found).__name__}, expected a tensor [N, D] or [B, N, D]")
-    return found.detach()

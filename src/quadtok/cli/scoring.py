@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from quadtok.cli.inputs import Source
+from quadtok.cli.tensors import load_tensors
 from quadtok.errors import InputError, QuadtokError, described
 from quadtok.scorers import ScorerFunction, get_scorer
 from quadtok.scorers.feature import FeatureScorer
@@ -110,26 +111,34 @@ class RandomScoring:
 
 
 class MapScoring:
-    """Each image brings its importance map: from a folder that mirrors the inputs, or its row of one file."""
+    """Each image brings its importance map: from a folder that mirrors the inputs, or its row of one file.
+
+    Raises:
+        InputError: where one file for all does not hold maps, or not as many as there are inputs.
+    """
 
     def __init__(self, maps: Path, sources: Sequence[Source]) -> None:
-        self._folder = maps if maps.is_dir() else None
+        self._path = maps
         self._row = {source: row for row, source in enumerate(sources)}
-        self._all = None if self._folder else _load_maps(maps)
+        self._all = None if maps.is_dir() else load_tensors(maps, f"--maps {maps}")
         if isinstance(self._all, Tensor) and self._all.ndim > 2 and len(self._all) != len(sources):
             raise InputError(
                 f"--maps {maps} holds maps for {len(self._all)} images and there are {len(sources)} inputs"
             )
+        if self._all is not None:
+            rows = isinstance(self._all, Tensor) and self._all.ndim > 2
+            _entries(self._all[0] if rows and len(self._all) else self._all, f"--maps {maps}")
 
     def prepare(self, source: Source, num_scales: int) -> list[Tensor]:
         """One map `[1, h, w]` a splittable scale, checked for shape and NaN."""
-        if self._folder:
-            path = self._folder / source.relative.with_suffix(".pt")
-            maps = _load_maps(path)
+        path = self._path
+        if self._all is None:
+            path = self._path / source.relative.with_suffix(".pt")
+            maps = load_tensors(path, f"{source.path}: map {path}")
+        elif isinstance(self._all, Tensor) and self._all.ndim > 2:
+            maps = self._all[self._row[source]]
         else:
-            path, maps = source.path, self._all
-            if isinstance(maps, Tensor) and maps.ndim > 2:
-                maps = maps[self._row[source]]
+            maps = self._all
         return _one_a_scale(maps, num_scales - 1, f"{source.path}: map {path}")
 
     def saliency(self, images: Tensor, spec: Spec, extras: Sequence[Any]) -> Sequence[Tensor]:
@@ -195,24 +204,25 @@ def _imported(name: str, options: dict[str, Any]) -> ScorerFunction:
     return scorer
 
 
-def _load_maps(path: Path) -> Any:
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise InputError(f"map {path}: no such file") from None
-    except Exception as problem:
-        raise InputError(f"map {path}: not a tensor that can be loaded safely") from problem
-
-
-def _one_a_scale(maps: Any, num_scales: int, where: str) -> list[Tensor]:
+def _one_a_scale(maps: Tensor | list[Tensor], num_scales: int, where: str) -> list[Tensor]:
     """`[h, w]`, `[1, h, w]`, `[K, h, w]` or a list of K `[h, w]` → K tensors `[1, h, w]`."""
-    entries = list(maps) if isinstance(maps, list | tuple) or (isinstance(maps, Tensor) and maps.ndim == 3) else [maps]
-    if not all(isinstance(entry, Tensor) and entry.ndim == 2 and entry.numel() for entry in entries):
-        raise InputError(f"{where}: must be [h, w], or [K, h, w] with one map a scale")
+    entries = _entries(maps, where)
     if len(entries) == 1:
         entries *= num_scales
     if len(entries) != num_scales:
         raise InputError(f"{where}: holds {len(entries)} scales, {num_scales} can be split")
-    if any(bool(entry.isnan().any()) for entry in entries):
+    floats = [entry.float() for entry in entries]
+    if any(bool(entry.isnan().any()) for entry in floats):
         raise InputError(f"{where}: holds NaN")
-    return [entry.float()[None] for entry in entries]
+    return [entry[None] for entry in floats]
+
+
+def _entries(maps: Tensor | list[Tensor], where: str) -> list[Tensor]:
+    """The maps `[h, w]` of one image."""
+    entries = list(maps) if isinstance(maps, list) or maps.ndim == 3 else [maps]
+    if not entries or not all(entry.ndim == 2 and entry.numel() for entry in entries):
+        shapes = [list(entry.shape) for entry in entries] if isinstance(maps, list) else list(maps.shape)
+        raise InputError(f"{where}: must be [h, w], or [K, h, w] with one map a scale; it is {shapes}")
+    if any(entry.is_complex() for entry in entries):
+        raise InputError(f"{where}: holds complex numbers, which have no order; save .abs() or .real of them")
+    return entries

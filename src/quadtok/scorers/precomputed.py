@@ -22,15 +22,20 @@ class PrecomputedScorer:
         maps: `[B, h, w]` for all scales alike, `[B, K, h, w]` with one map for each of the K splittable scales, or a
             list of K tensors `[B, h, w]`, entry k-1 for patches of scale k. Any resolution, any real numbers. Values
             are not checked: that would make the device wait. NaN makes its patch rank below everything.
+
+    Raises:
+        InputError: where the maps have another shape or type, or are no dense tensors of real numbers.
     """
 
     def __init__(self, maps: Tensor | Sequence[Tensor]) -> None:
         self.maps = maps
-        for entry in [maps] if isinstance(maps, Tensor) else maps:
-            expected = (3, 4) if isinstance(maps, Tensor) else (3,)
-            if not isinstance(entry, Tensor) or entry.ndim not in expected or 0 in entry.shape[1:]:
-                found = list(entry.shape) if isinstance(entry, Tensor) else type(entry).__name__
-                raise InputError(f"maps must be [B, h, w], [B, K, h, w] or a list of [B, h, w], got {found}")
+        listed = isinstance(maps, list | tuple)
+        for entry in maps if listed else [maps]:
+            if not isinstance(entry, Tensor):
+                raise _refused(type(entry).__name__)
+            _check_kind(entry)
+            if entry.ndim not in ((3,) if listed else (3, 4)) or 0 in entry.shape[1:]:
+                raise _refused(list(entry.shape))
 
     @without_gradients
     def __call__(self, images: Tensor, spec: Spec) -> list[Tensor]:
@@ -40,6 +45,8 @@ class PrecomputedScorer:
         for entry in maps:
             if entry.shape[0] != images.shape[0]:
                 raise InputError(f"there are maps for {entry.shape[0]} images and {images.shape[0]} images")
+            if entry.is_meta and not images.is_meta:
+                raise InputError("the maps are on the meta device and hold no numbers")
         return [
             pool_to_grid(entry.to(images.device, torch.float32), *spec.grid(scale))
             for scale, entry in enumerate(maps, start=1)
@@ -56,3 +63,18 @@ class PrecomputedScorer:
         if len(maps) != num_scales:
             raise InputError(f"there are maps for {len(maps)} scales, the spec has {num_scales} that can be split")
         return maps
+
+
+def _refused(found: object) -> InputError:
+    return InputError(f"maps must be [B, h, w], [B, K, h, w] or a list of [B, h, w], got {found}")
+
+
+def _check_kind(entry: Tensor) -> None:
+    """Refuse what is no dense tensor of real numbers; never looks at a value."""
+    if entry.is_nested or entry.layout is not torch.strided:
+        kind = "a nested tensor" if entry.is_nested else f"{entry.layout}"
+        raise InputError(f"maps must be dense tensors, got {kind}: give .to_dense() of it")
+    if entry.is_quantized:
+        raise InputError(f"maps must hold plain numbers, got {entry.dtype}: give .dequantize() of them")
+    if entry.is_complex():
+        raise InputError(f"maps must be real numbers, got {entry.dtype}: give .abs() or .real of them")

@@ -1,0 +1,64 @@
+"""Tensors in files that a user gives: importance maps, and features."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from quadtok.errors import InputError, described
+
+LARGEST_VIEW = 1 << 30  # bytes that a tensor may take and not bring along: expanded, or sparse
+
+
+def load_tensors(path: Path, what: str) -> Tensor | list[Tensor]:
+    """A tensor, or a list of them, as plain tensors on the CPU, whatever kind was saved.
+
+    Args:
+        path: of a file that `torch.save` wrote.
+        what: the path as sentences should call it, such as `map cat.pt`.
+
+    Returns:
+        Dense tensors without gradients in the saved dtype; quantised ones as floats.
+
+    Raises:
+        InputError: where there is no such file, or it holds something else, or nothing that has numbers.
+    """
+    if os.path.lexists(path) and not os.path.isfile(path):
+        raise InputError(f"{what}: {'is a folder' if os.path.isdir(path) else 'not a regular file'}")
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise InputError(f"{what}: no such file") from None
+    except OSError as problem:
+        raise InputError(f"{what}: {problem.strerror or 'cannot be read'}") from problem
+    except Exception as problem:  # torch.load raises half a dozen types, in paragraphs
+        raise InputError(
+            f"{what}: not a tensor that can be loaded safely; write it with torch.save(tensor, path)"
+        ) from problem
+    if isinstance(found, list | tuple) and not isinstance(found, torch.Size):
+        return [_plain(entry, f"{what}: holds a {type(found).__name__} with", "tensors alone") for entry in found]
+    return _plain(found, f"{what}: holds", "a tensor; expected a tensor, written with torch.save(tensor, path)")
+
+
+def _plain(found: object, holds: str, expected: str) -> Tensor:
+    if not isinstance(found, Tensor):
+        raise InputError(f"{holds} a {type(found).__name__}, not {expected}")
+    if found.is_nested:
+        raise InputError(f"{holds} a nested tensor, whose parts differ in size: give each its own file")
+    if found.is_meta:
+        raise InputError(f"{holds} a tensor without numbers (saved on the device meta)")
+    size = found.numel() * found.element_size()
+    if size > LARGEST_VIEW and (found.layout is not torch.strided or found.untyped_storage().nbytes() < size):
+        raise InputError(f"{holds} a tensor {list(found.shape)} that would take {size} bytes, and does not bring them")
+    try:
+        tensor = found.detach()
+        if tensor.is_quantized:
+            tensor = tensor.dequantize()
+        if tensor.layout is not torch.strided:
+            tensor = tensor.to_dense()
+        return tensor.resolve_conj().resolve_neg()
+    except Exception as problem:
+        raise InputError(f"{holds} a tensor of a kind that cannot be used ({described(problem)})") from problem

@@ -124,6 +124,17 @@ def test_the_readmes_library_example_runs():
     assert names["volume"].shape == (2, 768, 16, 16)
 
 
+def test_the_library_pages_blocks_run_one_after_the_other(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```python\n(.*?)```", (DOCS / "library.md").read_text(encoding="utf-8"), re.DOTALL)
+    names = {"images": torch.randint(256, (2, 3, 256, 256), dtype=torch.uint8)}
+    for block in blocks:
+        exec(block, names)  # our own page
+    assert names["tokens"].patches.shape == (2, 100, 3, 16, 16)
+    assert torch.equal(names["tokenizer"](names["images"]), names["trained"](names["images"]))
+    assert {path.name for path in tmp_path.iterdir()} == {"plan.pt", "blur.png", "overlay.png", "mini.png"}
+
+
 def test_the_changelog_has_this_version_or_what_is_to_come():
     text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     assert "## Unreleased" in text or f"## {quadtok.__version__}" in text

@@ -420,3 +420,9 @@ class TestFiles:
         content = shuffled(plan_of(Spec(256, 256, 16, 64, 100))).to_dict()
         with pytest.raises(InputError, match=r"not in forest z-order: Plan\.from_boxes takes them in any order"):
             Plan.from_dict(content)
+
+
+def test_centers_are_exact_far_out_where_no_float32_holds_the_pixel():
+    spec = Spec(14, 14 * (1 << 21), 14, 14, 1 << 21)
+    centers = Plan.uniform(spec, 0).centers[0]
+    assert torch.equal(centers[:, 0].double(), torch.arange(1 << 21, dtype=torch.float64) + 0.5)

@@ -1,11 +1,22 @@
 """The two tokenizers: goldens, timm's weights, a scorer that stays outside, and the same plan in any precision."""
 
+import functools
+
 import pytest
 import torch
 from torch import nn
 
 from helpers import assert_same_plan, golden, golden_plan, golden_spec, order_by_scale, random_saliency
-from quadtok import QuadtreeTokenizer, Spec, VanillaTokenizer, extract_patches, get_scorer, normalize, tokenize
+from quadtok import (
+    QuadtreeTokenizer,
+    Spec,
+    VanillaTokenizer,
+    extract_patches,
+    get_quadtree,
+    get_scorer,
+    normalize,
+    tokenize,
+)
 from quadtok.embed import sinusoidal_embedding
 from quadtok.errors import InputError
 from quadtok.quadtrees import QUADTREES
@@ -304,3 +315,32 @@ def test_choose_and_the_tokenizers_refuse_names_that_are_not_there():
         quadtree_tokenizer(scorer="gradcam")
     with pytest.raises(InputError, match="no quadtree 'heap'"):
         choose(make_bytes(), SPEC, "blur", "heap")
+
+
+def test_the_words_of_a_tokenizer_show_its_spec_its_scorer_and_its_quadtree():
+    words = repr(quadtree_tokenizer(scorer=get_scorer("random", seed=7), quadtree="zcurve"))
+    for part in (repr(SPEC), "scorer=RandomScorer(seed=7)", "quadtree='zcurve'", "Conv2d(3, 12"):
+        assert part in words
+    assert "patch_size=4" in repr(MAKERS["vanilla"]())
+
+
+def two_maps(images, spec):
+    return get_scorer("blur")(images, spec)
+
+
+@pytest.mark.parametrize(
+    ("scorer", "words"),
+    [
+        ("blur", "scorer=BlurScorer()\n"),
+        (two_maps, "scorer=two_maps\n"),
+        (LearnedScorer(), "scorer=LearnedScorer\n"),
+        (functools.partial(two_maps), "scorer=partial\n"),
+    ],
+    ids=["name", "function", "module", "partial"],
+)
+def test_the_scorer_can_be_read_and_has_one_line(scorer, words):
+    tokenizer = quadtree_tokenizer(scorer=scorer)
+    assert words in repr(tokenizer)
+    saliency = tokenizer.scorer(make_bytes(), SPEC)
+    assert_same_plan(get_quadtree()(saliency, SPEC), tokenizer(make_bytes(), return_plan=True)[1])
+    assert set(tokenizer.state_dict()) == KEYS

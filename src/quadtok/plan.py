@@ -129,8 +129,8 @@ class Plan:
     @property
     def centers(self) -> Tensor:
         """`[B, N, 2]` float32: (x, y) of each patch's centre, in units of `min_patch`: column 0 has x = 0.5."""
-        # Explicitly float32: integers that are divided become torch's default dtype.
-        corner = torch.stack([self.left, self.top], dim=-1).float() / self.spec.min_patch
+        # Whole numbers until the end: integers that are truly divided become torch's default dtype.
+        corner = (torch.stack([self.left, self.top], dim=-1) // self.spec.min_patch).float()
         return corner + torch.exp2(self.scale.float() - 1)[..., None]
 
     @property

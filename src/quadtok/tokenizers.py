@@ -18,6 +18,7 @@ from quadtok.quadtrees import get_quadtree
 from quadtok.quadtrees.base import check_saliency
 from quadtok.recording import without_gradients
 from quadtok.scorers import ScorerFunction, get_scorer
+from quadtok.scorers.base import Described
 from quadtok.spec import Spec
 
 
@@ -98,8 +99,17 @@ class QuadtreeTokenizer(nn.Module):
         self.quadtree = quadtree
         self.patch_embed = PatchEmbedding(in_channels, spec.min_patch, embed_dim)
         self.cls_token = _cls_token(embed_dim)
-        # Inside a tuple, so that `nn.Module` does not adopt a scorer that is a module itself.
+        # Inside a tuple, so that `nn.Module` does not adopt a scorer that is a module itself; read it as `scorer`.
         self._scorer = (get_scorer(scorer) if isinstance(scorer, str) else scorer,)
+
+    @property
+    def scorer(self) -> ScorerFunction:
+        """What scores the images: the one that was given, or made by its name."""
+        return self._scorer[0]
+
+    def extra_repr(self) -> str:
+        """Spec, scorer and quadtree: what the children do not show."""
+        return f"spec={self.spec}\nscorer={_words(self.scorer)}\nquadtree={self.quadtree!r}"
 
     @overload
     def forward(self, images: Tensor, return_plan: Literal[False] = False) -> Tensor: ...
@@ -108,7 +118,7 @@ class QuadtreeTokenizer(nn.Module):
     def forward(self, images: Tensor, return_plan: bool = False) -> Tensor | tuple[Tensor, Plan]:
         """`[B, C, H, W]`, normalised floats or uint8, → tokens `[B, 1 + N, D]`, cls first; on request the plan too."""
         check_images(images, self.spec)
-        plan, _ = choose(images, self.spec, self._scorer[0], self.quadtree)
+        plan, _ = choose(images, self.spec, self.scorer, self.quadtree)
         patches = _in_weights_dtype(extract_patches(images, plan), images, self.patch_embed)
         tokens = _assemble(self.patch_embed(patches), plan.centers, self.cls_token)
         return (tokens, plan) if return_plan else tokens
@@ -133,6 +143,10 @@ class VanillaTokenizer(nn.Module):
         self.patch_embed = PatchEmbedding(in_channels, patch_size, embed_dim)
         self.cls_token = _cls_token(embed_dim)
 
+    def extra_repr(self) -> str:
+        """The side of a patch."""
+        return f"patch_size={self.patch_size}"
+
     def forward(self, images: Tensor) -> Tensor:
         """`[B, C, H, W]`, normalised floats or uint8, → tokens `[B, 1 + H/p * W/p, D]`, cls first."""
         check_images(images)
@@ -147,6 +161,11 @@ class VanillaTokenizer(nn.Module):
         positions = torch.stack([col, row], dim=-1).view(1, -1, 2).expand(batch, -1, -1)
         embedded = self.patch_embed(_in_weights_dtype(patches, images, self.patch_embed))
         return _assemble(embedded, positions, self.cls_token)
+
+
+def _words(scorer: ScorerFunction) -> str:
+    """A line for a scorer: a function's name; a module's whole tree would be one for a page."""
+    return repr(scorer) if isinstance(scorer, Described) else getattr(scorer, "__qualname__", type(scorer).__qualname__)
 
 
 def _cls_token(embed_dim: int) -> nn.Parameter:

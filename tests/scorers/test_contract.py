@@ -161,3 +161,13 @@ def test_an_unknown_name_is_refused_with_the_known_ones():
 def test_an_unknown_option_is_refused_by_name(name):
     with pytest.raises(InputError, match=f"the {name} scorer was given options it does not have"):
         get_scorer(name, colour="red")
+
+
+def test_a_scorers_words_are_its_name_and_options_and_never_long():
+    assert repr(get_scorer("blur")) == "BlurScorer()"
+    assert repr(get_scorer("random", seed=range(1000))) == "RandomScorer(seed=[0, 1, 2, 3, 4, 5, ...])"
+    assert repr(get_scorer("precomputed", maps=MAPS)) == "PrecomputedScorer()"
+    words = repr(get_scorer("feature", error="cosine_distance", precision="bfloat16"))
+    assert words.startswith("FeatureScorer(weights='bundled', stride=16, error='cosine_distance'")
+    assert "precision='bfloat16'" in words
+    assert "sha256" not in words

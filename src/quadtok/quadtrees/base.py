@@ -35,9 +35,9 @@ class Quadtree(Protocol):
         """Choose the patches of each image.
 
         Args:
-            saliency: one floating tensor a splittable scale; entry k-1 is `[B, H/P, W/P]` for P = min_patch * 2**k;
-                larger splits first. Where the spec has one scale the list is empty, there is nothing to choose,
-                and the plan is that of one image, on the CPU.
+            saliency: one floating tensor a splittable scale, the finest first: entry k-1 is `[B, H/P, W/P]` for
+                P = min_patch * 2**k; the patch with the largest number is split first. Where the spec has one scale
+                the list is empty, there is nothing to choose, and the plan is that of one image, on the CPU.
             spec: the integers of the run.
 
         Returns:

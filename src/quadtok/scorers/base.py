@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol, runtime_checkable
@@ -21,8 +22,9 @@ class Scorer(Protocol):
     """Images to saliency: what is lost when a patch is kept at token resolution (docs/reference.md section 3).
 
     A scorer is a plain object, no `nn.Module`: a model that holds one neither trains it nor saves it, and `train()`
-    does not reach it. Scores depend on the arguments alone. They are computed in float32 without gradients, under
-    autocast too, so that a plan's integers do not depend on the precision the model around it runs in.
+    does not reach it. A function of this shape will do; docs/library.md has one to begin with. Scores depend on the
+    arguments alone. They are computed in float32 without gradients, under autocast too, so that a plan's integers do
+    not depend on the precision the model around it runs in.
     """
 
     def __call__(self, images: Tensor, spec: Spec) -> list[Tensor]:
@@ -33,8 +35,9 @@ class Scorer(Protocol):
             spec: the integers of the run.
 
         Returns:
-            One float32 tensor a splittable scale, larger splits first; entry k-1 is `[B, H/P, W/P]` for
-            P = min_patch * 2**k.
+            One float32 tensor a splittable scale, the finest scale first: entry k-1 is `[B, H/P, W/P]` for
+            P = min_patch * 2**k, and says of each patch of side P how much it deserves to be split. The patch with the
+            largest number is split first.
 
         Raises:
             InputError: where the images are no batch of the spec's size.
@@ -42,6 +45,18 @@ class Scorer(Protocol):
 
     def describe(self) -> dict[str, Any]:
         """The scorer's name and options, as JSON values: what a token file records."""
+
+
+class Described:
+    """A scorer whose words in a session are what it says of itself; docs/library.md shows how to write one."""
+
+    def describe(self) -> dict[str, Any]:
+        """See `Scorer`."""
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        options = {name: value for name, value in self.describe().items() if name not in ("name", "weights_sha256")}
+        return f"{type(self).__name__}({', '.join(f'{name}={reprlib.repr(value)}' for name, value in options.items())})"
 
 
 def full_precision(device: torch.device) -> AbstractContextManager[None]:

@@ -9,13 +9,13 @@ from torch import Tensor
 
 from quadtok.pixels import as_floats, check_images
 from quadtok.recording import in_parts, without_gradients
-from quadtok.scorers.base import full_precision, resize
+from quadtok.scorers.base import Described, full_precision, resize
 from quadtok.spec import Spec
 
 CHUNK_PIXELS = 1 << 18  # of the images that are worked on at a time
 
 
-class BlurScorer:
+class BlurScorer(Described):
     """Saliency `sqrt(mse · P)` of a patch of side P, over its pixels and channels (docs/reference.md section 3).
 
     Needs no weights and takes any number of channels. `sqrt(· P)` makes the scales comparable: it favours large

@@ -24,7 +24,7 @@ from quadtok.names import ErrorName
 from quadtok.nets import BUNDLED, Trunk, load_trunk, weights_digest
 from quadtok.pixels import as_floats, check_images
 from quadtok.recording import in_parts, without_gradients
-from quadtok.scorers.base import full_precision, pool_to_grid, resize
+from quadtok.scorers.base import Described, full_precision, pool_to_grid, resize
 from quadtok.spec import Spec
 
 STRIDES = (8, 16, 32)
@@ -38,7 +38,7 @@ PIXELS_A_PASS = {"cpu": 3 * 2**19}
 PIXELS_A_PASS_ELSEWHERE = 2**23
 
 
-class FeatureScorer:
+class FeatureScorer(Described):
     """Features of the image against features of its blurred copies (docs/reference.md section 3).
 
     Args:

@@ -11,11 +11,11 @@ from torch import Tensor
 from quadtok.errors import InputError
 from quadtok.pixels import check_images
 from quadtok.recording import without_gradients
-from quadtok.scorers.base import pool_to_grid
+from quadtok.scorers.base import Described, pool_to_grid
 from quadtok.spec import Spec
 
 
-class PrecomputedScorer:
+class PrecomputedScorer(Described):
     """Importance maps, averaged over each patch (docs/reference.md section 3).
 
     Args:

@@ -12,13 +12,14 @@ from torch import Tensor
 from quadtok.errors import InputError
 from quadtok.pixels import check_images
 from quadtok.recording import without_gradients
+from quadtok.scorers.base import Described
 from quadtok.spec import Spec
 
 _LOW_32 = 0xFFFFFFFF
 _UNIFORM_BITS = 24  # what a float32 holds exactly
 
 
-class RandomScorer:
+class RandomScorer(Described):
     """Uniform numbers in [0, 1), the same on every device, for any batch size and in any order.
 
     Args:

@@ -387,8 +387,9 @@ REFUSED = {
     png_cut_in_half: "truncated image",
     gif_cut_in_half: "truncated image",
     avif_without_its_last_byte: "truncated image",
+    jpeg2000_cut_in_half: "truncated image",
     # These decoders do not tell a cut from other damage.
-    **dict.fromkeys((webp_cut_in_half, tiff_cut_in_half, jpeg2000_cut_in_half), "broken image data"),
+    **dict.fromkeys((webp_cut_in_half, tiff_cut_in_half), "broken image data"),
     png_with_a_flipped_byte: "broken image data",
     tiff_with_damaged_lzw: "broken image data",
     tiff_with_too_many_samples: "a TIFF of 2048 samples a pixel as 8-bit RGB is not supported: convert it to 8-bit RGB",

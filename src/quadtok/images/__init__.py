@@ -18,7 +18,7 @@ from pathlib import Path
 from PIL import Image, ImageColor
 
 from quadtok.errors import ImageError, InputError
-from quadtok.images import bmp, gif, jpeg2000, png, ppm, tiff
+from quadtok.images import bmp, gif, jpeg, jpeg2000, png, ppm, tiff
 from quadtok.images.base import (
     DRAFT_DIVISORS,
     MAX_PIXELS,
@@ -31,7 +31,6 @@ from quadtok.images.base import (
     Prepared,
     unsupported,
 )
-from quadtok.images.draft import take_draft
 from quadtok.images.fit import CROP_FRACTION, Fitted, draft_for, fit_image, fit_native, native_size, to_pixels
 from quadtok.images.quiet import own_stderr, pixel_limit, tiff_manners, without_warnings
 from quadtok.images.reasons import FORMATS, reason
@@ -71,6 +70,7 @@ _READERS: dict[tuple[bytes, ...], Callable[[bytes], Prepared]] = {
     (b"\x89PNG\r\n\x1a\n",): png.prepare,
     (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"II\0*", b"MM*\0"): tiff.prepare,
     (b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  "): jpeg2000.prepare,
+    (b"\xff\xd8\xff",): jpeg.prepare,
     (b"BM",): bmp.prepare,
     ppm.MAGIC: ppm.prepare,
 }
@@ -178,14 +178,14 @@ def _read_by_pillow(prepared: Prepared, max_pixels: int, exif: bool, draft: Draf
     with _open(prepared.data, max_pixels) as opened, without_warnings(), tiff_manners(opened.format, max_pixels):
         mode, frames = opened.mode, getattr(opened, "n_frames", 1)
         notes = _notes(frames, prepared.left_out)
+        covered = gif.covered(opened) if opened.format == "GIF" else None
         # A TIFF is loaded when its tag is taken out: Pillow would turn it by itself. A JPEG's draft comes before it
         # is loaded, and must know where up is.
         if opened.format not in ("TIFF", *_JPEG):
             opened.load()
         told = _take_orientation(opened, prepared.turned, notes)
         orientation = (prepared.orientation or told) if exif else 1
-        drafted = take_draft(opened, orientation, draft) if draft and opened.format in _JPEG else None
-        covered = gif.covered(opened) if opened.format == "GIF" else None
+        drafted = jpeg.take_draft(opened, orientation, draft) if draft and opened.format in _JPEG else None
         opened.load()
         image = prepared.finish(opened)
         if covered:

@@ -21,7 +21,7 @@ from quadtok.images.base import Layout, OwnDecoder, Prepared, assembled, to_eigh
 
 READ_BY_PILLOW = frozenset(
     [
-        *(Layout("gray", bits) for bits in range(1, 17)),
+        *(Layout("gray", bits) for bits in range(1, 17) if bits != 9),  # Pillow takes 9 bits for 8
         *(Layout("gray", bits, alpha) for bits in range(1, 9) for alpha in ("straight", "premultiplied", "unsaid")),
         *(Layout("rgb", bits) for bits in range(1, 9)),
         *(Layout("rgb", bits, alpha) for bits in range(1, 9) for alpha in ("straight", "premultiplied", "unsaid")),
@@ -30,6 +30,7 @@ READ_BY_PILLOW = frozenset(
 )
 READ_BY_IMAGECODECS = frozenset(
     [
+        Layout("gray", 9),
         *(Layout("rgb", bits) for bits in range(9, 17)),
         *(
             Layout(color, bits, alpha)
@@ -69,12 +70,12 @@ def prepare(data: bytes) -> Prepared:
         layout = _layout(boxes, header)
     except (struct.error, KeyError, IndexError):
         return Prepared(data)
+    if _END not in bytes(codestream):  # where no tile follows the header, decoders show what lay in memory
+        raise ImageError("truncated image")
     if layout in READ_BY_PILLOW:
         return Prepared(data, layout, finish=partial(_finish, layout=layout))
     if layout not in READ_BY_IMAGECODECS:
         raise unsupported(f"JPEG 2000: {layout}")
-    if bytes(codestream[-2:]) != _END:
-        raise ImageError("truncated image")
     return Prepared(
         data, layout, decode=OwnDecoder("JPEG2000", header.size, 1, partial(_own_image, data, layout, header))
     )
@@ -197,9 +198,9 @@ def _own_image(data: bytes, layout: Layout, header: _Header) -> Image.Image:
         ) from None
     samples = imagecodecs.jpeg2k_decode(data)
     width, height = header.size
-    if samples.shape != (height, width, len(header.components)) or samples.dtype != np.uint16:
+    if samples.shape not in ((height, width), (height, width, len(header.components))) or samples.dtype != np.uint16:
         raise ImageError("broken image data")
-    pixels = to_eight_bits(samples, 2**layout.bits - 1)
+    pixels = to_eight_bits(samples.reshape(height, width, -1), 2**layout.bits - 1)
     if layout.alpha == "none":
         return assembled(pixels, None)
     color, alpha = np.split(pixels, [-1], axis=2)

@@ -78,7 +78,7 @@ def prepare(data: bytes) -> Prepared:
     below = len(tags.values.get(Tag.SUB_IFDS, ()))
     ours = (
         OwnDecoder("TIFF", size, file.pages(), partial(_own_image, file, tags, layout))
-        if _is_ours(tags, layout)
+        if _is_ours(file, tags, layout)
         else None
     )
     if not ours:
@@ -151,11 +151,11 @@ def _alpha(tags: Tags, extra: int) -> str:
     return next((_EXTRAS[kind] for kind in said if kind), "ignored")
 
 
-def _is_ours(tags: Tags, layout: Layout) -> bool:
+def _is_ours(file: File, tags: Tags, layout: Layout) -> bool:
     """Whether the layout is one that Pillow gets wrong or does not know, and simple enough to be read here."""
     if layout not in READ_HERE or tags.one(Tag.COMPRESSION, 1) not in (1, 8, 32946) or tags.one(Tag.FILL_ORDER, 1) != 1:
         return False
-    by_pillow = layout in READ_BY_PILLOW and _pillow_knows_extras(tags)
+    by_pillow = layout in READ_BY_PILLOW and _pillow_knows_extras(tags) and not file.big_endian_bigtiff
     return not by_pillow or (in_planes(tags) and not _pillow_takes_planes(tags))
 
 
@@ -183,6 +183,8 @@ def _refuse_what_pillow_gets_wrong(file: File, tags: Tags, layout: Layout) -> No
         raise unsupported(f"{what} with the bits of each byte reversed (FillOrder 2)")
     if layout.color == "ycbcr" and (compression != "JPEG" or planar):
         raise unsupported(what)
+    if file.big_endian_bigtiff:
+        raise unsupported(f"{what}, big-endian BigTIFF,")
     if layout.bits == 12 and file.order == ">":
         raise unsupported(f"{what}, big-endian,")
 

@@ -67,6 +67,11 @@ class File:
         self.word, self.count, self.room, self.entry = ("Q", "Q", 8, 20) if self.big else ("I", "H", 4, 12)
         self.first = self._number(self.word, self.room)
 
+    @property
+    def big_endian_bigtiff(self) -> bool:
+        """Whether it is the kind of file that Pillow does not recognise."""
+        return self.big and self.order == ">"
+
     def _number(self, kind: str, at: int) -> int:
         number: int = struct.unpack_from(self.order + kind, self.data, at)[0]
         return number

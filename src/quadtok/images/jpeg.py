@@ -1,10 +1,22 @@
-"""JPEGs decoded at a fraction of their size, by libjpeg's scaled decoding."""
+"""JPEG: inks that may be inverted, and images decoded at a fraction of their size by libjpeg."""
 
 from __future__ import annotations
 
 from PIL import Image
 
-from quadtok.images.base import DRAFT_DIVISORS, Draft, DraftRule
+from quadtok.images.base import DRAFT_DIVISORS, Draft, DraftRule, Prepared, unsupported
+
+
+def prepare(data: bytes) -> Prepared:
+    """Nothing is read ahead: a JPEG of one or three channels cannot be misunderstood."""
+    return Prepared(data, finish=_finish)
+
+
+def _finish(image: Image.Image) -> Image.Image:
+    """Adobe stores inks inverted, and marks its files; Pillow inverts them all."""
+    if image.mode == "CMYK" and "adobe" not in image.info:
+        raise unsupported("a CMYK JPEG that does not say whether its inks are inverted (no Adobe marker)")
+    return image
 
 
 def take_draft(opened: Image.Image, orientation: int, rule: DraftRule) -> Draft | None:

@@ -303,6 +303,7 @@ REFUSED = {
     "a TIFF of photometric interpretation 77": plain(t262=[77]),
     "TIFF compression old-style JPEG": plain(t259=[6]),
     "TIFF compression JPEG 2000": plain(t259=[34712]),
+    "TIFF compression WebP": plain(t259=[50001]),
     "TIFF compression 4711": plain(t259=[4711]),
     "TIFF: 8-bit YCbCr (none compression)": tiff(RGB, 8, 6, tags={530: [1, 1]}),
     "TIFF: 8-bit gray (none compression) with the bits of each byte reversed (FillOrder 2)": tiff(

@@ -43,11 +43,11 @@ READ_HERE = frozenset(  # uncompressed or deflated
 )
 COMPRESSIONS = {
     **{1: "none", 2: "CCITT RLE", 3: "CCITT group 3", 4: "CCITT group 4", 5: "LZW", 7: "JPEG", 8: "deflate"},
-    **{32946: "deflate", 32773: "PackBits", 34925: "LZMA", 50000: "zstd", 50001: "WebP"},
+    **{32946: "deflate", 32773: "PackBits", 34925: "LZMA", 50000: "zstd"},
 }
 _OTHER_COMPRESSIONS = {
     **{6: "old-style JPEG", 32809: "ThunderScan", 34661: "JBIG", 34676: "SGI LogLuv", 34677: "SGI LogLuv"},
-    **{34712: "JPEG 2000", 34887: "LERC", 34892: "lossy raw JPEG", 50002: "JPEG XL", 52546: "JPEG XL"},
+    **{34712: "JPEG 2000", 34887: "LERC", 34892: "lossy raw JPEG", 50001: "WebP", 50002: "JPEG XL", 52546: "JPEG XL"},
 }
 _COLORS = {0: "white", 1: "gray", 2: "rgb", 3: "palette", 5: "cmyk", 6: "ycbcr", 8: "lab"}
 _OTHER_COLORS = {4: "a transparency mask", 9: "ICC Lab", 10: "ITU Lab", 32803: "a camera's raw mosaic"}

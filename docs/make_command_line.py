@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+import typer
 from typer.models import OptionInfo
 
 from quadtok.cli import app
@@ -34,6 +35,8 @@ def section(command: Callable[..., Any], epilog: str) -> str:
     panels: dict[str, list[str]] = {}
     hints = get_type_hints(command, include_extras=True)
     for name, parameter in inspect.signature(command).parameters.items():
+        if hints[name] is typer.Context:
+            continue
         kind, option = get_args(hints[name])
         panels.setdefault(option.rich_help_panel or "Input", []).append(row(name, kind, option, parameter.default))
     tables = [f"| {panel} | | default |\n|---|---|---|\n" + "\n".join(rows) + "\n" for panel, rows in panels.items()]

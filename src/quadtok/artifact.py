@@ -35,8 +35,9 @@ import torch
 from torch import Tensor
 
 from quadtok import __version__
-from quadtok.errors import InputError, QuadtokError, TokenFileError
-from quadtok.files import write_atomically
+from quadtok.errors import InputError, OutputError, QuadtokError, TokenFileError
+from quadtok.files import destination, write_atomically
+from quadtok.marks import describe_content, head_of, image_format
 from quadtok.names import PixelDtypeName
 from quadtok.patches import Tokens
 from quadtok.pixels import denormalize
@@ -81,9 +82,17 @@ def save_tokens(
 
     Raises:
         InputError: for several images, unknown dtypes, pixels that the dtype cannot hold, or metadata that JSON cannot.
-        OutputError: where the file cannot be written.
+        OutputError: where the file cannot be written, or is an image.
     """
+    _refuse_image(Path(path))
     write_atomically(Path(path), encode_tokens(tokens, dtype, normalized_with, metadata))
+
+
+def _refuse_image(path: Path) -> None:
+    """A slip of the pen (`save_tokens("cat.jpg", …)`) must not cost the photograph."""
+    head = head_of(path) if destination(path).exists() else b""
+    if image_format(head):
+        raise OutputError(f"{path}: is {describe_content(head)}, not a quadtok token file; it is kept")
 
 
 def encode_tokens(

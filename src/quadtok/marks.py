@@ -1,7 +1,8 @@
 """The mark in pictures that quadtok made, by which a later run tells them from photographs; and what other files are.
 
 A mark is one line of text, kept where each format keeps remarks: a PNG text chunk, a comment in JPEG and GIF, the image
-description in TIFF and in WebP's EXIF block, a meta element in a page. It is read without decoding, without Pillow, and
+description in TIFF and in WebP's EXIF block, the metadata of a page and of
+SVG. It is read without decoding, without Pillow, and
 without believing the file: a bounded number of small reads, and what is damaged has no mark.
 """
 
@@ -23,6 +24,8 @@ HEAD_BYTES = 512  # of a file, that say what it is
 _MARK = re.compile(rb"made by quadtok: (picture of a plan|plot|restored image)(?:, fingerprint ([0-9a-f]{64}))?")
 _MAX_STEPS = 10_000  # chunks before we give up; an animation of ours has 130
 _MAX_TEXT = 4096
+_CHUNK = 1 << 20
+_MAX_BLANK = 4 << 30  # a larger file is not looked through for a byte that is not 0
 _PNG = b"\x89PNG\r\n\x1a\n"
 _DESCRIPTION = 270  # the TIFF tag
 
@@ -86,6 +89,27 @@ def mark_of_file(path: Path) -> Mark | None:
 def is_passed_over(mark: Mark | None) -> bool:
     """Whether a folder that is searched for images passes over a picture with this mark."""
     return mark is not None and mark.kind != "restored image"
+
+
+def head_of(path: Path) -> bytes:
+    """The first bytes of a file, that say what it is; none of what cannot be read."""
+    try:
+        with open_regular(path) as stream:
+            return stream.read(HEAD_BYTES)
+    except OSError:
+        return b""
+
+
+def holds_nothing(path: Path) -> bool:
+    """Whether a file is empty, or all NUL, or a PNG before its first pixel: what a power cut may leave of a new one."""
+    if path.stat().st_size > _MAX_BLANK:
+        return False
+    with open_regular(path) as stream:
+        head = stream.read(HEAD_BYTES)
+        if image_format(head) == "PNG":
+            return len(head) < HEAD_BYTES and b"IDAT" not in head
+        stream.seek(0)
+        return not any(chunk.strip(b"\0") for chunk in iter(lambda: stream.read(_CHUNK), b""))
 
 
 def image_format(head: bytes) -> str | None:
@@ -198,10 +222,16 @@ def _tiff_remarks(stream: BinaryIO) -> Iterator[bytes]:
             yield stream.read(min(length, _MAX_TEXT))
 
 
+def _svg_remarks(stream: BinaryIO) -> Iterator[bytes]:
+    stream.seek(0)
+    yield stream.read(_MAX_TEXT)
+
+
 _REMARKS = {
     "PNG": _png_remarks,
     "JPEG": _jpeg_remarks,
     "GIF": _gif_remarks,
     "WebP": _webp_remarks,
     "TIFF": _tiff_remarks,
+    "SVG": _svg_remarks,
 }

@@ -8,6 +8,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING, NamedTuple
 
 from quadtok.errors import InputError
+from quadtok.marks import Mark
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -83,7 +84,9 @@ def draw_lines(
     row[0].yaxis.set_minor_formatter(NullFormatter())
     row[0].legend(frameon=False)
     buffer = BytesIO()
-    figure.savefig(buffer, format=file_format, metadata={"Date": None} if file_format == "svg" else None)
+    mark = str(Mark("plot"))
+    metadata = {"Date": None, "Creator": mark} if file_format == "svg" else {"Comment": mark}
+    figure.savefig(buffer, format=file_format, metadata=metadata)
     return buffer.getvalue()
 
 

@@ -156,7 +156,7 @@ def test_a_page_to_explore_is_written(quadtok, photo, tokens, tmp_path):
 def test_different_pictures_at_once_are_refused(quadtok, photo):
     result = quadtok("visualize", photo, "--sheet", "--html", "x.html")
     assert (result.code, "are different pictures: give one" in result.err) == (2, True)
-    assert "must end in .gif or .webp" in quadtok("visualize", photo, "--animate", "x.mp4").err
+    assert "an animation ends in .gif, .webp" in quadtok("visualize", photo, "--animate", "x.mp4").err
 
 
 def test_an_animation_of_several_inputs_is_refused(quadtok, photos):

@@ -16,11 +16,14 @@ import typer
 from quadtok import __version__
 from quadtok.cli import options
 from quadtok.cli.device import check_device_name, resolve_device
+from quadtok.cli.given import check_flags, is_given
 from quadtok.cli.inputs import Found, find_sources
-from quadtok.cli.output import say_error, write_data, write_json
+from quadtok.cli.output import passed_over, say_error, write_data, write_json
+from quadtok.cli.outputs import without_our_pictures
 from quadtok.cli.settings import Geometry, check_scorers, parse_geometry, parse_options
-from quadtok.errors import InputError
-from quadtok.files import write_atomically
+from quadtok.errors import InputError, OutputError
+from quadtok.files import destination, write_atomically
+from quadtok.marks import describe_content, head_of, holds_nothing, mark_of_file
 from quadtok.names import IMAGE_SUFFIXES, QuadtreeName
 
 if TYPE_CHECKING:
@@ -30,10 +33,12 @@ if TYPE_CHECKING:
 DtypeName = Literal["float32", "float16", "bfloat16", "uint8"]
 
 _QUADTREE, _RUN, _SAY = "Quadtree", "Running", "Reporting"
+_CSV_HEAD = b"implementation,compiled,scorer,"
 _PLOT_SUFFIXES = (".png", ".svg")
 
 
 def bench(
+    context: typer.Context,
     inputs: Annotated[
         list[str] | None,
         typer.Argument(metavar="INPUTS", help="Images, repeated to fill a batch; none: random ones."),
@@ -101,6 +106,9 @@ def bench(
     ] = None,
 ) -> int:
     """Time the quadtrees, and check that all of them give the same plan."""
+    check_flags(context)
+    if is_given(context, "fit") and not inputs:
+        raise InputError("--fit is about image files: give INPUTS, too")
     implementations = parse_implementations(impl)
     geometries = [_fixed(parse_geometry(size, fit, min_patch, max_patch, tokens)) for size in _listed(image_sizes)]
     batches = [_batch_size(text) for text in _listed(batch_sizes)]
@@ -109,7 +117,11 @@ def bench(
     check_device_name(device)
     if plot is not None:
         _check_plot(plot, several=len(batches) > 1 or len(geometries) > 1)
+    _check_places(csv_file, plot)
     found = find_sources(inputs, IMAGE_SUFFIXES, null) if inputs else Found([], [])
+    photographs, ours = without_our_pictures(found.sources)
+    if found.sources and not photographs:
+        raise InputError(f"no photographs: {passed_over(len(ours))}; name one to time it all the same")
     for refusal in found.refused:
         say_error(str(refusal.problem))
 
@@ -127,7 +139,7 @@ def bench(
             geometries=geometries,
             batches=batches,
             scorings=make_scorings(scorers, weights=weights, seed=seed, options=scorer_options),
-            sources=found.sources,
+            sources=photographs,
             seed=seed,
             dtype=dtype,
             device=device,
@@ -224,6 +236,20 @@ def _check_plot(plot: Path, several: bool) -> None:
         raise InputError("--plot draws time against batch size or image size: give several, as in --batch-sizes 1,8,64")
     if find_spec("matplotlib") is None:
         raise InputError("--plot needs matplotlib: pip install 'quadtok[plot]'")
+
+
+def _check_places(csv_file: Path | None, plot: Path | None) -> None:
+    """Refuse at once what is not to be replaced: anything but what bench wrote there before."""
+    if csv_file is not None and plot is not None and csv_file.resolve() == plot.resolve():
+        raise InputError(f"--plot and --csv name one file, {plot}: give two")
+    for flag, path in (("--csv", csv_file), ("--plot", plot)):
+        if path is None or not destination(path).exists() or holds_nothing(path):
+            continue
+        head, mark = head_of(path), mark_of_file(path)
+        if not (head.startswith(_CSV_HEAD) if flag == "--csv" else mark is not None and mark.kind == "plot"):
+            raise OutputError(
+                f"{flag} {path}: is {describe_content(head)} that bench did not write; it is kept: choose another name"
+            )
 
 
 def _as_csv(rows: list[Row]) -> bytes:

@@ -15,7 +15,7 @@ from quadtok.cli.outputs import Task
 from quadtok.errors import ImageError, OutputError, TokenFileError
 from quadtok.files import destination, open_regular, write_atomically
 from quadtok.images import read_image
-from quadtok.marks import HEAD_BYTES, describe_content, image_format, mark_of_file
+from quadtok.marks import HEAD_BYTES, describe_content, head_of, holds_nothing, image_format, mark_of_file
 from quadtok.names import IfExistsName
 
 # Whether a file that is there is what this run would write. False: it is torn, to be written anew.
@@ -25,8 +25,6 @@ Judge = Callable[[Path], bool]
 OTHER_SETTINGS = "exists with other settings; use --overwrite"
 _PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 _ANY_NUMBER = 1 << 31
-_CHUNK = 1 << 20
-_MAX_BLANK = 4 << 30  # a larger file is not looked through for a byte that is not 0
 
 
 def stays_unread(task: Task, policy: IfExistsName) -> bool:
@@ -138,21 +136,9 @@ def overlay_of(fingerprint: str) -> Judge:
 
 def not_ours(path: Path, wanted: str) -> str:
     """The end of the sentence about a file that quadtok did not write."""
-    head = _head(path)
+    head = head_of(path)
     way_out = "it is kept: choose another name or folder" if image_format(head) else "use --overwrite"
     return f"is {describe_content(head)}, not {wanted}; {way_out}"
-
-
-def holds_nothing(path: Path) -> bool:
-    """Whether a file is empty, or all NUL, or a PNG before its first pixel: what a power cut may leave of a new one."""
-    if path.stat().st_size > _MAX_BLANK:
-        return False
-    with open_regular(path) as stream:
-        head = stream.read(HEAD_BYTES)
-        if image_format(head) == "PNG":
-            return len(head) < HEAD_BYTES and b"IDAT" not in head
-        stream.seek(0)
-        return not any(chunk.strip(b"\0") for chunk in iter(lambda: stream.read(_CHUNK), b""))
 
 
 def _unless_whole(path: Path) -> bool:
@@ -183,13 +169,5 @@ def _check_place(path: Path, policy: IfExistsName) -> None:
         return
     if policy == "error":
         raise OutputError(f"{path} exists; use --overwrite")
-    if policy == "overwrite" and image_format(_head(path)) and not holds_nothing(path) and mark_of_file(path) is None:
+    if policy == "overwrite" and image_format(head_of(path)) and not holds_nothing(path) and mark_of_file(path) is None:
         raise OutputError(f"{path} {not_ours(path, 'made by quadtok')}")
-
-
-def _head(path: Path) -> bytes:
-    try:
-        with open_regular(path) as stream:
-            return stream.read(HEAD_BYTES)
-    except OSError:
-        return b""

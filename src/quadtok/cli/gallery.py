@@ -10,9 +10,10 @@ from typing import Any, Literal
 from PIL import Image
 
 from quadtok.artifact import decode_tokens
+from quadtok.cli.asked import Asked
 from quadtok.cli.existing import stays_unread, write_result
 from quadtok.cli.outputs import Task
-from quadtok.cli.reading import Reading, read_like
+from quadtok.cli.reading import Reading, other_photograph, read_like
 from quadtok.cli.running import Outcome
 from quadtok.cli.scoring import Scoring
 from quadtok.errors import InputError, TokenFileError, scorer_failed
@@ -38,12 +39,14 @@ class View:
         tokens: the plan and what it shows.
         scorer: who scored.
         left_out: how many further frames or previews of the file are not shown.
+        warning: what is doubtful of it, in a sentence.
     """
 
     image: Image.Image | None
     tokens: Tokens
     scorer: str
     left_out: int = 0
+    warning: str = ""
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,7 @@ class Wishes:
         quadtree: which one.
         device: where to score.
         image: the photograph of a token file.
+        asked: what token files must agree with.
     """
 
     kind: Kind
@@ -88,6 +92,7 @@ class Wishes:
     quadtree: QuadtreeName
     device: str
     image: Path | None
+    asked: Asked
 
 
 class Gallery:
@@ -114,7 +119,10 @@ class Gallery:
         grid = self._grid(task, data)
         content = DRAWERS[self._wishes.kind](grid, self._wishes.pen, task)
         written = write_result(task, content, self._if_exists)
-        return Outcome("written" if written else "skipped", {"left_out": grid[0][0].left_out})
+        facts: dict[str, Any] = {"left_out": grid[0][0].left_out}
+        if grid[0][0].warning:
+            facts["warning"] = grid[0][0].warning
+        return Outcome("written" if written else "skipped", facts)
 
     def _grid(self, task: Task, data: bytes) -> list[list[View]]:
         if data.startswith(_ZIP):
@@ -129,11 +137,14 @@ class Gallery:
             tokens = decode_tokens(data)
         except TokenFileError as problem:
             raise TokenFileError(f"{task.source.path}: {problem}") from problem
-        if len(self._wishes.readings) > 1 or len(self._wishes.scorings) > 1:
-            raise InputError(f"{task.source.path}: a token file holds one plan; to compare, give the photograph")
+        scorer = str(tokens.metadata.get("scorer", {}).get("name", ""))
+        size = tokens.metadata.get("preprocess", {}).get("image_size")
+        self._wishes.asked.check(task.source.path, tokens.plan.spec, scorer, size)
         photograph = self._wishes.image
-        image = None if photograph is None else to_picture(read_like(photograph, tokens).pixels)
-        return View(image, tokens, str(tokens.metadata.get("scorer", {}).get("name", "")))
+        if photograph is None:
+            return View(None, tokens, scorer)
+        picture = to_picture(read_like(photograph, tokens).pixels)
+        return View(picture, tokens, scorer, warning=other_photograph(photograph, tokens))
 
     def _view_of_image(self, task: Task, data: bytes, reading: Reading, name: str, scoring: Scoring) -> View:
         if self._wishes.image is not None:

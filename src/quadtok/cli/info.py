@@ -12,15 +12,17 @@ import typer
 
 from quadtok import __version__
 from quadtok.cli import options
+from quadtok.cli.given import check_flags, given
 from quadtok.cli.inputs import Source, find_sources
 from quadtok.cli.output import printable, say_problem, write_data, write_json
-from quadtok.errors import QuadtokError, as_ours
+from quadtok.errors import InputError, QuadtokError, as_ours
 from quadtok.names import TOKEN_SUFFIXES
 
 _PACKAGES = ("torch", "torchvision", "pillow", "numpy", "typer", "rich")
 
 
 def info(
+    context: typer.Context,
     files: Annotated[
         list[str] | None,
         typer.Argument(metavar="[FILES...]", help="Token files, folders or globs; none: the environment."),
@@ -34,7 +36,10 @@ def info(
     quiet: options.Quiet = False,
 ) -> int:
     """Describe token files, or the environment."""
+    check_flags(context)
     if not files:
+        if ignored := given(context, ["check", "quiet"]):
+            raise InputError(f"{ignored[0]} is about token files: give some")
         facts = environment()
         if as_json:
             write_json({"type": "environment", **facts})

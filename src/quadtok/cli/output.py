@@ -127,13 +127,15 @@ class Report:
             **facts: what else is to be said of it.
         """
         self.counts[status] += 1
+        if warning := facts.get("warning"):
+            self.tell(f"warning: {warning}")
         self.partly_read += bool(facts.get("left_out"))
         if error is not None and hold and not tracebacks_are_shown():
             self._held.append(f"error: {error}")
         elif error is not None:
             self._error(error)
         elif self.verbose and not self.quiet:
-            self._line(f"{status}: {source}" + "".join(f", {key} {value}" for key, value in facts.items() if value))
+            self._line(f"{status}: {source}" + "".join(f", {key} {value}" for key, value in _shown(facts)))
         if self.as_json:
             problem = None if error is None else {"kind": type(error).__name__, "message": str(error)}
             write_json({"type": "file", "input": source, "status": status, **facts, "error": problem})
@@ -188,15 +190,14 @@ class Report:
         if self.quiet:
             return
         counted = ", ".join(f"{number} {status}" for status, number in done.items())
-        passed_over = _passed_over(self.counts["passed over"])
-        left_out = f"; {self.partly_read} with further frames or previews, which were left out" * bool(self.partly_read)
+        others = _others(self.counts["passed over"], self.partly_read)
         if interrupted:
-            say(f"interrupted: {counted}, {left} left{passed_over}{left_out}; run the same command to go on")
+            say(f"interrupted: {counted}, {left} left{others}; run the same command to go on")
         elif left:
-            say(f"stopped: {counted}, {left} left{passed_over}{left_out}")
+            say(f"stopped: {counted}, {left} left{others}")
         else:
             rate = sum(done.values()) / max(seconds, 1e-9)
-            say(f"done: {counted} in {seconds:.1f} s ({rate:.1f} images/s){passed_over}{left_out}")
+            say(f"done: {counted} in {seconds:.1f} s ({rate:.1f} images/s){others}")
 
     def _error(self, problem: Exception) -> None:
         self._line(f"error: {problem}")
@@ -213,8 +214,21 @@ class Report:
             )
 
 
-def _passed_over(number: int) -> str:
-    return f"; {number} picture{'s' * (number != 1)} made by quadtok passed over" if number else ""
+def _shown(facts: dict[str, Any]) -> list[tuple[str, Any]]:
+    return [(key, value) for key, value in facts.items() if value and key != "warning"]
+
+
+def _others(pictures: int, partly_read: int) -> str:
+    """What else is to be counted in the summary, each part after a semicolon."""
+    parts = [passed_over(pictures)] if pictures else []
+    if partly_read:
+        parts.append(f"{partly_read} with further frames or previews, which were left out")
+    return "".join(f"; {part}" for part in parts)
+
+
+def passed_over(number: int) -> str:
+    """How many inputs were no inputs."""
+    return f"{number} picture{'s' * (number != 1)} made by quadtok passed over"
 
 
 def _progress_bar(doing: str) -> Progress:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from quadtok.images import (
     draft_for,
     fit_image,
     fit_native,
+    read_bytes,
     read_image,
 )
 from quadtok.patches import Tokens
@@ -103,3 +105,14 @@ def read_like(path: Path, tokens: Tokens) -> Fitted:
     if (height, width) != (spec.height, spec.width):
         raise InputError(f"{path}: becomes {height}×{width}, the tokens are of {spec.height}×{spec.width} pixels")
     return fitted
+
+
+def other_photograph(path: Path, tokens: Tokens) -> str:
+    """A sentence where tokens record that they were made from another file than this; empty where they do not."""
+    source = tokens.metadata.get("source")
+    if not isinstance(source, dict):
+        return ""
+    recorded = source.get("sha256")
+    if not isinstance(recorded, str) or recorded == hashlib.sha256(read_bytes(path)).hexdigest():
+        return ""
+    return f"{path}: is another file than the tokens were made from ({source.get('name')}, sha256 {recorded[:12]}…)"

@@ -8,18 +8,20 @@ from typing import Annotated, Literal
 import typer
 
 from quadtok.cli import options
+from quadtok.cli.given import check_ending, check_flags, refuse_image_ending
 from quadtok.cli.inputs import find_sources
 from quadtok.cli.output import Report, printable, write_data
 from quadtok.cli.outputs import Naming, Task, plan_outputs, tended
 from quadtok.cli.running import Outcome, StopRequest, finish, for_each, say_refused
 from quadtok.errors import InputError
-from quadtok.names import TOKEN_SUFFIXES, IfExistsName
+from quadtok.names import LOSSLESS_SUFFIXES, TOKEN_SUFFIXES, IfExistsName
 
 _TO = "Result"
 SUFFIXES = {"image": ".reversed.png", "features": ".features.pth"}
 
 
 def reverse(
+    context: typer.Context,
     tokens: Annotated[
         list[str], typer.Argument(metavar="TOKENS...", help="Token files, folders or globs; - reads a list from stdin.")
     ],
@@ -55,10 +57,15 @@ def reverse(
     verbose: options.Verbose = 0,
 ) -> int:
     """Rebuild the image, or a dense feature map, from tokens."""
+    check_flags(context)
     if (to == "features") != (features is not None):
         raise InputError("--to features and --features FILE go together: give both")
     if to == "features" and (smooth or against):
         raise InputError("--smooth and --against go with --to image")
+    if output is not None and to == "features":
+        refuse_image_ending("--output", output, "a tensor", ".pth")
+    elif output is not None:
+        check_ending("--output", output, LOSSLESS_SUFFIXES, "a restored image, which is kept without loss,")
     found = find_sources(tokens, TOKEN_SUFFIXES, null, relative_to)
     naming = Naming(SUFFIXES[to], folder=output_dir, file=output, keep_ext=keep_ext)
     tasks, _ = plan_outputs(found.sources, naming)

@@ -14,12 +14,13 @@ from quadtok.artifact import load_tokens
 from quadtok.cli.existing import stays_unread, write_result
 from quadtok.cli.inputs import Source
 from quadtok.cli.outputs import Task
-from quadtok.cli.reading import read_like
+from quadtok.cli.reading import other_photograph, read_like
 from quadtok.cli.running import Outcome
 from quadtok.cli.tensors import load_tensors
 from quadtok.errors import InputError, TokenFileError
 from quadtok.marks import Mark
 from quadtok.names import IfExistsName
+from quadtok.patches import Tokens
 from quadtok.rendering import to_picture
 from quadtok.reversal import check_features, reverse, reverse_patches
 from quadtok.sheets import encode_picture
@@ -49,12 +50,15 @@ class ImageReverser:
         if tokens.patches is None:
             raise InputError(f"{task.source.path}: holds no pixels, only the layout (--dtype none)")
         pixels = reverse_patches(tokens.patches, tokens.plan, self._smooth).round().clamp(0, 255)[0]
-        facts = (
-            {} if self._against is None else {"psnr": f"{psnr(pixels, read_like(self._against, tokens).pixels):.2f}"}
-        )
+        facts = {} if self._against is None else self._compared(pixels, tokens, self._against)
         picture = encode_picture(to_picture(pixels.byte()), task.target.suffix.lower(), RESTORED)
         written = write_result(task, picture, self._if_exists)
         return Outcome("written" if written else "skipped", facts)
+
+    def _compared(self, pixels: Tensor, tokens: Tokens, photograph: Path) -> dict[str, str]:
+        facts = {"psnr": f"{psnr(pixels, read_like(photograph, tokens).pixels):.2f}"}
+        warning = other_photograph(photograph, tokens)
+        return {**facts, "warning": warning} if warning else facts
 
 
 class FeatureReverser:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 from typing import Any
 
+import typer
+
 from quadtok.cli import options
 from quadtok.cli.device import check_device_name, resolve_device
+from quadtok.cli.given import check_flags, check_scorer_options, refuse_image_ending
 from quadtok.cli.inputs import find_sources
-from quadtok.cli.output import Report, printable, write_data
+from quadtok.cli.output import Report, passed_over, printable, write_data
 from quadtok.cli.outputs import Naming, Task, plan_outputs, tended
 from quadtok.cli.running import StopRequest, finish, say_refused
 from quadtok.cli.settings import check_scorers, parse_geometry, parse_options
@@ -16,6 +19,7 @@ from quadtok.names import IMAGE_SUFFIXES
 
 
 def tokenize(
+    context: typer.Context,
     inputs: options.Inputs,
     null: options.Null = False,
     relative_to: options.RelativeTo = None,
@@ -51,6 +55,10 @@ def tokenize(
     verbose: options.Verbose = 0,
 ) -> int:
     """Write one quadtree token file per image."""
+    check_flags(context)
+    check_scorer_options(context, [scorer])
+    if output is not None:
+        refuse_image_ending("--output", output, "a token file", ".pt")
     geometry = parse_geometry(image_size, fit, min_patch, max_patch, tokens)
     scorer_options = parse_options(scorer_option or [])
     check_scorers([scorer], weights)
@@ -58,9 +66,9 @@ def tokenize(
     found = find_sources(inputs, IMAGE_SUFFIXES, null, relative_to)
     naming = Naming(".pt", folder=output_dir, file=output, keep_ext=keep_ext, overlay=overlay)
     # A file of maps has a row for each input that is tokenized: so which are must be known first.
-    tasks, passed_over = plan_outputs(found.sources, naming, look_at_all=dry_run or maps is not None)
-    report = Report(len(tasks) + len(passed_over) + len(found.refused), as_json=as_json, quiet=quiet, verbose=verbose)
-    report.pass_over([str(source.path) for source in passed_over])
+    tasks, ours = plan_outputs(found.sources, naming, look_at_all=dry_run or maps is not None)
+    report = Report(len(tasks) + len(ours) + len(found.refused), as_json=as_json, quiet=quiet, verbose=verbose)
+    report.pass_over([str(source.path) for source in ours])
     goes_on = say_refused(found.refused, report, fail_fast)
     if dry_run:
         _show_plan(tasks, report)
@@ -105,6 +113,8 @@ def default_workers() -> int:
 
 
 def _show_plan(tasks: list[Task], report: Report) -> None:
+    if report.counts["passed over"]:
+        report.tell(passed_over(report.counts["passed over"]))
     for task in tasks:
         source, outputs = str(task.source.path), [str(path) for path in task.outputs]
         if task.refused:

@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from quadtok.cli import options
+from quadtok.cli.asked import Asked
 from quadtok.cli.device import check_device_name, resolve_device
-from quadtok.cli.inputs import find_sources
+from quadtok.cli.given import check_ending, check_flags, check_scorer_options, given, is_given, refuse_together
+from quadtok.cli.inputs import Source, find_sources
 from quadtok.cli.output import Report
 from quadtok.cli.outputs import Naming, plan_outputs, tended
 from quadtok.cli.running import StopRequest, finish, for_each, say_refused
 from quadtok.cli.settings import check_scorers, parse_geometry, parse_options
 from quadtok.errors import InputError
-from quadtok.names import IMAGE_SUFFIXES, TOKEN_SUFFIXES, StyleName
+from quadtok.names import ANIMATION_SUFFIXES, IMAGE_SUFFIXES, PICTURE_SUFFIXES, TOKEN_SUFFIXES, StyleName
 
 if TYPE_CHECKING:
     from quadtok.cli.gallery import Kind
 
 _PICTURE = "Picture"
-_ANIMATIONS = (".gif", ".webp")
+# What decides the plan of a photograph, and what is read of it; a token file holds its plan already.
+_OF_PHOTOGRAPHS = ("scorer_option", "weights", "maps", "seed", "impl", "fit", "background", "exif", "max_pixels")
 
 
 def visualize(
+    context: typer.Context,
     inputs: Annotated[
         list[str],
         typer.Argument(metavar="INPUTS...", help="Token files (which need nothing else) or images (tokenized first)."),
@@ -102,13 +107,18 @@ def visualize(
     verbose: options.Verbose = 0,
 ) -> int:
     """Draw the quadtree of token files or images."""
+    check_flags(context)
     geometries = [parse_geometry(image_size, fit, min_patch, max_patch, text) for text in tokens.split(",")]
     scorer_options = parse_options(scorer_option or [])
     names = compare.split(",") if compare else [scorer]
     check_scorers(names, weights)
     check_device_name(device)
     kind = _kind(sheet or compare is not None or len(geometries) > 1, animate, html)
+    _check_flags(context, kind, names, one_budget=len(geometries) == 1)
+    if output is not None:
+        check_ending("--output", output, PICTURE_SUFFIXES, "a picture")
     found = find_sources(inputs, IMAGE_SUFFIXES | TOKEN_SUFFIXES, null, relative_to)
+    _check_flags_of_photographs(context, found.sources)
     naming = Naming(
         ".sheet.png" if kind == "sheet" else f".{style}.png",
         folder=output_dir,
@@ -154,6 +164,13 @@ def visualize(
             quadtree=impl,
             device=resolve_device(device),
             image=image,
+            asked=Asked(
+                budgets=tuple(geometry.budget for geometry in geometries) if is_given(context, "tokens") else None,
+                size=(geometries[0].size or "native") if is_given(context, "image_size") else None,
+                min_patch=min_patch if is_given(context, "min_patch") else None,
+                max_patch=max_patch if is_given(context, "max_patch") else None,
+                scorers=tuple(names) if given(context, ["scorer", "compare"]) else None,
+            ),
         )
         gallery = Gallery(wishes, "overwrite" if overwrite else if_exists, report.note)
         with tended(tasks):
@@ -168,6 +185,38 @@ def _kind(sheet: bool, animate: Path | None, html: Path | None) -> Kind:
         raise InputError(
             "--sheet (or --compare, or several --tokens), --animate and --html are different pictures: give one"
         )
-    if animate is not None and animate.suffix.lower() not in _ANIMATIONS:
-        raise InputError(f"--animate {animate}: the name must end in {' or '.join(_ANIMATIONS)}")
+    if animate is not None:
+        check_ending("--animate", animate, ANIMATION_SUFFIXES, "an animation")
+    if html is not None:
+        check_ending("--html", html, (".html", ".htm"), "a page")
     return wanted[0] if wanted else "picture"
+
+
+def _check_flags(context: typer.Context, kind: Kind, names: list[str], one_budget: bool) -> None:
+    """Refuse flags of which one would be ignored.
+
+    Raises:
+        InputError: for the first of them.
+    """
+    for whole in ("animate", "html"):
+        refuse_together(context, whole, ["output", "output_dir", "keep_ext"], "the first is the whole name already")
+    refuse_together(context, "compare", ["scorer"], "--compare lists the scorers: leave --scorer out")
+    refuse_together(context, "html", ["style", "line_color", "line_width", "scale"], "the page has controls of its own")
+    if kind == "sheet" and one_budget:
+        refuse_together(context, "style", ["sheet", "compare"], "with one budget a sheet has styles of its own")
+    if is_given(context, "line_color") and context.params["line_width"] == 0:
+        raise InputError("--line-color and --line-width 0: no line is drawn: leave one out")
+    check_scorer_options(context, names)
+    if is_given(context, "maps") and "precomputed" not in names:
+        raise InputError("--maps and --scorer precomputed go together: give both")
+
+
+def _check_flags_of_photographs(context: typer.Context, sources: Sequence[Source]) -> None:
+    """Refuse what is about photographs where there are none.
+
+    Raises:
+        InputError: with all such flags.
+    """
+    ignored = given(context, _OF_PHOTOGRAPHS)
+    if ignored and all(source.path.suffix.lower() in TOKEN_SUFFIXES for source in sources):
+        raise InputError(f"{', '.join(ignored)}: the inputs are token files, which hold their plan: give photographs")

@@ -131,6 +131,18 @@ def png_without_rows(folder):
     return _write(folder, "rows.png", png_header(10, 0) + png_chunk(b"IDAT", zlib.compress(b"")) + png_chunk(b"IEND"))
 
 
+def tiff_without_rows(folder):
+    """In planes, which Pillow does not read."""
+    three = 134  # where the lists of three numbers stand: bits, offsets and lengths of the planes
+    one = [(256, 16), (257, 0), (259, 1), (262, 2), (277, 3), (278, 16), (284, 2)]
+    lists = [(258, three), (273, three + 12), (279, three + 24)]
+    entries = sorted([(tag, 1, value) for tag, value in one] + [(tag, 3, at) for tag, at in lists])
+    packed = b"".join(struct.pack("<HHII", tag, 4, count, value) for tag, count, value in entries)
+    directory = struct.pack("<H", len(entries)) + packed + bytes(4)
+    numbers = struct.pack("<9I", *[8] * 3, *[8] * 3, *[64] * 3)
+    return _write(folder, "rows.tif", b"II*\0" + struct.pack("<I", 8) + directory + numbers + bytes(100))
+
+
 # Other formats.
 
 
@@ -397,6 +409,7 @@ REFUSED = {
     empty: "empty file",
     text_named_jpg: "not a supported image",
     png_without_rows: "broken image data",
+    tiff_without_rows: "broken image data: 16 × 0 pixels",
     **dict.fromkeys((svg, eps, psd, pdf, fits, heic), UNSUPPORTED),
     **BOMBS,
     float_tiff: f"a TIFF of 32-bit floating-point numbers {TO_UNSIGNED}",

@@ -627,6 +627,15 @@ print(peak() - before, time.perf_counter() - start, *accepted, sep="\\n")
     assert float(seconds) < 3
 
 
+@pytest.mark.parametrize("protocol", [0, 1, 3, 4, 5, 18, 128])
+def test_a_pickle_of_another_protocol_is_refused_without_a_warning(protocol, recwarn):
+    """torch warns of those that it does not write itself."""
+    data = encode_tokens(some_tokens())
+    begin = data.index(b"\x80\x02}") + 1
+    assert refused(data[:begin] + bytes([protocol]) + data[begin + 1 :]).startswith(NOT_OURS)
+    assert not recwarn.list
+
+
 # Damage at random.
 
 
@@ -670,7 +679,7 @@ def test_random_damage_is_refused_in_one_line_or_changes_nothing(tmp_path):
     assert harmless < 300  # padding, and what a zip says twice
 
 
-def test_a_flipped_bit_anywhere_in_the_pickle_is_refused_or_changes_nothing():
+def test_a_flipped_bit_anywhere_in_the_pickle_is_refused_or_changes_nothing(recwarn):
     data = encode_tokens(some_tokens())
     whole = decode_tokens(data)
     begin = data.index(b"\x80\x02}")
@@ -683,3 +692,4 @@ def test_a_flipped_bit_anywhere_in_the_pickle_is_refused_or_changes_nothing():
                 continue
             assert_same_tokens(loaded, whole)
             assert loaded.metadata == whole.metadata
+    assert not recwarn.list  # torch has things to say about some

@@ -37,6 +37,7 @@ from torch import Tensor
 from quadtok import __version__
 from quadtok.errors import InputError, OutputError, QuadtokError, TokenFileError
 from quadtok.files import destination, write_atomically
+from quadtok.images.quiet import without_warnings
 from quadtok.marks import describe_content, head_of, image_format
 from quadtok.names import PixelDtypeName
 from quadtok.patches import Tokens
@@ -49,6 +50,7 @@ VERSION = 1
 MAX_FILE_BYTES = 4 << 30
 MAX_PIXELS = 1 << 28  # of the image that was cut up: whoever reads the file may make something of its size
 _DTYPES = {"float16": torch.float16, "uint8": torch.uint8, "float32": torch.float32}
+_PROTOCOL = 2  # of torch.save's pickles
 # All that the pickle of a token file refers to.
 _GLOBALS = {
     *("torch._utils _rebuild_tensor_v2", "collections OrderedDict"),
@@ -266,7 +268,8 @@ def read_token_file(path: Path) -> bytes:
 
 def _unpickle(data: bytes) -> dict[str, Any]:
     try:
-        content = torch.load(_trustworthy(data), map_location="cpu", weights_only=True)
+        with without_warnings():  # of what damage made of the pickle, on stderr
+            content = torch.load(_trustworthy(data), map_location="cpu", weights_only=True)
     except TokenFileError:
         raise
     except Exception as problem:  # zipfile, pickletools and torch.load raise a dozen types, torch's in paragraphs
@@ -295,8 +298,12 @@ def _trustworthy(data: bytes) -> BytesIO:
     if len(records) != len(entries):
         raise TokenFileError("not a quadtok token file (two records of one name)")
     (pickled,) = [record for name, record in records.items() if name.endswith(".pkl")]
-    wanted = {argument for opcode, argument, _ in pickletools.genops(pickled) if opcode.name == "GLOBAL"}
-    if not wanted <= _GLOBALS:
+    arguments: dict[str, set[Any]] = {"GLOBAL": set(), "PROTO": set()}
+    for opcode, argument, _ in pickletools.genops(pickled):
+        if opcode.name in arguments:
+            arguments[opcode.name].add(argument)
+    # torch would warn of another protocol than its own, on stderr.
+    if not arguments["GLOBAL"] <= _GLOBALS or arguments["PROTO"] != {_PROTOCOL}:
         raise TokenFileError("not a quadtok token file (it holds more than plain tensors)")
     anew = BytesIO()
     with zipfile.ZipFile(anew, "w") as archive:

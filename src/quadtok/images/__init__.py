@@ -209,6 +209,8 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
 
 
 def _check_size(width: int, height: int, max_pixels: int) -> None:
+    if min(width, height) < 1:
+        raise ImageError(f"broken image data: {width} × {height} pixels")
     if width * height > max_pixels:
         raise ImageError(_too_large(width * height, max_pixels))
 

@@ -145,7 +145,7 @@ def test_the_batch_of_an_exported_vanilla_tokenizer_is_free(strict):
         torch.testing.assert_close(program(make_images(batch)), module(make_images(batch)), rtol=0, atol=TOLERANCE)
 
 
-@pytest.mark.parametrize("scorer", ["blur", "random"])
+@pytest.mark.parametrize("scorer", ["blur", "random", "feature"])
 def test_a_saved_program_is_what_it_was(scorer):
     module, file = WithPlan(SCORERS[scorer]()), io.BytesIO()
     torch.export.save(export(module, make_images(2)), file)

@@ -120,6 +120,31 @@ def test_a_scorer_that_is_a_module_stays_outside():
     assert scorer.gain.grad is None
 
 
+def test_a_feature_scorer_goes_along_to_another_device(device):
+    scorer = get_scorer("feature")
+    tokenizer = quadtree_tokenizer(scorer=scorer)
+    expected = tokenizer(make_bytes(), return_plan=True)
+    tokens, plan = nn.Sequential(tokenizer).to(device)[0](make_bytes().to(device), return_plan=True)
+    assert tokens.device.type == plan.left.device.type == device
+    torch.testing.assert_close(tokens.cpu(), expected[0], rtol=0, atol=1e-5)
+    assert scorer.device.type == "cpu"
+
+
+def test_a_tokenizer_without_memory_gives_shapes_and_keeps_its_scorer():
+    tokenizer, images = quadtree_tokenizer(scorer="feature"), make_bytes()
+    state, expected = tokenizer.state_dict(), tokenizer(images)
+    assert tokenizer.to("meta")(images.to("meta")).shape == expected.shape
+    tokenizer.to_empty(device="cpu").load_state_dict(state)
+    assert torch.equal(tokenizer(images), expected)
+
+
+@pytest.mark.parametrize("scorer", ["feature", get_scorer("feature")], ids=["by name", "made before"])
+def test_tokenize_takes_images_of_any_device(scorer, device):
+    expected = tokenize(make_bytes(), SPEC, scorer).plan
+    assert tokenize(make_bytes().to("meta"), SPEC, scorer).patches.is_meta
+    assert_same_plan(tokenize(make_bytes().to(device), SPEC, scorer).plan.to("cpu"), expected)
+
+
 @pytest.mark.parametrize("scorer", ["blur", LearnedScorer()], ids=["blur", "module"])
 def test_train_mode_does_not_change_the_plan(scorer):
     tokenizer = quadtree_tokenizer(scorer=scorer)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal, overload
+from collections.abc import Callable, Sequence
+from typing import Literal, Self, overload
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,7 @@ from quadtok.plan import Plan
 from quadtok.quadtrees import get_quadtree
 from quadtok.quadtrees.base import check_saliency
 from quadtok.recording import without_gradients
-from quadtok.scorers import ScorerFunction, get_scorer
+from quadtok.scorers import ScorerFunction, get_scorer, on_device
 from quadtok.scorers.base import Described
 from quadtok.spec import Spec
 
@@ -30,7 +30,8 @@ def tokenize(
     Args:
         images: `[B, C, H, W]`, floating and normalised, or uint8.
         spec: the integers of the run.
-        scorer: a name for `get_scorer`, or any function (images, spec) → saliency.
+        scorer: a name for `get_scorer`, or any function (images, spec) → saliency. A feature scorer that is on another
+            device than the images is copied to theirs for this call; `scorer.to(device)` does it once.
         quadtree: a name for `get_quadtree`.
 
     Returns:
@@ -52,7 +53,7 @@ def choose(
 ) -> tuple[Plan, list[Tensor]]:
     """Score the images `[B, C, H, W]` and choose their patches: the plan, and the saliency it was chosen by."""
     select = get_quadtree(quadtree)
-    score = get_scorer(scorer) if isinstance(scorer, str) else scorer
+    score = on_device(get_scorer(scorer) if isinstance(scorer, str) else scorer, images.device)
     saliency: Sequence[Tensor] = score(images, spec)
     if spec.num_scales == 1:
         return Plan.uniform(spec, scale=0, batch=images.shape[0], device=images.device), []
@@ -74,7 +75,8 @@ class QuadtreeTokenizer(nn.Module):
     Args:
         spec: the integers of the run.
         scorer: a name for `get_scorer`, or any function (images, spec) → saliency. It is held outside the module's
-            own registry: its weights are neither trained nor saved, and `train()` does not reach it.
+            own registry: its weights are neither trained nor saved, and `train()` does not reach it. Only to another
+            device a feature scorer goes along.
         embed_dim: D, even.
         in_channels: C.
         quadtree: a name for `get_quadtree`.
@@ -101,10 +103,11 @@ class QuadtreeTokenizer(nn.Module):
         self.cls_token = _cls_token(embed_dim)
         # Inside a tuple, so that `nn.Module` does not adopt a scorer that is a module itself; read it as `scorer`.
         self._scorer = (get_scorer(scorer) if isinstance(scorer, str) else scorer,)
+        self._bring_scorer()
 
     @property
     def scorer(self) -> ScorerFunction:
-        """What scores the images: the one that was given, or made by its name."""
+        """What scores the images: the one that was given, or made by its name, on the device of the weights."""
         return self._scorer[0]
 
     def extra_repr(self) -> str:
@@ -122,6 +125,18 @@ class QuadtreeTokenizer(nn.Module):
         patches = _in_weights_dtype(extract_patches(images, plan), images, self.patch_embed)
         tokens = _assemble(self.patch_embed(patches), plan.centers, self.cls_token)
         return (tokens, plan) if return_plan else tokens
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """What `to`, `cuda`, `to_empty` and a model around this module call."""
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self._bring_scorer()
+        return self
+
+    def _bring_scorer(self) -> None:
+        """To the device of the weights. But not to "meta": it would lose its own, which no state dict brings back."""
+        device = self.cls_token.device
+        if device.type != "meta":
+            self._scorer = (on_device(self.scorer, device),)
 
 
 class VanillaTokenizer(nn.Module):

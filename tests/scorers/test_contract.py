@@ -2,6 +2,7 @@
 
 import json
 import random
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ import torch
 from helpers import GOLDEN, assert_partition, golden
 from quadtok import Spec, get_quadtree, get_scorer, normalize
 from quadtok.errors import InputError
-from quadtok.scorers import SCORERS, Scorer
+from quadtok.scorers import SCORERS, Scorer, on_device
 
 SPEC = Spec(64, 96, 8, 32, 24)
 IMAGES = golden("tokens_256_16_64_100_blur")["images_u8"][:, :, 96:160].unfold(3, 96, 80)[:, :, :, :2]
@@ -49,7 +50,7 @@ def assert_equal(saliency, expected, relative=0.0):
 )
 def test_saliency_is_one_float32_map_a_splittable_scale_the_finest_first(name, spec, device):
     images = torch.rand(4, 3, spec.height, spec.width, generator=torch.Generator().manual_seed(1)).to(device)
-    saliency = make(name)(images, spec)
+    saliency = on_device(make(name), images.device)(images, spec)
     assert isinstance(saliency, list)
     assert [tuple(scores.shape) for scores in saliency] == [(4, *spec.grid(k)) for k in range(1, spec.num_scales)]
     assert all(scores.dtype == torch.float32 and scores.device == images.device for scores in saliency)
@@ -78,9 +79,10 @@ def test_images_of_any_float_type_score_as_their_float32_values(name, dtype):
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_autocast_changes_no_bit(name, dtype, device):
     images = normalize(IMAGES).to(device)
-    expected = make(name)(images, SPEC)
+    scorer = on_device(make(name), images.device)
+    expected = scorer(images, SPEC)
     with torch.autocast(device_type=device, dtype=dtype):
-        saliency = make(name)(images, SPEC)
+        saliency = scorer(images, SPEC)
     assert_equal(saliency, expected)
     assert all(scores.dtype == torch.float32 for scores in saliency)
 
@@ -95,6 +97,29 @@ def test_the_images_are_not_modified(name):
     before = images.clone()
     make(name)(images, SPEC)
     assert torch.equal(images, before)
+
+
+def test_a_scorer_on_another_device_leaves_the_first_where_it_was(name):
+    scorer = make(name)
+    expected = scorer(IMAGES, SPEC)
+    elsewhere = on_device(scorer, torch.device("meta"))
+    assert [scores.device.type for scores in elsewhere(IMAGES.to("meta"), SPEC)] == ["meta"] * (SPEC.num_scales - 1)
+    assert_equal(scorer(IMAGES, SPEC), expected)
+
+
+def test_threads_may_share_a_scorer(name):
+    scorer = make(name)
+    expected = scorer(IMAGES, SPEC)
+
+    def score(device):
+        return on_device(scorer, device)(IMAGES.to(device), SPEC)
+
+    with ThreadPoolExecutor(4) as threads:
+        devices = [torch.device("cpu"), torch.device("meta")] * 8
+        for device, saliency in zip(devices, threads.map(score, devices), strict=True):
+            assert {scores.device for scores in saliency} == {device}
+            if device.type == "cpu":
+                assert_equal(saliency, expected)
 
 
 def test_the_global_random_states_are_not_touched(name):

@@ -172,12 +172,47 @@ def test_the_callers_net_is_left_as_it_is(training, device):
     net = small_net().train(training)
     net[0].weight.requires_grad_(False)
     state, flags = snapshot(net)
-    feature(net=net, stride=8)(photographs().to(device), SPEC)
+    feature(net=net, stride=8).to(device)(photographs().to(device), SPEC)
     after, flags_after = snapshot(net)
     assert flags == flags_after
     assert state.keys() == after.keys()
     assert all(torch.equal(state[name], after[name]) for name in state)  # batch-norm statistics too
     assert all(value.device.type == "cpu" for value in net.state_dict().values())
+
+
+def test_a_scorer_has_a_device_and_refuses_images_of_another():
+    scorer = feature(net=small_net(), stride=8)
+    before = scorer(photographs(), SPEC)
+    assert scorer.device == torch.device("cpu")
+    sentence = r'the feature scorer is on cpu, the images are on meta: use scorer\.to\("meta"\), once'
+    with pytest.raises(InputError, match=sentence):
+        scorer(photographs().to("meta"), SPEC)
+    for ours, theirs in zip(before, scorer(photographs(), SPEC), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("precision", ["exact", "float32"])
+def test_a_scorer_goes_to_another_device_as_a_copy_and_describes_itself_alike(precision):
+    scorer = feature(precision=precision)
+    assert scorer.to("cpu") is scorer.to(torch.device("cpu")) is scorer
+    moved = scorer.to("meta")
+    assert (moved.device.type, scorer.device.type) == ("meta", "cpu")
+    assert moved.describe() == scorer.describe()
+    assert all(scores.is_meta for scores in moved(photographs().to("meta"), SPEC))
+
+
+def test_a_net_without_weights_is_on_every_device():
+    scorer = feature(net=nn.AvgPool2d(8), stride=8)
+    assert scorer.device is None
+    assert scorer.to("meta") is scorer
+    for device in ("cpu", "meta"):
+        assert {scores.device.type for scores in scorer(photographs().to(device), SPEC)} == {device}
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "nowhere"])
+def test_a_device_that_is_not_there_is_a_sentence(device):
+    with pytest.raises(InputError, match=f"the feature scorer cannot be moved to device {device}: "):
+        feature().to(device)
 
 
 def test_a_net_in_train_mode_scores_as_in_eval_mode():

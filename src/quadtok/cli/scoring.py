@@ -18,7 +18,7 @@ from torch import Tensor
 from quadtok.cli.inputs import Source
 from quadtok.cli.tensors import load_tensors
 from quadtok.errors import InputError, QuadtokError, described
-from quadtok.scorers import ScorerFunction, get_scorer
+from quadtok.scorers import ScorerFunction, get_scorer, on_device
 from quadtok.scorers.feature import FeatureScorer
 from quadtok.spec import Spec
 
@@ -53,6 +53,7 @@ class SharedScoring:
 
     def saliency(self, images: Tensor, spec: Spec, extras: Sequence[Any]) -> Sequence[Tensor]:
         """Score a batch; whatever a user's scorer raises becomes one sentence."""
+        self._scorer = on_device(self._scorer, images.device)  # once: all batches lie on one device
         before = images._version
         with ours_only(f"scorer {self._name} failed"):
             saliency = self._scorer(images, spec)

@@ -6,6 +6,8 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+import torch
+
 from quadtok.errors import InputError
 from quadtok.scorers.base import Scorer, ScorerFunction
 from quadtok.scorers.blur import BlurScorer
@@ -42,4 +44,9 @@ def get_scorer(name: str, **options: Any) -> Scorer:
     return SCORERS[name](**options)
 
 
-__all__ = ["SCORERS", "Scorer", "ScorerFunction", "get_scorer"]
+def on_device(scorer: ScorerFunction, device: torch.device) -> ScorerFunction:
+    """The scorer for images on this device. Only the feature scorer has a place; any other is handed back as it is."""
+    return scorer.to(device) if isinstance(scorer, FeatureScorer) else scorer
+
+
+__all__ = ["SCORERS", "Scorer", "ScorerFunction", "get_scorer", "on_device"]

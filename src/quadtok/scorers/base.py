@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -61,7 +61,9 @@ class Described:
 
 def full_precision(device: torch.device) -> AbstractContextManager[None]:
     """Switch autocast off for a block, whatever the caller has on."""
-    return torch.autocast(device_type=device.type, enabled=False)
+    # Not everywhere is there any, on "meta" for one.
+    available = torch.amp.is_autocast_available(device.type)
+    return torch.autocast(device_type=device.type, enabled=False) if available else nullcontext()
 
 
 def resize(images: Tensor, height: int, width: int) -> Tensor:

@@ -10,6 +10,7 @@ are scored at a time, so that memory does not grow with the batch. A net of the 
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -57,6 +58,12 @@ class FeatureScorer(Described):
             and slow on most CPUs). The pixels are resized and the features compared in float32 all the same, and the
             saliency is float32.
 
+    A scorer is on the CPU, or where the `net` lies that was given, and scores images there; `to` gives one that is
+    elsewhere. Nothing of a scorer changes when it scores, so threads may share it.
+
+    Attributes:
+        device: where its net is; None for a net without weights, which is everywhere.
+
     Raises:
         InputError: for an option out of range.
         WeightsError: where the weights cannot be had or do not fit.
@@ -90,6 +97,7 @@ class FeatureScorer(Described):
         self.weights_sha256 = weights_digest(whole.state_dict())  # of the weights as they were given
         quick = trunk.quick if precision != EXACT else None
         self._net = (quick(whole) if quick else whole).to(PRECISIONS[precision])
+        self.device = _device(self._net)
         self._channels = None if net is not None else 3
         self._channels_last = quick is not None  # torch's own name for a layout cannot be pickled by protocol 2
 
@@ -101,10 +109,31 @@ class FeatureScorer(Described):
             raise InputError(
                 f"the feature scorer's net takes {self._channels} channels, the images have {images.shape[1]}"
             )
-        self._net.to(images.device)
+        if self.device not in (None, images.device):
+            raise InputError(
+                f"the feature scorer is on {self.device}, the images are on {images.device}: "
+                f'use scorer.to("{images.device}"), once'
+            )
         with full_precision(images.device):
             parts = [self._score(part, spec) for part in in_parts(images, self._images_a_pass(images, spec))]
         return [torch.cat(scores) for scores in zip(*parts, strict=True)]
+
+    def to(self, device: torch.device | str) -> FeatureScorer:
+        """This scorer on another device: itself where it is there already, else a copy. This one stays where it is.
+
+        Raises:
+            InputError: for a device that is not there.
+        """
+        if self.device is None or str(self.device) == str(device):
+            return self
+        moved = copy.copy(self)
+        try:
+            moved._net = copy.deepcopy(self._net).to(device)
+        except (RuntimeError, AssertionError) as problem:  # an AssertionError where torch was built without CUDA
+            reason = str(problem).partition("\n")[0]
+            raise InputError(f"the feature scorer cannot be moved to device {device}: {reason}") from problem
+        moved.device = _device(moved._net)
+        return moved
 
     def describe(self) -> dict[str, Any]:
         """Name, options, and the digest of the weights.
@@ -163,6 +192,10 @@ class FeatureScorer(Described):
         if features.ndim != 4:
             raise InputError(f"the net must give features [B, D, h, w], it gave {list(features.shape)}")
         return features.float()
+
+
+def _device(net: nn.Module) -> torch.device | None:
+    return next((tensor.device for tensor in itertools.chain(net.parameters(), net.buffers())), None)
 
 
 def _mse(blurry: Tensor, sharp: Tensor) -> Tensor:

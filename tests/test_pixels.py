@@ -32,6 +32,10 @@ def test_bytes_and_floats_of_the_specs_size_are_accepted(dtype):
             torch.zeros(2, 3, 16, 32).to_sparse(),
             "must be dense, got a tensor torch.sparse_coo: give .*to_dense",
         ),
+        (
+            torch.nested.as_nested_tensor([torch.zeros(3, 16, 32)] * 2, layout=torch.jagged),
+            "must be one dense batch .* got a nested tensor",
+        ),
         (torch.zeros(2, 3, 16, 32, dtype=torch.bool), "must be uint8 or floating, got torch.bool"),
         (torch.zeros(2, 3, 16, 32, dtype=torch.complex64), "must be uint8 or floating, got torch.complex64"),
         (torch.zeros(2, 3, 16, 32).numpy(), r"must be one tensor \[B, C, H, W\], got ndarray"),

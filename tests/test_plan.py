@@ -251,6 +251,12 @@ class TestEquality:
     def test_a_plan_is_nothing_else(self, other):
         assert (plan_of(Spec(256, 256, 16, 64, 100)) == other) is False
 
+    def test_plans_without_numbers_cannot_be_compared_but_with_themselves(self):
+        plan = Plan.uniform(Spec(64, 64, 16, 64, 16), 0).to("meta")
+        assert plan == plan
+        with pytest.raises(InputError, match="plans on the device meta hold no numbers that could be compared"):
+            _ = plan == Plan.uniform(Spec(64, 64, 16, 64, 16), 0)
+
     def test_plans_have_no_hash_because_equal_ones_would_need_the_same(self):
         with pytest.raises(TypeError, match="unhashable"):
             hash(Plan.uniform(Spec(64, 64, 16, 64, 16), 0))

@@ -27,6 +27,8 @@ def check_images(images: Tensor, spec: Spec | None = None) -> None:
     """
     if not isinstance(images, Tensor):
         raise InputError(f"images must be one tensor [B, C, H, W], got {_describe(images)}")
+    if images.is_nested:
+        raise InputError("images must be one dense batch [B, C, H, W], got a nested tensor: give them one size")
     if images.ndim != 4:
         raise InputError(f"images must be a batch [B, C, H, W], got shape {list(images.shape)}")
     if images.dtype not in DTYPES:

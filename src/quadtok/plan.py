@@ -295,7 +295,11 @@ def _check_integers(name: str, field: object) -> None:
 
 
 def _same_integers(ours: Tensor, theirs: Tensor) -> bool:
-    return ours is theirs or (ours.shape == theirs.shape and torch.equal(ours.long(), theirs.to(ours.device).long()))
+    if ours is theirs or ours.shape != theirs.shape:
+        return ours is theirs
+    if ours.is_meta or theirs.is_meta:
+        raise InputError("plans on the device meta hold no numbers that could be compared")
+    return torch.equal(ours.long(), theirs.to(ours.device).long())
 
 
 def to_z_order(grid: Tensor, depth: int) -> Tensor:

@@ -87,9 +87,13 @@ def test_the_net_with_norms_has_the_same_layers():
     assert {name for name in plain if name.endswith("weight")} <= with_norms
 
 
+def noise():
+    return torch.randn(2, 3, 192, 192, generator=torch.Generator().manual_seed(0))
+
+
 @pytest.mark.parametrize("scene", ["photographs", "noise"])
 def test_a_mirrored_image_gets_mirrored_scores(scene):
-    images = photographs(192, 192) if scene == "photographs" else torch.randn(2, 3, 192, 192)
+    images = photographs(192, 192) if scene == "photographs" else noise()
     scorer, spec = get_scorer("feature"), Spec(192, 192, 16, 64, 36)
     for ours, mirrored in zip(scorer(images, spec), scorer(images.flip(-1), spec), strict=True):
         assert (ours - mirrored.flip(-1)).abs().max() <= 1e-4 * ours.abs().max()

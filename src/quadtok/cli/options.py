@@ -53,7 +53,7 @@ Scorer = Annotated[
     str,
     typer.Option(
         metavar="feature|blur|precomputed|random|MODULE:NAME", rich_help_panel=_QUADTREE,
-        help="What decides where to split; MODULE:NAME is a function of yours, (images, spec) to saliency.",
+        help="What decides where to split; MODULE:NAME is a function of yours, (uint8 images, spec) to saliency.",
     ),
 ]  # fmt: skip
 ScorerOption = Annotated[

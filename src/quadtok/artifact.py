@@ -185,9 +185,11 @@ def describe_tokens(tokens: Tokens) -> dict[str, Any]:
     """What tokens of one image are made of, as JSON values: the geometry, how many of each patch size, the metadata."""
     spec = tokens.plan.spec
     counts = torch.bincount(tokens.plan.scale[0], minlength=spec.num_scales).tolist()
+    geometry = _geometry(spec)
     return {
-        **_geometry(spec),
-        **tokens.metadata,
+        **geometry,
+        **tokens.metadata,  # of which only the versions may say something else than the plan does
+        **{name: value for name, value in geometry.items() if name not in ("quadtok", "torch")},
         "scales": [
             {"scale": scale, "patch_size": spec.patch_size(scale), "tokens": count}
             for scale, count in enumerate(counts)

@@ -235,3 +235,52 @@ def test_the_page_goes_to_the_file_as_it_is(quadtok, photo, tmp_path):
     target = tmp_path / "deep" / "x.html"
     quadtok("visualize", photo, "--scorer", "blur", "--html", target)
     assert io.StringIO(target.read_text(encoding="utf-8")).readline().lower().startswith("<!doctype html>")
+
+
+class TestToldByContent:
+    """What a file is stands in it, not in its name."""
+
+    def run(self, quadtok, path, tmp_path, *flags):
+        return quadtok("visualize", path, "--output", tmp_path / "x.png", "--scorer", "blur", *flags)
+
+    @pytest.mark.parametrize(
+        ("content", "what"),
+        [
+            (b"some text", "a text file"),
+            (b"\x80\x02}q\x00.", "a file of another kind"),
+            (b"%PDF-1.4", "a PDF"),
+            (b"\x00" * 100, "a file of another kind"),
+        ],
+    )
+    def test_a_pt_that_is_neither_tokens_nor_an_image_costs_itself_alone(
+        self, quadtok, tokens, tmp_path, content, what
+    ):
+        (tmp_path / "odd.pt").write_bytes(content)
+        result = quadtok("visualize", tmp_path / "odd.pt", tokens, "-o", tmp_path / "out")
+        assert result.lines[0] == f"quadtok: error: {tmp_path / 'odd.pt'}: not a quadtok token file, but {what}"
+        assert (result.code, "3 written, 0 skipped, 1 failed" in result.lines[1]) == (1, True)
+
+    def test_an_empty_one_and_another_archive_too(self, quadtok, tokens, tmp_path):
+        (tmp_path / "empty.pt").touch()
+        torch.save({"weights": torch.zeros(3)}, tmp_path / "model.pt")
+        result = quadtok("visualize", tmp_path / "empty.pt", tmp_path / "model.pt", tokens, "-o", tmp_path / "out")
+        assert result.lines[:2] == [
+            f"quadtok: error: {tmp_path / 'empty.pt'}: empty file",
+            f"quadtok: error: {tmp_path / 'model.pt'}: not a quadtok token file",
+        ]
+        assert "3 written, 0 skipped, 2 failed" in result.lines[2]
+
+    def test_an_image_named_pt_is_tokenized(self, quadtok, photo, tmp_path):
+        (tmp_path / "photo.pt").write_bytes(photo.read_bytes())
+        assert self.run(quadtok, tmp_path / "photo.pt", tmp_path).code == 0
+        assert self.run(quadtok, photo, tmp_path, "--if-exists", "resume").code == 0  # the same bytes
+
+    def test_a_token_file_named_jpg_is_drawn(self, quadtok, tokens, tmp_path):
+        (tmp_path / "tokens.jpg").write_bytes((tokens / "coffee.pt").read_bytes())
+        assert self.run(quadtok, tmp_path / "tokens.jpg", tmp_path).code == 0
+
+    def test_a_folder_named_pt_is_walked(self, quadtok, tokens, tmp_path):
+        (tmp_path / "x.pt").mkdir()
+        (tmp_path / "x.pt" / "inside.pt").write_bytes((tokens / "coffee.pt").read_bytes())
+        assert quadtok("visualize", tmp_path / "x.pt", "-o", tmp_path / "out").code == 0
+        assert (tmp_path / "out" / "inside.overlay.png").exists()

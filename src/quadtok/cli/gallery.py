@@ -14,13 +14,14 @@ from quadtok.cli.asked import Asked
 from quadtok.cli.existing import stays_unread, write_result
 from quadtok.cli.outputs import Task
 from quadtok.cli.reading import Reading, other_photograph, read_like
+from quadtok.cli.record import Record
 from quadtok.cli.running import Outcome
 from quadtok.cli.scoring import Scoring
 from quadtok.errors import InputError, TokenFileError, scorer_failed
 from quadtok.explorer import explorer_page
 from quadtok.images import read_bytes
-from quadtok.marks import is_passed_over, read_mark
-from quadtok.names import IfExistsName, QuadtreeName, StyleName
+from quadtok.marks import HEAD_BYTES, describe_content, image_format, is_passed_over, read_mark
+from quadtok.names import TOKEN_SUFFIXES, IfExistsName, QuadtreeName, StyleName
 from quadtok.patches import Tokens
 from quadtok.rendering import render, render_tokens, to_picture
 from quadtok.sheets import Panel, describe_scales, encode_animation, encode_picture, growing_tree, sheet
@@ -77,7 +78,8 @@ class Wishes:
     Attributes:
         kind: what the grid becomes.
         pen: how.
-        scorings: (name, scoring) for each row; empty where all inputs are token files.
+        scorers: their names, one for each row.
+        scoring: the scoring of that name, made when the first photograph asks for it.
         readings: one for each column: they differ in their budgets alone.
         quadtree: which one.
         device: where to score.
@@ -87,7 +89,8 @@ class Wishes:
 
     kind: Kind
     pen: Pen
-    scorings: tuple[tuple[str, Scoring], ...]
+    scorers: tuple[str, ...]
+    scoring: Callable[[str], Scoring]
     readings: tuple[Reading, ...]
     quadtree: QuadtreeName
     device: str
@@ -127,9 +130,12 @@ class Gallery:
     def _grid(self, task: Task, data: bytes) -> list[list[View]]:
         if data.startswith(_ZIP):
             return [[self._view_of_file(task, data)]]
+        head, path = data[:HEAD_BYTES], task.source.path
+        if path.suffix.lower() in TOKEN_SUFFIXES and image_format(head) is None:
+            raise TokenFileError(f"{path}: not a quadtok token file, but {describe_content(head)}")
         return [
-            [self._view_of_image(task, data, reading, name, scoring) for reading in self._wishes.readings]
-            for name, scoring in self._wishes.scorings
+            [self._view_of_image(task, data, reading, name) for reading in self._wishes.readings]
+            for name in self._wishes.scorers
         ]
 
     def _view_of_file(self, task: Task, data: bytes) -> View:
@@ -137,21 +143,22 @@ class Gallery:
             tokens = decode_tokens(data)
         except TokenFileError as problem:
             raise TokenFileError(f"{task.source.path}: {problem}") from problem
-        scorer = str(tokens.metadata.get("scorer", {}).get("name", ""))
-        size = tokens.metadata.get("preprocess", {}).get("image_size")
-        self._wishes.asked.check(task.source.path, tokens.plan.spec, scorer, size)
+        record = Record.of(tokens.metadata)
+        size = "native" if record.native else None
+        self._wishes.asked.check(task.source.path, tokens.plan.spec, record.scorer, size)
         photograph = self._wishes.image
         if photograph is None:
-            return View(None, tokens, scorer)
+            return View(None, tokens, record.scorer)
         picture = to_picture(read_like(photograph, tokens).pixels)
-        return View(picture, tokens, scorer, warning=other_photograph(photograph, tokens))
+        return View(picture, tokens, record.scorer, warning=other_photograph(photograph, tokens))
 
-    def _view_of_image(self, task: Task, data: bytes, reading: Reading, name: str, scoring: Scoring) -> View:
+    def _view_of_image(self, task: Task, data: bytes, reading: Reading, name: str) -> View:
         if self._wishes.image is not None:
             raise InputError(f"{task.source.path}: --image goes with a token file")
         photo = reading.decode(data, task.source.path)
         for note in photo.file.notes:
             self._note(f"{task.source.path}: {note}")
+        scoring = self._wishes.scoring(name)
         extra = scoring.prepare(task.source, photo.spec.num_scales)
         try:
             tokens = tokenize(

@@ -6,7 +6,7 @@ import platform
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,6 +18,11 @@ from quadtok.cli.output import printable, say_problem, write_data, write_json
 from quadtok.errors import InputError, QuadtokError, as_ours
 from quadtok.names import TOKEN_SUFFIXES
 
+if TYPE_CHECKING:
+    from quadtok.cli.record import Record
+    from quadtok.patches import Tokens
+
+_LONGEST_LINE = 1000
 _PACKAGES = ("torch", "torchvision", "pillow", "numpy", "typer", "rich")
 
 
@@ -90,8 +95,8 @@ def _inspect(source: Source, check: bool, as_json: bool, quiet: bool) -> bool:
     from quadtok.artifact import describe_tokens, load_tokens
 
     try:
-        facts = describe_tokens(load_tokens(source.path))
-        text = _as_text(source, facts)
+        tokens = load_tokens(source.path)
+        facts, text = describe_tokens(tokens), _as_text(source.path, tokens)
     except Exception as problem:
         _say_bad(source.path, as_ours(problem, source.path), as_json)
         return False
@@ -116,38 +121,47 @@ def _say_bad(path: Path, problem: QuadtokError, as_json: bool) -> None:
         write_json({"type": "file", "input": str(path), "status": "bad", "error": str(problem)})
 
 
-def _as_text(source: Source, facts: dict[str, Any]) -> str:
-    height, width = facts["image_size"]
-    cells = facts["grid"][0] * facts["grid"][1]
+def _as_text(path: Path, tokens: Tokens) -> str:
+    from quadtok.cli.record import Record
+
+    spec, record = tokens.plan.spec, Record.of(tokens.metadata)
+    requested = f", {record.tokens_requested} requested" if record.tokens_requested else ""
+    share = f"{spec.num_tokens} of {spec.num_cells} ({spec.num_tokens / spec.num_cells:.0%})"
+    counts = tokens.plan.scale[0].bincount(minlength=spec.num_scales).tolist()
     lines = {
-        "tokens": f"{facts['num_tokens']} of {cells} ({facts['num_tokens'] / cells:.0%}) for {width}×{height} pixels"
-        + (f", {facts['tokens_requested']} requested" if "tokens_requested" in facts else ""),
-        "patches": ", ".join(f"{scale['patch_size']} px: {scale['tokens']}" for scale in facts["scales"]),
-        "pixels": _pixels(facts),
-        "scorer": _pairs(facts.get("scorer", {})),
-        "source": _source(facts),
-        "made by": f"quadtok {facts['quadtok']}, torch {facts['torch']}",
+        "tokens": f"{share} for {spec.width}×{spec.height} pixels{requested}",
+        "patches": ", ".join(f"{spec.patch_size(scale)} px: {count}" for scale, count in enumerate(counts)),
+        "pixels": _pixels(tokens, record.dtype),
+        "scorer": _scorer(record),
+        "source": _source(record),
+        "made by": ", ".join(f"{package} {version or '?'}" for package, version in record.made_by.items()),
     }
-    return "\n".join([printable(str(source.path)), *(f"  {key:<8} {printable(value)}" for key, value in lines.items())])
+    return "\n".join([printable(str(path)), *(f"  {key:<8} {printable(_cut(value))}" for key, value in lines.items())])
 
 
-def _pixels(facts: dict[str, Any]) -> str:
-    if facts["channels"] is None:
+def _pixels(tokens: Tokens, dtype: str) -> str:
+    if tokens.patches is None:
         return "none, the layout alone"
-    shape = [facts["num_tokens"], facts["channels"], facts["min_patch"], facts["min_patch"]]
-    return f"{facts['dtype']} {shape}, 0 to 255"
+    return f"{dtype} {list(tokens.patches.shape[1:])}, 0 to 255".lstrip()
 
 
-def _source(facts: dict[str, Any]) -> str:
-    source = facts.get("source")
-    if not source:
+def _scorer(record: Record) -> str:
+    options = ", ".join(f"{key} {value}" for key, value in record.scorer_options.items())
+    return (record.scorer or "not recorded") + (f" ({options})" if options else "")
+
+
+def _source(record: Record) -> str:
+    if not record.source_name:
         return "not recorded"
-    left, top, right, bottom = facts["preprocess"]["crop_box"]
-    frame = f"{left:g}, {top:g} to {right:g}, {bottom:g}"
-    size = f"{source['size'][0]}×{source['size'][1]}"
-    return f"{source['name']}, {source['format']} {size}, shown {frame} ({facts['preprocess']['fit']})"
+    size = "×".join(map(str, record.source_size or ()))
+    shown = ""
+    if record.crop_box:
+        left, top, right, bottom = record.crop_box
+        shown = f"shown {left:g}, {top:g} to {right:g}, {bottom:g} ({record.fit})"
+    file = " ".join(part for part in (record.source_format, size) if part)
+    return ", ".join(part for part in (record.source_name, file, shown) if part)
 
 
-def _pairs(facts: dict[str, Any]) -> str:
-    others = ", ".join(f"{key} {value}" for key, value in facts.items() if key != "name")
-    return f"{facts.get('name', 'not recorded')}{f' ({others})' if others else ''}"
+def _cut(text: str) -> str:
+    """Metadata may hold anything, of any length."""
+    return text if len(text) <= _LONGEST_LINE else f"{text[:_LONGEST_LINE]}…"

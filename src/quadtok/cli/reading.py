@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from quadtok.cli.record import Record
 from quadtok.cli.settings import Geometry
 from quadtok.errors import InputError, QuadtokError
 from quadtok.images import (
-    DRAFT_DIVISORS,
     Fitted,
     ImageFile,
     decode_image,
@@ -84,23 +84,17 @@ class Photograph:
 def read_like(path: Path, tokens: Tokens) -> Fitted:
     """An image file brought to the size of tokens that were made from it, by the steps that their file records.
 
+    Steps that it does not record are taken to be those of `quadtok tokenize` without flags.
+
     Raises:
         InputError: where that does not lead to the tokens' size.
     """
-    spec, steps = tokens.plan.spec, tokens.metadata.get("preprocess", {})
-    fit, divisor = steps.get("fit", "crop"), steps.get("draft", 1)
-    if divisor not in (1, *DRAFT_DIVISORS):
-        raise InputError(f"{path}: the tokens record draft {divisor!r}: expected 1, 2, 4 or 8")
-    file = read_image(
-        path,
-        background=steps.get("background", "white"),
-        exif=steps.get("exif", True),
-        draft=lambda height, width: divisor,
-    )
-    if steps.get("image_size") == "native":
-        fitted = fit_native(file.image, spec.max_patch, fit)
+    spec, record = tokens.plan.spec, Record.of(tokens.metadata)
+    file = read_image(path, background=record.background, exif=record.exif, draft=lambda height, width: record.draft)
+    if record.native:
+        fitted = fit_native(file.image, spec.max_patch, record.fit)
     else:
-        fitted = fit_image(file.image, spec.height, spec.width, fit, file.draft)
+        fitted = fit_image(file.image, spec.height, spec.width, record.fit, file.draft)
     height, width = fitted.pixels.shape[1:]
     if (height, width) != (spec.height, spec.width):
         raise InputError(f"{path}: becomes {height}×{width}, the tokens are of {spec.height}×{spec.width} pixels")
@@ -109,10 +103,8 @@ def read_like(path: Path, tokens: Tokens) -> Fitted:
 
 def other_photograph(path: Path, tokens: Tokens) -> str:
     """A sentence where tokens record that they were made from another file than this; empty where they do not."""
-    source = tokens.metadata.get("source")
-    if not isinstance(source, dict):
+    record = Record.of(tokens.metadata)
+    if not record.source_sha256 or record.source_sha256 == hashlib.sha256(read_bytes(path)).hexdigest():
         return ""
-    recorded = source.get("sha256")
-    if not isinstance(recorded, str) or recorded == hashlib.sha256(read_bytes(path)).hexdigest():
-        return ""
-    return f"{path}: is another file than the tokens were made from ({source.get('name')}, sha256 {recorded[:12]}…)"
+    made_from = ", ".join([record.source_name or "unnamed", f"sha256 {record.source_sha256[:12]}…"])
+    return f"{path}: is another file than the tokens were made from ({made_from})"

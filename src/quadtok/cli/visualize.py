@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -136,30 +137,31 @@ def visualize(
     with report.progress("visualize"):
         from quadtok.cli.gallery import Gallery, Pen, Wishes
         from quadtok.cli.reading import Reading
-        from quadtok.cli.scoring import make_scoring
+        from quadtok.cli.scoring import Scoring, make_scoring
         from quadtok.images import check_color
 
         sources = [task.source for task in tasks]
-        photographs = [source for source in sources if source.path.suffix.lower() not in TOKEN_SUFFIXES]
+
+        @cache
+        def scoring(name: str) -> Scoring:
+            return make_scoring(
+                name,
+                weights=weights if name == "feature" else None,
+                maps=maps if name == "precomputed" else None,
+                seed=seed,
+                options=scorer_options if len(names) == 1 or name == "feature" else {},
+                sources=sources,
+                tell=report.tell,
+            )
+
+        if any(source.path.suffix.lower() not in TOKEN_SUFFIXES for source in sources):
+            for name in names:  # a scorer that cannot be had is said before any work
+                scoring(name)
         wishes = Wishes(
             kind=kind,
             pen=Pen(style, check_color(line_color), line_width, scale),
-            scorings=tuple(
-                (
-                    name,
-                    make_scoring(
-                        name,
-                        weights=weights if name == "feature" else None,
-                        maps=maps if name == "precomputed" else None,
-                        seed=seed,
-                        options=scorer_options if len(names) == 1 or name == "feature" else {},
-                        sources=sources,
-                        tell=report.tell,
-                    ),
-                )
-                for name in names
-                if photographs
-            ),
+            scorers=tuple(names),
+            scoring=scoring,
             readings=tuple(Reading(geometry, max_pixels, check_color(background), exif) for geometry in geometries),
             quadtree=impl,
             device=resolve_device(device),

@@ -163,12 +163,13 @@ ONE_PLANE = {Layout(color, bits) for color in ("gray", "white", "palette") for b
 BYTES = [*PLANAR, Layout("palette", 8)]
 # What Pillow cannot take apart, and our own reader does not decompress.
 NEITHER = {
-    *(Layout("gray", 16, alpha) for alpha in ("ignored", "straight", "premultiplied")),
+    *(Layout("gray", bits, alpha) for bits in (8, 16) for alpha in ("ignored", "premultiplied")),
+    Layout("gray", 16, "straight"),
     *(Layout("white", bits, alpha) for bits in (8, 16) for alpha in ("ignored", "straight")),
     *(Layout("cmyk", bits, "straight") for bits in (8, 16)),
     Layout("cmyk", 16, "ignored"),
 }
-NEITHER_IN_PLANES = {*NEITHER, *(Layout("gray", 8, alpha) for alpha in ("straight", "premultiplied"))}
+NEITHER_IN_PLANES = {*NEITHER, Layout("gray", 8, "straight")}
 
 
 @pytest.mark.parametrize("compression", COMPRESSIONS)
@@ -258,6 +259,57 @@ def test_ccitt_is_read(photometric):
     ink = np.array([np.repeat([0, 1, 0, 1], row) for row in rows])
     pixels = np.repeat((255 * (1 - ink if photometric == 0 else ink))[..., None], 3, -1)
     assert off(shown(tiff_file([(entries, [data])])), pixels.astype(float)) == 0
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("bits", [1, 2, 4, 8, 16])
+@pytest.mark.parametrize("color", ["gray", "white"])
+def test_one_sample_in_planes_is_one_plane(color, bits, order):
+    data, pixels = written(Layout(color, bits), order, tags={284: [2]})
+    assert off(shown(data), pixels) <= 1
+
+
+@pytest.mark.parametrize("planar", [False, True])
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize(
+    "extra", [(0, 2), (2, 0), (0, 0, 2), (2, 0, 0), (0, 0), (0, 0, 0), (0, 0, 0, 0), (2, 2)], ids=str
+)
+@pytest.mark.parametrize("color", ["gray", "rgb", "cmyk"])
+def test_the_first_alpha_among_the_extra_samples_counts(color, extra, bits, planar):
+    samples, pixels = scene(Layout(color, bits, "straight" if any(extra) else "none"), ORANGE)
+    channels = {"gray": 1, "rgb": 3, "cmyk": 4}[color]
+    fill = np.full((HEIGHT, WIDTH, 1), 7)
+    parts = [samples[..., channels:] if kind and kind not in extra[:at] else fill for at, kind in enumerate(extra)]
+    data = tiff(np.dstack([samples[..., :channels], *parts]), bits, PHOTOMETRIC[color], extra=extra, planar=planar)
+    assert off(shown(data), pixels) <= 1
+
+
+@pytest.mark.parametrize("compression", ["lzw", "packbits"])
+@pytest.mark.parametrize("extra", [(0, 2), (2, 0), (0, 0), (0, 0, 0), (2, 2)], ids=str)
+@pytest.mark.parametrize("layout", [Layout("rgb", 8), Layout("rgb", 16), Layout("cmyk", 8)], ids=str)
+def test_several_extra_samples_compressed_are_read_or_refused_by_name(layout, extra, compression):
+    tifffile = pytest.importorskip("tifffile", reason="tifffile writes the compressed TIFFs")
+    pytest.importorskip("imagecodecs", reason="imagecodecs compresses for tifffile")
+    samples, pixels = scene(layout._replace(alpha="straight" if any(extra) else "none"), ORANGE)
+    channels, fill = (3 if layout.color == "rgb" else 4), np.full((HEIGHT, WIDTH, 1), 7)
+    parts = [samples[..., channels:] if kind and kind not in extra[:at] else fill for at, kind in enumerate(extra)]
+    array = np.dstack([samples[..., :channels], *parts]).astype(f"u{layout.bits // 8}")
+    buffer, names = io.BytesIO(), {"rgb": "rgb", "cmyk": "separated"}
+    tifffile.imwrite(
+        buffer,
+        array,
+        photometric=names[layout.color],
+        planarconfig="contig",
+        compression=compression,
+        extrasamples=extra,
+    )
+    try:
+        image = shown(buffer.getvalue())
+    except ImageError as problem:
+        assert f"{layout.bits}-bit {layout.color.upper()} with" in str(problem)
+        assert "compression) is not supported" in str(problem)
+    else:
+        assert off(image, pixels) <= 1
 
 
 # Refused, with the reason.

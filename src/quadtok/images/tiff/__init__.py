@@ -22,11 +22,15 @@ READ_BY_PILLOW = frozenset(
     [
         *(Layout(color, bits) for color in ("gray", "white", "palette") for bits in (1, 2, 4, 8)),
         *(Layout("gray", bits) for bits in (12, 16)),
-        *(Layout("gray", 8, alpha) for alpha in ("ignored", "straight", "premultiplied")),
         *(Layout("rgb", bits, alpha) for bits in (8, 16) for alpha in ("none", "ignored", "straight", "premultiplied")),
         *(Layout("rgb", bits, "unsaid") for bits in (8, 16)),
         *(Layout("cmyk", bits) for bits in (8, 16)),
-        *(Layout("white", 16), Layout("cmyk", 8, "ignored"), Layout("palette", 8, "ignored")),
+        *(
+            Layout("white", 16),
+            Layout("gray", 8, "straight"),
+            Layout("cmyk", 8, "ignored"),
+            Layout("palette", 8, "ignored"),
+        ),
         *(Layout("ycbcr", 8), Layout("lab", 8)),
     ]
 )
@@ -209,7 +213,7 @@ def _finish(image: Image.Image, layout: Layout, tags: Tags) -> Image.Image:
         raise unsupported("a TIFF that does not say what its fourth sample is (tag ExtraSamples)")
     if layout.color == "palette":
         return _with_palette(image, tags)
-    return image.convert("LA") if image.mode == "La" else image
+    return image
 
 
 def _with_palette(image: Image.Image, tags: Tags) -> Image.Image:

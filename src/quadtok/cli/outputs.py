@@ -90,9 +90,13 @@ def plan_outputs(
     if naming.file is not None and len(sources) != 1:
         raise InputError(f"--output names one file and there are {len(sources)} inputs: use --output-dir")
     _refuse_unwritable(naming)
-    ways = _Ways([naming.task(source) for source in sources])
-    sources, in_the_way = _without(sources, ways.made_by_us())
-    tasks = _Ways([naming.task(source) for source in sources]).refused(naming.keep_ext)
+    tasks = [naming.task(source) for source in sources]
+    conflicts = _conflicts(tasks)
+    sources, in_the_way = _without(sources, {source for conflict in conflicts for source in conflict.made_by_us()})
+    if in_the_way:
+        tasks = [naming.task(source) for source in sources]
+        conflicts = _conflicts(tasks)
+    tasks = _refused(tasks, conflicts, naming.keep_ext)
     if naming.file is not None and tasks and tasks[0].refused:
         raise tasks[0].refused
     return tasks, passed_over + in_the_way
@@ -127,59 +131,78 @@ def ignores_case(folder: Path) -> bool:
         return False
 
 
-class _Ways:
-    """Who stands in whose way: outputs of one name, and outputs that are inputs."""
+@dataclass(frozen=True)
+class _Conflict:
+    """One file that several tasks write, or that is written and is an input."""
 
-    def __init__(self, tasks: list[Task]) -> None:
-        self._tasks = tasks
-        self._folders: dict[Path, tuple[str, bool]] = {}
-        self._inputs: dict[str, list[Task]] = {}
-        self._outputs: dict[str, list[Task]] = {}
-        for task in tasks:
-            self._inputs.setdefault(self._key(task.source.path), []).append(task)
-            for path in task.outputs:
-                self._outputs.setdefault(self._key(path), []).append(task)
+    writers: list[tuple[Task, Path]]
+    readers: list[Task]
 
     def made_by_us(self) -> set[Source]:
-        """The inputs that are pictures made by quadtok and stand in the way of another input.
+        """The inputs that are pictures made by quadtok, and so give way to the others.
 
-        One that was named itself gives way only where this very run would write it.
+        One that was named itself gives way only where another input would write it.
         """
-        gives_way = set()
-        for key, writers in self._outputs.items():
-            readers = [task for task in self._inputs.get(key, []) if any(task is not writer for writer in writers)]
-            suspects = {task.source for task in readers}
-            if len(writers) > 1 or readers:
-                suspects |= {task.source for task in writers if task.source.found}
-            gives_way |= {source for source in suspects if is_passed_over(mark_of_file(source.path))}
-        return gives_way
+        suspects = {reader.source for reader in self.readers if any(task is not reader for task, _ in self.writers)}
+        suspects |= {task.source for task, _ in self.writers if task.source.found}
+        return {source for source in suspects if is_passed_over(mark_of_file(source.path))}
 
-    def refused(self, keep_ext: bool) -> list[Task]:
-        """The tasks, those that are in each other's way with the reason."""
-        return [replace(task, refused=self._reason(task, keep_ext)) for task in self._tasks]
+    def refusal(self, task: Task, path: Path, keep_ext: bool) -> InputError:
+        """Why one of the writers is refused."""
+        if self.readers:
+            return InputError(f"{task.source.path}: output {path} is an input: choose another name or folder")
+        other = next((writer for writer, _ in self.writers if writer is not task), task).source.path
+        differ = other.suffix != task.source.path.suffix
+        way_out = "use --keep-ext" if differ and not keep_ext else "give them separate output folders"
+        return InputError(f"{task.source.path} and {other} would both write {path}; {way_out}")
 
-    def _reason(self, task: Task, keep_ext: bool) -> QuadtokError | None:
+
+def _conflicts(tasks: list[Task]) -> list[_Conflict]:
+    key_of = _KeyOf()
+    inputs = {key_of(task.source.path) for task in tasks}
+    taken: set[str] = set()
+    contested = set()
+    for task in tasks:
+        for key in map(key_of, task.outputs):
+            if key in inputs or key in taken:
+                contested.add(key)
+            taken.add(key)
+    if not contested:  # as a rule, and there may be a million of them
+        return []
+    conflicts = {key: _Conflict([], []) for key in contested}
+    for task in tasks:
+        if (key := key_of(task.source.path)) in contested:
+            conflicts[key].readers.append(task)
         for path in task.outputs:
-            key = self._key(path)
-            if key in self._inputs:
-                return InputError(f"{task.source.path}: output {path} is an input: choose another name or folder")
-            others = [other for other in self._outputs[key] if other is not task]
-            if others:
-                other = others[0].source.path
-                differ = other.suffix != task.source.path.suffix
-                way_out = "use --keep-ext" if differ and not keep_ext else "give them separate output folders"
-                return InputError(f"{task.source.path} and {other} would both write {path}; {way_out}")
-        return None
+            if (key := key_of(path)) in contested:
+                conflicts[key].writers.append((task, path))
+    return list(conflicts.values())
 
-    def _key(self, path: Path) -> str:
-        """The same for all names of one file on one disk."""
-        if path.parent not in self._folders:
-            self._folders[path.parent] = os.path.realpath(path.parent), ignores_case(path.parent)
-        folder, folded = self._folders[path.parent]
-        whole = os.path.join(folder, path.name)
+
+class _KeyOf:
+    """The same for all names of one file on one disk."""
+
+    def __init__(self) -> None:
+        self._folders: dict[str, tuple[str, bool]] = {}
+
+    def __call__(self, path: Path) -> str:
+        folder, name = os.path.split(path)
+        if folder not in self._folders:
+            self._folders[folder] = os.path.realpath(folder), ignores_case(Path(folder))
+        real, folded = self._folders[folder]
+        whole = os.path.join(real, name)
         if os.path.islink(whole):
             whole = os.path.realpath(whole)
         return whole.casefold() if folded else whole
+
+
+def _refused(tasks: list[Task], conflicts: list[_Conflict], keep_ext: bool) -> list[Task]:
+    """The tasks, those that stand in each other's way with the reason."""
+    why: dict[int, InputError] = {}
+    for conflict in conflicts:
+        for task, path in conflict.writers:
+            why.setdefault(id(task), conflict.refusal(task, path, keep_ext))
+    return [replace(task, refused=why[id(task)]) if id(task) in why else task for task in tasks]
 
 
 def _without(sources: Sequence[Source], some: set[Source]) -> tuple[list[Source], list[Source]]:

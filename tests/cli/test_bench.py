@@ -287,3 +287,38 @@ def test_help_and_usage_errors_come_before_torch():
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert shown.splitlines()[-1] == "(0, 2, 2) []"
+
+
+class TestPlaces:
+    """bench replaces what bench wrote, and nothing else; it says so before the timing."""
+
+    def write(self, time_it, tmp_path):
+        return time_it("-b", "1,2", "--impl", "dict", "--csv", tmp_path / "x.csv", "--plot", tmp_path / "x.png")
+
+    def test_what_it_wrote_is_written_anew(self, time_it, tmp_path):
+        pytest.importorskip("matplotlib", reason="draws the plot")
+        assert [self.write(time_it, tmp_path).code for _ in range(2)] == [0, 0]
+
+    @pytest.mark.parametrize("name", ["x.csv", "x.png"])
+    @pytest.mark.parametrize(
+        ("content", "told"), [(b"a,b\n1,2\n", "a text file"), (b"\x89PNG\r\n\x1a\n\0IDAT", "a PNG image")]
+    )
+    def test_what_it_did_not_write_is_kept(self, time_it, workloads, tmp_path, name, content, told):
+        pytest.importorskip("matplotlib", reason="is looked for before the places are")
+        (tmp_path / name).write_bytes(content)
+        result = self.write(time_it, tmp_path)
+        assert (result.code, workloads, (tmp_path / name).read_bytes()) == (2, [], content)
+        assert f"{tmp_path / name}: is {told} that bench did not write; it is kept" in result.err
+
+    def test_an_empty_file_is_filled(self, time_it, tmp_path):
+        (tmp_path / "x.csv").touch()
+        assert time_it("--impl", "dict", "--csv", tmp_path / "x.csv").code == 0
+        assert (tmp_path / "x.csv").stat().st_size
+
+
+def test_pictures_of_plans_are_passed_over(quadtok, time_it, photo, tmp_path):
+    quadtok("visualize", photo, "--scorer", "blur", "-o", tmp_path / "drawn")
+    result = time_it(tmp_path / "drawn", "--impl", "dict")
+    assert (result.code, "no photographs: 1 picture made by quadtok passed over" in result.err) == (2, True)
+    (tmp_path / "drawn" / "photo.jpg").write_bytes(photo.read_bytes())
+    assert time_it(tmp_path / "drawn", "--impl", "dict").code == 0

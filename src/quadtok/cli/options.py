@@ -148,7 +148,12 @@ IfExists = Annotated[
     ),
 ]  # fmt: skip
 Overwrite = Annotated[
-    bool, typer.Option("--overwrite", rich_help_panel=_OUTPUT, help="Short for --if-exists overwrite.")
+    bool,
+    typer.Option(
+        "--overwrite",
+        rich_help_panel=_OUTPUT,
+        help="Short for --if-exists overwrite: replaces any file but an input, and an image that quadtok did not make.",
+    ),
 ]
 
 Device = Annotated[

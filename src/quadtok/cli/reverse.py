@@ -31,7 +31,7 @@ def reverse(
         Literal["image", "features"],
         typer.Option(
             rich_help_panel=_TO,
-            help="image: a PNG from the stored pixels, each token spread over its box. "
+            help="image: from the stored pixels, each token spread over its box. "
             "features: a tensor \\[D, H/p, W/p] from --features.",
         ),
     ] = "image",

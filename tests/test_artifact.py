@@ -433,7 +433,8 @@ def swapped():
         (lambda: LAYOUT, {"image_size": [64, 32]}, NO_TILING),
         (lambda: LAYOUT, {"min_patch": 8.5}, "geometry is impossible: min_patch must be an integer, got 8.5"),
         (lambda: LAYOUT, {"min_patch": 4}, NO_TILING),
-        (lambda: [[0, 0, 40]], {"image_size": [2**40] * 2, "min_patch": 1, "max_patch": 2**40}, "at most 268435456"),
+        (lambda: [[0, 0, 40]], {"image_size": [2**40] * 2, "min_patch": 1, "max_patch": 2**40}, "at most 2147483647"),
+        (lambda: [[0, 0, 30]], {"image_size": [2**30] * 2, "min_patch": 1, "max_patch": 2**30}, "at most 268435456"),
         (lambda: [[0, 0, 0]], {"image_size": [10**30] * 2, "min_patch": 10**30, "max_patch": 10**30}, "at most"),
     ],
 )

@@ -17,6 +17,7 @@ from helpers import (
     z_order_key,
 )
 from quadtok import Plan, Spec
+from quadtok.bench import peak_bytes
 from quadtok.errors import InputError, QuadtokError
 from quadtok.plan import from_z_order, to_z_order
 from quadtok.quadtrees import QUADTREES, get_quadtree
@@ -432,3 +433,11 @@ def test_centers_are_exact_far_out_where_no_float32_holds_the_pixel():
     spec = Spec(14, 14 * (1 << 21), 14, 14, 1 << 21)
     centers = Plan.uniform(spec, 0).centers[0]
     assert torch.equal(centers[:, 0].double(), torch.arange(1 << 21, dtype=torch.float64) + 0.5)
+
+
+def test_a_small_plan_of_a_huge_image_is_checked_in_little_memory():
+    spec = Spec(2**30, 2**30, 1, 2**30, 1)
+    zero = torch.zeros(1, 1, dtype=torch.long)
+    assert peak_bytes(lambda: Plan.from_boxes(zero, zero, zero + 30, spec)) < 100_000
+    with pytest.raises(InputError, match="do not tile image 0"):
+        Plan.from_boxes(zero, zero, zero, spec)

@@ -197,3 +197,11 @@ def test_a_count_out_of_reach_is_refused_under_python_o_too():
     result = subprocess.run([sys.executable, "-O", "-c", code], capture_output=True, text=True, check=False)
     assert result.returncode == 1
     assert "SpecError: num_tokens 101 cannot be reached from 16 roots" in result.stderr
+
+
+@pytest.mark.parametrize("side", [2**31, 2**70], ids=str)
+def test_a_side_whose_pixels_64_bits_cannot_count_is_refused(side):
+    with pytest.raises(SpecError, match=f"height {side} is too large: a side has at most 2147483647 pixels"):
+        Spec(side, side, side, side, 1)
+    with pytest.raises(SpecError, match=f"width {side} is too large"):
+        Spec.at_most(16, side, 16, 16, 10)

@@ -151,8 +151,8 @@ class Plan:
         row, col = self.top // self.spec.min_patch, self.left // self.spec.min_patch
         root = (row >> depth) * root_cols + (col >> depth)
         inside = (1 << depth) - 1
-        spread = _spread_bits(depth, row.device)
-        return (root << (2 * depth)) + 2 * spread[row & inside] + spread[col & inside]
+        place = 2 * _spread_bits(row & inside, depth) + _spread_bits(col & inside, depth)
+        return (root << (2 * depth)) + place
 
     def check_tiling(self) -> None:
         """Look at the values: every patch on its own grid, and every cell of every image covered exactly once.
@@ -332,12 +332,11 @@ def _corners(spec: Spec, device: torch.device) -> tuple[Tensor, Tensor]:
     return left.flatten(), top.flatten()
 
 
-def _spread_bits(depth: int, device: torch.device) -> Tensor:
-    """`[2**depth]` int64: each number with a zero bit put in front of each of its bits."""
-    number = torch.arange(1 << depth, device=device)
-    spread = torch.zeros_like(number)
+def _spread_bits(numbers: Tensor, depth: int) -> Tensor:
+    """Each number, of `depth` bits, with a zero bit put in front of each of its bits."""
+    spread = torch.zeros_like(numbers)
     for bit in range(depth):
-        spread += (number >> bit & 1) << (2 * bit)
+        spread += (numbers >> bit & 1) << (2 * bit)
     return spread
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, fields
 
 from quadtok.errors import SpecError
 
+MAX_SIDE = 2**31 - 1  # so that the number of any pixel fits in 64 bits
+
 
 @dataclass(frozen=True)
 class Spec:
@@ -122,6 +124,8 @@ def _check_patches(min_patch: int, max_patch: int) -> None:
 
 def _check_sides(height: int, width: int, min_patch: int, max_patch: int) -> None:
     for name, side in (("height", height), ("width", width)):
+        if side > MAX_SIDE:
+            raise SpecError(f"{name} {side} is too large: a side has at most {MAX_SIDE} pixels, cut the image up")
         if side % max_patch:
             ways = _ways_out(name, side, height, width, min_patch, max_patch)
             raise SpecError(f"{name} {side} is not a multiple of max_patch {max_patch}: {ways}")

@@ -11,7 +11,7 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, TiffImagePlugin
 
 TOO_LARGE = "pixels exceed --max-pixels 89 478 485"
 UNSUPPORTED = "unsupported format (allowed: JPEG, PNG, WEBP, BMP, GIF, PPM, TIFF, AVIF, JPEG2000)"
@@ -232,6 +232,13 @@ def gray16_png(folder):
 
 def gray16_tiff(folder):
     return _write(folder, "gray16.tif", encode(Image.fromarray(GRAY16), "TIFF"))
+
+
+def gray16_tiff_turned(folder):
+    """Pillow turns it by itself, and fails."""
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags[ExifTags.Base.Orientation] = 6
+    return _write(folder, "gray16turned.tif", encode(Image.fromarray(GRAY16), "TIFF", tiffinfo=tags))
 
 
 def gray16_big_endian_tiff(folder):

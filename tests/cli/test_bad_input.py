@@ -24,6 +24,8 @@ ACCEPTED = [
     bad_images.cmyk_jpeg,  # 13
     bad_images.gray16_png,  # 14
     bad_images.gray16_tiff,
+    bad_images.gray16_tiff_turned,
+    bad_images.png_with_a_text_bomb,
     bad_images.gray16_pgm,
     bad_images.rgba_png,  # 16
     bad_images.la_png,

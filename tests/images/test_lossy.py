@@ -108,3 +108,34 @@ def test_avif_is_turned_once(orientation):
     turned = FLAT.swapaxes(0, 1) if orientation >= 5 else FLAT
     rows, columns = orientation in (3, 4, 7, 8), orientation in (2, 3, 6, 7)
     assert off(shown(buffer.getvalue()), turned[:: -1 if rows else 1, :: -1 if columns else 1].astype(float)) <= 2
+
+
+def with_crop(data, width, height):
+    """An AVIF of which only a part is to be shown: a box more among the properties, and all sizes around it grown."""
+    crop = struct.pack(">I4s8I", 40, b"clap", width, 1, height, 1, 0, 1, 0, 1)
+    changed = bytearray(data)
+    for kind in (b"meta", b"iprp", b"ipco"):
+        at = data.index(kind) - 4
+        struct.pack_into(">I", changed, at, struct.unpack_from(">I", data, at)[0] + len(crop))
+    pixels = struct.pack(">I", data.index(b"mdat") + 4)  # as the item's location names them
+    place = data.index(pixels, data.index(b"iloc"))
+    struct.pack_into(">I", changed, place, data.index(b"mdat") + 4 + len(crop))
+    properties = data.index(b"ipco") - 4
+    end = properties + struct.unpack_from(">I", data, properties)[0]
+    return bytes(changed[:end]) + crop + bytes(changed[end:])
+
+
+def test_avif_that_shows_a_part_of_what_it_stores_is_refused_by_name():
+    data = bytes(imagecodecs.avif_encode(FLAT, level=100, pixelformat="444"))
+    assert off(shown(with_crop(data, *FLAT.shape[1::-1])), FLAT.astype(float)) <= 1
+    with pytest.raises(ImageError, match=r"^x: AVIF that shows a part of what it stores \(property clap\) is not supp"):
+        shown(with_crop(data, 32, 16))
+
+
+def test_of_an_mpo_the_first_picture_is_taken_and_the_others_are_counted():
+    buffer = io.BytesIO()
+    later = [Image.fromarray(255 - FLAT)] * 2
+    Image.fromarray(FLAT).save(buffer, "MPO", save_all=True, append_images=later, quality=100)
+    read = decode_image(buffer.getvalue(), "x")
+    assert np.abs(np.asarray(read.image).astype(int) - FLAT).mean() < 4
+    assert (read.format, read.left_out) == ("MPO", 2)

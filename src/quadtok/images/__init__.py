@@ -18,7 +18,7 @@ from pathlib import Path
 from PIL import Image, ImageColor
 
 from quadtok.errors import ImageError, InputError
-from quadtok.images import bmp, gif, jpeg, jpeg2000, png, ppm, tiff
+from quadtok.images import avif, bmp, gif, jpeg, jpeg2000, png, ppm, tiff
 from quadtok.images.base import (
     DRAFT_DIVISORS,
     MAX_PIXELS,
@@ -159,6 +159,8 @@ def _regular_bytes(path: Path) -> bytes:
 
 def _prepared(data: bytes) -> Prepared:
     """The reader that knows the format looks at the file before Pillow does."""
+    if data[4:12] in avif.MAGIC:
+        return avif.prepare(data)
     prepare = next((reader for magic, reader in _READERS.items() if data.startswith(magic)), Prepared)
     return prepare(data)
 

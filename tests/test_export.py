@@ -11,6 +11,7 @@ from torch import nn
 
 from helpers import GOLDEN, saliency_of_kind
 from quadtok import QuadtreeTokenizer, Spec, VanillaTokenizer, get_quadtree, get_scorer, tokenize
+from quadtok.errors import InputError
 from quadtok.scorers import PrecomputedScorer
 
 SPEC = Spec(32, 48, 4, 16, 21)
@@ -182,9 +183,71 @@ def test_an_exported_quadtree_settles_ties_and_nan_like_the_eager_one(spec):
         assert all(torch.equal(ours, theirs) for ours, theirs in zip(results, expected, strict=True)), kind
 
 
+def test_a_quadtree_that_looks_at_values_says_so_when_it_is_exported():
+    with pytest.raises(InputError, match="the dict quadtree looks at the saliency's values .*: use parallel"):
+        export(WithPlan("blur", quadtree="dict"), make_images(2))
+
+
+class TokenizeByName(nn.Module):
+    def forward(self, images):
+        return tokenize(images, SPEC, "feature").patches
+
+
+def test_weights_are_not_loaded_into_an_export():
+    with pytest.raises(InputError, match="a feature scorer cannot be made while torch exports: make it before"):
+        export(TokenizeByName(), make_images(2))
+
+
 def test_a_compiled_tokenizer_takes_every_batch():
     torch._dynamo.reset()
     for scorer in ("blur", "feature, a net of the user's", "random"):
         module = WithPlan(SCORERS[scorer]())
         compiled = torch.compile(module, fullgraph=True, dynamic=True, backend="eager")
         assert_equal_for_every_batch(compiled, module)
+
+
+def by_onnxruntime(program, folder):
+    """The ONNX program as a function of tensors, run by onnxruntime."""
+    runtime = pytest.importorskip("onnxruntime", reason="onnxruntime runs ONNX programs; the extra test-all has it")
+    program.save(folder / "program.onnx")
+    session = runtime.InferenceSession(folder / "program.onnx", providers=["CPUExecutionProvider"])
+    names = [entry.name for entry in session.get_inputs()]
+
+    def run(*inputs):
+        feeds = {name: tensor.numpy() for name, tensor in zip(names, inputs, strict=True)}
+        return [torch.from_numpy(result) for result in session.run(None, feeds)]
+
+    return run
+
+
+def to_onnx(module, examples, shapes):
+    pytest.importorskip("onnxscript", reason="torch.onnx.export needs onnxscript; the extra test-all has it")
+    return torch.onnx.export(module, examples, dynamic_shapes=shapes, dynamo=True, verbose=False)
+
+
+@pytest.mark.parametrize(
+    ("scorer", "dtype"), [("blur", torch.float32), ("random", torch.uint8), ("feature", torch.uint8)], ids=str
+)
+def test_a_tokenizer_in_onnx_takes_every_batch(scorer, dtype, tmp_path):
+    module, batch = WithPlan(SCORERS[scorer]()), torch.export.Dim("batch", min=1, max=1024)
+    program = to_onnx(module, (make_images(2, dtype),), ({0: batch},))
+    assert_equal_for_every_batch(by_onnxruntime(program, tmp_path), module, dtype)
+
+
+def test_an_exported_program_goes_on_to_onnx(tmp_path):
+    module = WithPlan("blur", quadtree="zcurve")
+    program = to_onnx(export(module, make_images(2)), (), None)
+    assert_equal_for_every_batch(by_onnxruntime(program, tmp_path), module)
+
+
+@pytest.mark.parametrize("spec", [SPEC, Spec(64, 64, 1, 64, 1000)], ids=["few scales", "many scales"])
+def test_a_quadtree_in_onnx_settles_ties_and_nan_like_the_eager_one(spec, tmp_path):
+    module, batch = Select(spec), torch.export.Dim("batch", min=1, max=1024)
+    kinds = [kind for kind in KINDS if not kind.startswith("shifted")]  # which are float64
+    example = saliency_of_kind("random", spec)
+    program = to_onnx(module, (example,), ([{0: batch}] * len(example),))
+    run = by_onnxruntime(program, tmp_path)
+    for kind in kinds:
+        saliency = saliency_of_kind(kind, spec)
+        results, expected = run(*saliency), module(saliency)
+        assert all(torch.equal(ours, theirs) for ours, theirs in zip(results, expected, strict=True)), kind

@@ -126,7 +126,7 @@ def stable_argsort(values: Tensor) -> Tensor:
         return values.argsort(dim=1, stable=True)
     # An exported program may go on to ONNX, which has no stable sort. So equal values get one number, and it and the
     # place, as digits, are a number that differs from all others.
-    is_nan = values.isnan()
+    is_nan = values != values  # `isnan` of integers is no operator of ONNX either
     ascending, order = values.masked_fill(is_nan, 0).sort(dim=1)
     rises = ascending[:, 1:] != ascending[:, :-1]
     numbers = torch.empty_like(order).scatter_(1, order, F.pad(rises.long().cumsum(dim=1), (1, 0)))

@@ -32,6 +32,8 @@ def dict_lookup(saliency: Sequence[Tensor], spec: Spec) -> Plan:
         return Plan.uniform(spec, scale=0)
     if saliency[0].is_meta:
         raise InputError("saliency on the meta device holds no numbers for the quadtree dict to read: use parallel")
+    if torch.compiler.is_exporting():
+        raise InputError("the dict quadtree looks at the saliency's values and cannot be exported: use parallel")
     batch, device = saliency[0].shape[0], saliency[0].device
     maps = [scores.double().tolist() for scores in saliency]
     boxes = [_boxes(_leaves([scores[image] for scores in maps], spec), spec) for image in range(batch)]

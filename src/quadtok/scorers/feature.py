@@ -87,6 +87,8 @@ class FeatureScorer(Described):
             raise InputError(f"high_res_fraction {high_res_fraction} is outside 0 < f ≤ 1")
         if precision not in PRECISIONS:
             raise InputError(f"precision {precision!r} is none of {', '.join(PRECISIONS)}")
+        if torch.compiler.is_exporting():
+            raise InputError("a feature scorer cannot be made while torch exports: make it before, and pass it on")
         self.weights = str(weights) if net is None else "net"
         self.error = error
         self.high_res_fraction = high_res_fraction

@@ -322,3 +322,19 @@ def test_pictures_of_plans_are_passed_over(quadtok, time_it, photo, tmp_path):
     assert (result.code, "no photographs: 1 picture made by quadtok passed over" in result.err) == (2, True)
     (tmp_path / "drawn" / "photo.jpg").write_bytes(photo.read_bytes())
     assert time_it(tmp_path / "drawn", "--impl", "dict").code == 0
+
+
+def test_images_that_cannot_be_had_are_a_sentence_since_others_would_be_another_benchmark(time_it, photos, monkeypatch):
+    (photos / "empty").mkdir()
+    result = time_it(photos, photos / "empty", "-b", 2)
+    assert (result.code, result.err) == (2, f"quadtok: error: no images found in {photos / 'empty'}\n")
+
+    def broken(path):
+        raise ZeroDivisionError("odd\nfile")
+
+    monkeypatch.setattr(benchmark, "read_bytes", broken)
+    result = time_it(photos, "-b", 2)
+    assert (result.code, result.err) == (
+        2,
+        f"quadtok: error: {photos / 'coffee.jpg'}: ZeroDivisionError: odd file\n",
+    )

@@ -20,7 +20,7 @@ from quadtok.cli.output import say
 from quadtok.cli.reading import Reading
 from quadtok.cli.scoring import Scoring, make_scoring
 from quadtok.cli.settings import Geometry
-from quadtok.errors import InputError
+from quadtok.errors import InputError, as_ours
 from quadtok.images import MAX_PIXELS, read_bytes
 from quadtok.pixels import normalize
 from quadtok.scorers import ScorerFunction
@@ -124,7 +124,14 @@ class Benchmark:
 def _read_pixels(sources: tuple[Source, ...], geometry: Geometry) -> Tensor:
     """`[n, 3, H, W]` uint8; kept while the size stays."""
     reading = Reading(geometry, MAX_PIXELS, background="white", exif=True)
-    return torch.stack([reading.decode(read_bytes(source.path), source.path).fitted.pixels for source in sources])
+    return torch.stack([_pixels(source.path, reading) for source in sources])
+
+
+def _pixels(path: Path, reading: Reading) -> Tensor:
+    try:
+        return reading.decode(read_bytes(path), path).fitted.pixels
+    except Exception as problem:
+        raise as_ours(problem, path) from problem
 
 
 def make_scorings(

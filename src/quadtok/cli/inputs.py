@@ -115,7 +115,7 @@ def _identity(path: Path) -> str:
     if ".." in parts:
         behind = len(parts) - parts[::-1].index("..")
         path = Path(os.path.realpath(Path(*parts[:behind])), *parts[behind:])
-    return os.path.join(os.getcwd(), path)
+    return str(path) if path.is_absolute() else os.path.join(os.getcwd(), path)
 
 
 def _named_below(folder: Path, source: Source) -> _Item:

@@ -35,6 +35,15 @@ def test_every_palette_is_read(bits, header, palette, colors):
     assert off(shown(data), table[stored[..., 0]].astype(float)) == 0
 
 
+@pytest.mark.parametrize("colors", [1, 2, 3, 16, 256])
+@pytest.mark.parametrize("bits", [1, 4, 8])
+def test_a_palette_may_have_any_number_of_grays(bits, colors):
+    table = np.repeat(np.arange(colors)[:, None], 3, 1)
+    stored = (COLS + 3 * ROWS)[..., None] % min(colors, 1 << bits)
+    data = bmp(packed(stored, bits)[::-1], WIDTH, HEIGHT, bits, palette=table.tolist())
+    assert off(shown(data), table[stored[..., 0]].astype(float)) == 0
+
+
 @pytest.mark.parametrize("palette", PALETTES)
 @pytest.mark.parametrize("bits", [4, 8])
 def test_every_palette_is_read_where_runs_are_compressed(bits, palette):
@@ -67,7 +76,7 @@ def test_24_bits_are_read_from_below_or_from_above(top_down):
     assert off(shown(data), COLOR.astype(float)) == 0
 
 
-@pytest.mark.parametrize("header", [40, 108, 124])
+@pytest.mark.parametrize("header", [40, 52, 56, 108, 124])
 @pytest.mark.parametrize(("widths", "shifts"), [((5, 6, 5), (11, 5, 0)), ((5, 5, 5), (10, 5, 0))], ids=str)
 def test_16_bits_are_read(widths, shifts, header):
     stored, seen = fields(COLOR, widths, shifts)
@@ -77,7 +86,7 @@ def test_16_bits_are_read(widths, shifts, header):
         assert off(shown(bmp(words(stored, "u2"), WIDTH, HEIGHT, 16)), seen) <= 1
 
 
-@pytest.mark.parametrize("header", [40, 108, 124])
+@pytest.mark.parametrize("header", [40, 52, 56, 108, 124])
 @pytest.mark.parametrize("shifts", [(16, 8, 0), (24, 16, 8), (24, 8, 0)], ids=str)
 def test_32_bits_are_read(shifts, header):
     stored, seen = fields(COLOR, (8, 8, 8), shifts)

@@ -122,6 +122,17 @@ def test_what_is_not_read_is_refused_with_the_reason(reason):
     assert refusal(REFUSED[reason]).startswith(f"{reason} is not supported: ")
 
 
+def test_a_header_that_contradicts_the_codestream_is_refused():
+    assert refusal(jp2(codestream(RGB, 8), WIDTH, HEIGHT, 1, 8, 17)) == "broken image data"
+
+
+def test_a_palette_in_another_order_is_refused():
+    table, _ = palette_boxes()
+    mapping = box(b"cmap", b"".join(struct.pack(">HBB", 0, 1, column) for column in (2, 1, 0)))
+    said = refusal(jp2(codestream(GRAY, 8), WIDTH, HEIGHT, 1, 8, 16, table, mapping))
+    assert said.startswith("JPEG 2000 with a palette other than of 8-bit RGB is not supported")
+
+
 @pytest.mark.parametrize("layout", [Layout("rgb", 8), Layout("rgb", 12), Layout("gray", 16)], ids=str)
 def test_a_file_cut_anywhere_is_refused(layout):
     for data in (written(layout)[0], codestream(scene(layout)[0], layout.bits)):

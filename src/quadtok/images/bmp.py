@@ -27,11 +27,13 @@ def prepare(data: bytes) -> Prepared:
         colors = 0 if small else struct.unpack_from("<I", data, 46)[0]
     except struct.error:
         return Prepared(data)
-    if not (small or header in _HEADERS) or bits not in (4, 8):
+    colors = colors or 1 << bits
+    # Pillow takes a palette of two grays for samples of one bit, and a larger one for samples of eight.
+    if not (small or header in _HEADERS) or bits not in (1, 4, 8) or bits == (1 if colors <= 2 else 8):
         return Prepared(data)
     size = 3 if small else 4
     begin = 14 + header
-    palette = data[begin : begin + size * min(colors or 1 << bits, 1 << bits)]
+    palette = data[begin : begin + size * min(colors, 1 << bits)]
     entries = [palette[at : at + 3] for at in range(0, len(palette) - 2, size)]
     if len(entries) < 1 or any(len(set(entry)) > 1 for entry in entries):
         return Prepared(data)  # Pillow takes a palette with a colour as it is

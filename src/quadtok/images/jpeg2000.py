@@ -114,6 +114,8 @@ def _header(codestream: memoryview) -> _Header:
 
 def _layout(boxes: dict[bytes, memoryview], header: _Header) -> Layout:
     bits = header.components[0][0]
+    if b"ihdr" in boxes and struct.unpack_from(">H", boxes[b"ihdr"], 8)[0] != len(header.components):
+        raise ImageError("broken image data")
     if any(signed for _, signed, _, _ in header.components):
         raise unsupported("JPEG 2000 with signed samples")
     if len({depth for depth, _, _, _ in header.components}) > 1:
@@ -165,7 +167,8 @@ def _alpha(box: memoryview | None, count: int, extra: int) -> str:
 def _palette(boxes: dict[bytes, memoryview], bits: int, count: int) -> Layout:
     entries, columns = struct.unpack_from(">HB", boxes[b"pclr"])
     depths = set(bytes(boxes[b"pclr"][3 : 3 + columns]))
-    plain = count == 1 and columns == 3 and depths == {7} and bits == 8 and b"cdef" not in boxes
+    straight = bytes(boxes[b"cmap"]) == b"".join(struct.pack(">HBB", 0, 1, column) for column in range(3))
+    plain = straight and count == 1 and columns == 3 and depths == {7} and bits == 8 and b"cdef" not in boxes
     if not plain or _color(boxes.get(b"colr"), 3) != "rgb" or entries > 256:
         raise unsupported("JPEG 2000 with a palette other than of 8-bit RGB")
     return Layout("palette", 8)

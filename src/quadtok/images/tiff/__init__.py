@@ -181,6 +181,8 @@ def _refuse_what_pillow_gets_wrong(file: File, tags: Tags, layout: Layout) -> No
     what = f"TIFF: {layout}{' in planes' if planar else ''} ({compression} compression)"
     if layout not in READ_BY_PILLOW or not _pillow_knows_extras(tags) or (planar and not _pillow_takes_planes(tags)):
         raise unsupported(what)
+    if layout.bits != {"JPEG": 8, "CCITT": 1}.get(compression.split()[0], layout.bits):
+        raise unsupported(what)
     if tags.one(Tag.PREDICTOR, 1) not in (1, 2):
         raise unsupported(f"{what} with predictor {tags.one(Tag.PREDICTOR, 1)}")
     if tags.one(Tag.FILL_ORDER, 1) != 1 and layout.bits > 1:

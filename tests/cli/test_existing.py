@@ -108,6 +108,38 @@ class TestOverlay:
         assert planned[-1]["overlay_exists"] is False
 
 
+class TestWhatElseIsRead:
+    """Maps, features, weights and photographs are inputs, too, and no `--overwrite` replaces them."""
+
+    def test_maps_are_not_replaced_by_the_token_files_of_their_photographs(self, quadtok, photo, tmp_path):
+        (tmp_path / "maps").mkdir()
+        torch.save(torch.rand(16, 16), tmp_path / "maps" / "coffee.pt")
+        before = (tmp_path / "maps" / "coffee.pt").read_bytes()
+        given = ["--scorer", "precomputed", "--maps", tmp_path / "maps", "-o", tmp_path / "maps", "--overwrite"]
+        result = quadtok("tokenize", photo, *given)
+        assert (result.code, (tmp_path / "maps" / "coffee.pt").read_bytes()) == (1, before)
+        assert "coffee.pt is an input: choose another name or folder" in result.err
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            ["tokenize", "coffee.jpg", "--scorer", "precomputed", "--maps", "OUT"],
+            ["tokenize", "coffee.jpg", "--weights", "OUT"],
+            ["reverse", "coffee.pt", "--to", "features", "--features", "OUT"],
+        ],
+        ids=lambda arguments: arguments[-2],
+    )
+    def test_a_file_that_is_read_is_not_replaced(self, quadtok, photo, tmp_path, monkeypatch, arguments):
+        monkeypatch.chdir(photo.parent)
+        quadtok("tokenize", photo, "--scorer", "blur")
+        torch.save(torch.rand(100, 3), tmp_path / "x.pth")
+        before = (tmp_path / "x.pth").read_bytes()
+        given = [tmp_path / "x.pth" if word == "OUT" else word for word in arguments]
+        result = quadtok(*given, "--output", tmp_path / "x.pth", "--overwrite")
+        assert (result.code, (tmp_path / "x.pth").read_bytes()) == (2, before)
+        assert "x.pth is an input: choose another name or folder" in result.err
+
+
 class TestPicturesOfPlans:
     """Folders and globs pass over them, and the same command again finds itself done."""
 

@@ -24,7 +24,7 @@ Judge = Callable[[Path], bool]
 
 OTHER_SETTINGS = "exists with other settings; use --overwrite"
 _PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
-_ANY_NUMBER = 1 << 31
+_MOST_PIXELS = 1 << 28
 
 
 def stays_unread(task: Task, policy: IfExistsName) -> bool:
@@ -105,16 +105,14 @@ def token_file_of(fingerprint: str) -> Judge:
     """The judge that wants a token file with this fingerprint."""
 
     def judge(path: Path) -> bool:
-        data = b""
+        if not looks_like_ours(head_of(path)):  # and is not read: it may be large
+            raise OutputError(not_ours(path, "a quadtok token file"))
         try:
-            data = read_token_file(path)
-            found = decode_tokens(data).metadata.get("fingerprint")
+            found = decode_tokens(read_token_file(path)).metadata.get("fingerprint")
         except NewerVersionError as problem:
             raise OutputError(f"has {problem}, or use --overwrite") from problem
-        except TokenFileError as problem:
-            if looks_like_ours(data):
-                return False
-            raise OutputError(not_ours(path, "a quadtok token file")) from problem
+        except TokenFileError:
+            return False
         if found != fingerprint:
             raise OutputError(OTHER_SETTINGS)
         return True
@@ -157,7 +155,7 @@ def _is_whole(path: Path) -> bool:
     if end == _PNG_END or is_page:
         return end == _PNG_END or end.rstrip().endswith(b"</html>")
     try:
-        read_image(path, max_pixels=_ANY_NUMBER)
+        read_image(path, max_pixels=_MOST_PIXELS)
     except ImageError:
         return False
     return True

@@ -6,7 +6,7 @@ A task whose outputs cannot be is *refused*: it fails on its own when its turn c
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -68,7 +68,7 @@ class Naming:
 
 
 def plan_outputs(
-    sources: Sequence[Source], naming: Naming, *, look_at_all: bool = False
+    sources: Sequence[Source], naming: Naming, *, look_at_all: bool = False, also_read: Collection[Path] = ()
 ) -> tuple[list[Task], list[Source]]:
     """The outputs of each input, and the inputs that are passed over: pictures that quadtok made, found in folders.
 
@@ -79,6 +79,7 @@ def plan_outputs(
         sources: the inputs.
         naming: see `Naming`.
         look_at_all: look at all that were found in folders.
+        also_read: what the run reads besides its inputs: the photograph, features, weights, a file or folder of maps.
 
     Raises:
         InputError: before anything is written, where the place as a whole cannot be written to, or one name is to be
@@ -91,11 +92,11 @@ def plan_outputs(
         raise InputError(f"--output names one file and there are {len(sources)} inputs: use --output-dir")
     _refuse_unwritable(naming)
     tasks = [naming.task(source) for source in sources]
-    conflicts = _conflicts(tasks)
+    conflicts = _conflicts(tasks, also_read)
     sources, in_the_way = _without(sources, {source for conflict in conflicts for source in conflict.made_by_us()})
     if in_the_way:
         tasks = [naming.task(source) for source in sources]
-        conflicts = _conflicts(tasks)
+        conflicts = _conflicts(tasks, also_read)
     tasks = _refused(tasks, conflicts, naming.keep_ext)
     if naming.file is not None and tasks and tasks[0].refused:
         raise tasks[0].refused
@@ -137,6 +138,7 @@ class _Conflict:
 
     writers: list[tuple[Task, Path]]
     readers: list[Task]
+    also_read: bool
 
     def made_by_us(self) -> set[Source]:
         """The inputs that are pictures made by quadtok, and so give way to the others.
@@ -149,7 +151,7 @@ class _Conflict:
 
     def refusal(self, task: Task, path: Path, keep_ext: bool) -> InputError:
         """Why one of the writers is refused."""
-        if self.readers:
+        if self.readers or self.also_read:
             return InputError(f"{task.source.path}: output {path} is an input: choose another name or folder")
         other = next((writer for writer, _ in self.writers if writer is not task), task).source.path
         differ = other.suffix != task.source.path.suffix
@@ -157,9 +159,10 @@ class _Conflict:
         return InputError(f"{task.source.path} and {other} would both write {path}; {way_out}")
 
 
-def _conflicts(tasks: list[Task]) -> list[_Conflict]:
+def _conflicts(tasks: list[Task], also_read: Collection[Path]) -> list[_Conflict]:
     key_of = _KeyOf()
-    inputs = {key_of(task.source.path) for task in tasks}
+    others = {key_of(path) for place in also_read for path in _files_of(place, tasks)}
+    inputs = others | {key_of(task.source.path) for task in tasks}
     taken: set[str] = set()
     contested = set()
     for task in tasks:
@@ -169,7 +172,7 @@ def _conflicts(tasks: list[Task]) -> list[_Conflict]:
             taken.add(key)
     if not contested:  # as a rule, and there may be a million of them
         return []
-    conflicts = {key: _Conflict([], []) for key in contested}
+    conflicts = {key: _Conflict([], [], key in others) for key in contested}
     for task in tasks:
         if (key := key_of(task.source.path)) in contested:
             conflicts[key].readers.append(task)
@@ -177,6 +180,14 @@ def _conflicts(tasks: list[Task]) -> list[_Conflict]:
             if (key := key_of(path)) in contested:
                 conflicts[key].writers.append((task, path))
     return list(conflicts.values())
+
+
+def _files_of(place: Path, tasks: list[Task]) -> Iterator[Path]:
+    """The file itself, or the map of each input in a folder of maps."""
+    if place.is_dir():
+        yield from (place / task.source.relative.with_suffix(".pt") for task in tasks)
+    else:
+        yield place
 
 
 class _KeyOf:

@@ -68,7 +68,7 @@ def reverse(
         check_ending("--output", output, LOSSLESS_SUFFIXES, "a restored image, which is kept without loss,")
     found = find_sources(tokens, TOKEN_SUFFIXES, null, relative_to)
     naming = Naming(SUFFIXES[to], folder=output_dir, file=output, keep_ext=keep_ext)
-    tasks, _ = plan_outputs(found.sources, naming)
+    tasks, _ = plan_outputs(found.sources, naming, also_read=[path for path in (against, features) if path is not None])
     if against is not None and len(tasks) != 1:
         raise InputError(f"--against is the photograph of one token file and there are {len(tasks)} inputs")
     report = Report(len(tasks) + len(found.refused), as_json=as_json, quiet=quiet, verbose=verbose)

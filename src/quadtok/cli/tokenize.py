@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -66,7 +67,8 @@ def tokenize(
     found = find_sources(inputs, IMAGE_SUFFIXES, null, relative_to)
     naming = Naming(".pt", folder=output_dir, file=output, keep_ext=keep_ext, overlay=overlay)
     # A file of maps has a row for each input that is tokenized: so which are must be known first.
-    tasks, ours = plan_outputs(found.sources, naming, look_at_all=dry_run or maps is not None)
+    also_read = [Path(path) for path in (maps, weights) if path is not None]
+    tasks, ours = plan_outputs(found.sources, naming, look_at_all=dry_run or maps is not None, also_read=also_read)
     report = Report(len(tasks) + len(ours) + len(found.refused), as_json=as_json, quiet=quiet, verbose=verbose)
     report.pass_over([str(source.path) for source in ours])
     goes_on = say_refused(found.refused, report, fail_fast)

@@ -126,7 +126,8 @@ def visualize(
         file=animate or html or output,
         keep_ext=keep_ext,
     )
-    tasks, passed_over = plan_outputs(found.sources, naming, look_at_all=maps is not None)
+    also_read = [Path(path) for path in (maps, weights, image) if path is not None]
+    tasks, passed_over = plan_outputs(found.sources, naming, look_at_all=maps is not None, also_read=also_read)
     if image is not None and len(tasks) != 1:
         raise InputError(f"--image is the photograph of one token file and there are {len(tasks)} inputs")
     report = Report(len(tasks) + len(passed_over) + len(found.refused), as_json=as_json, quiet=quiet, verbose=verbose)

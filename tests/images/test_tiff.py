@@ -5,6 +5,7 @@ Uncompressed files are written by `image_writers`, compressed ones by tifffile a
 
 import io
 import struct
+import tracemalloc
 import zlib
 
 import numpy as np
@@ -423,6 +424,40 @@ def test_a_raw_file_of_canon_is_refused():
     data = bytearray(tiff(RGB, 8, 2))
     data[8:12] = b"CR\x02\x00"
     assert refusal(bytes(data)).startswith("a camera's raw file is not supported: ")
+
+
+# Limits.
+
+
+@pytest.mark.parametrize("layout", [Layout("gray", 16, "straight"), Layout("rgb", 8), Layout("white", 16)], ids=str)
+@pytest.mark.parametrize("planar", [False, True])
+def test_the_limit_on_pixels_is_honoured_to_the_pixel(layout, planar):
+    data, pixels = written(layout, planar=planar, tags={274: [6]})
+    assert off(shown(data, max_pixels=HEIGHT * WIDTH), upright(pixels, 6)) <= 1
+    with pytest.raises(ImageError, match=r"^x\.tif: 273 pixels exceed --max-pixels 272$"):
+        shown(data, max_pixels=HEIGHT * WIDTH - 1)
+
+
+def test_a_deflated_bomb_is_not_inflated():
+    bomb = zlib.compress(bytes(200_000_000))
+    entries = {256: [WIDTH], 257: [HEIGHT], 258: [16, 16], 259: [8], 262: [1], 277: [2], 338: [2], 278: [HEIGHT]}
+    tiled = {
+        256: [WIDTH],
+        257: [HEIGHT],
+        258: [16, 16],
+        259: [8],
+        262: [1],
+        277: [2],
+        338: [2],
+        322: [65520],
+        323: [65520],
+    }
+    tracemalloc.start()
+    shown(tiff_file([(entries, [bomb])]))
+    assert refusal(tiff_file([(tiled, [bomb])])) == "broken image data"
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 5_000_000
 
 
 # Damage.

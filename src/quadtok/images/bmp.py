@@ -28,8 +28,9 @@ def prepare(data: bytes) -> Prepared:
     except struct.error:
         return Prepared(data)
     colors = colors or 1 << bits
-    # Pillow takes a palette of two grays for samples of one bit, and a larger one for samples of eight.
-    if not (small or header in _HEADERS) or bits not in (1, 4, 8) or bits == (1 if colors <= 2 else 8):
+    # Pillow takes a palette of two grays for samples of one bit, and another one for samples of eight.
+    right = (bits, colors) == (1, 2) or (bits == 8 and colors > 2)
+    if not (small or header in _HEADERS) or bits not in (1, 4, 8) or right:
         return Prepared(data)
     size = 3 if small else 4
     begin = 14 + header

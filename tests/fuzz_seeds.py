@@ -72,7 +72,7 @@ def _pillow():
             for mode in modes if number == 0 or image_format == "TIFF" else ("RGB", "P"):
                 try:
                     seeds[f"{image_format}-{mode}-{number}"] = encode(modes[mode].copy(), image_format, **option)
-                except (OSError, ValueError, TypeError, KeyError, SystemError):  # not in this format
+                except Exception:  # not in this format, which encoders say in many ways
                     continue
     # libtiff complains on stderr where these do not fit.
     seeds["TIFF-group4"] = encode(modes["1"], "TIFF", compression="group4")

@@ -340,6 +340,7 @@ REFUSED = {
     "TIFF: 4-bit RGB (none compression)": tiff(RGB // 16, 4, 2),
     "TIFF: 16-bit palette (none compression)": tiff(GRAY, 16, 3, tags={320: [0] * 3}),
     "a TIFF with samples of 5, 6, 5 bits": plain(t258=[5, 6, 5]),
+    "a TIFF with samples of 8, 9, 8, 8, 8, 8, 8, 8, … bits": plain(t258=[8, 9] + [8] * 998, t277=[1000]),
     "a TIFF of inks other than CMYK": tiff(np.dstack([RGB, GRAY]), 8, 5, tags={332: [2]}),
     "a TIFF of ICC Lab": plain(t262=[9]),
     "a TIFF of a camera's raw mosaic": plain(t262=[32803]),

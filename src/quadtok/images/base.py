@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -156,6 +156,11 @@ class ImageFile:
             "exif_orientation": self.orientation,
             "sha256": self.sha256,
         }
+
+
+def listed(numbers: Sequence[int], most: int = 8) -> str:
+    """As words of a sentence, which stays short: a file may hold thousands."""
+    return ", ".join([*map(str, numbers[:most]), *(["…"] if len(numbers) > most else [])])
 
 
 def unsupported(what: str, hint: str = "convert it to 8-bit RGB") -> ImageError:

@@ -17,7 +17,16 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from quadtok.errors import ImageError
-from quadtok.images.base import Layout, OwnDecoder, Prepared, assembled, to_eight_bits, unmultiplied, unsupported
+from quadtok.images.base import (
+    Layout,
+    OwnDecoder,
+    Prepared,
+    assembled,
+    listed,
+    to_eight_bits,
+    unmultiplied,
+    unsupported,
+)
 
 READ_BY_PILLOW = frozenset(
     [
@@ -119,7 +128,7 @@ def _layout(boxes: dict[bytes, memoryview], header: _Header) -> Layout:
     if any(signed for _, signed, _, _ in header.components):
         raise unsupported("JPEG 2000 with signed samples")
     if len({depth for depth, _, _, _ in header.components}) > 1:
-        depths = ", ".join(str(depth) for depth, _, _, _ in header.components)
+        depths = listed([depth for depth, _, _, _ in header.components])
         raise unsupported(f"JPEG 2000 with channels of {depths} bits")
     if any((across, down) != (1, 1) for _, _, across, down in header.components):
         raise unsupported("JPEG 2000 with subsampled channels")

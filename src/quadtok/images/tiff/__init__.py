@@ -14,7 +14,16 @@ import numpy as np
 from PIL import Image
 
 from quadtok.errors import ImageError
-from quadtok.images.base import Layout, OwnDecoder, Prepared, assembled, to_eight_bits, unmultiplied, unsupported
+from quadtok.images.base import (
+    Layout,
+    OwnDecoder,
+    Prepared,
+    assembled,
+    listed,
+    to_eight_bits,
+    unmultiplied,
+    unsupported,
+)
 from quadtok.images.tiff.base import File, Tag, Tags, in_planes
 from quadtok.images.tiff.blocks import read_samples
 
@@ -132,7 +141,7 @@ def _layout(tags: Tags) -> Layout:
     samples = tags.one(Tag.SAMPLES, 1)
     depths = tags.values.get(Tag.BITS, (1,))
     if len(set(depths[:samples])) > 1:
-        raise unsupported(f"a TIFF with samples of {', '.join(map(str, depths[:samples]))} bits")
+        raise unsupported(f"a TIFF with samples of {listed(depths[:samples])} bits")
     kinds = set(tags.values.get(Tag.FORMAT, (1,))[:samples]) - {1}
     if kinds:
         kind = _FORMATS.get(max(kinds), f"sample format {max(kinds)}")

@@ -100,6 +100,8 @@ def test_the_batch_of_an_exported_tokenizer_is_free(scorer):
 
 @pytest.mark.parametrize("scorer", ["blur", "random", "feature", "feature, a net of the user's"])
 def test_the_batch_of_a_strictly_exported_tokenizer_is_free(scorer):
+    if scorer.startswith("feature") and torch.__version__ < (2, 14):
+        pytest.skip("the strict exporter of torch 2.10 loses a net that no module owns; that of 2.14 does not")
     module = WithPlan(SCORERS[scorer]())
     assert_equal_for_every_batch(export(module, make_images(2), strict=True).module(), module)
 

@@ -1,6 +1,8 @@
 """Maps and features are taken in every form that torch saves, or refused with what the file holds instead."""
 
 import os
+import subprocess
+import sys
 import warnings
 
 import pytest
@@ -90,6 +92,14 @@ def test_a_map_of_any_kind_is_the_map_that_it_stands_for(quadtok, folder, saved,
     ours, theirs = (load_tokens(folder / out / "b.pt") for out in ("out", "expected"))
     assert torch.equal(ours.plan.left, theirs.plan.left) and torch.equal(ours.saliency[0], theirs.saliency[0])
     assert ours.metadata["scorer"] == theirs.metadata["scorer"]
+
+
+def test_nothing_but_quadtok_talks_about_odd_kinds(folder):
+    for name, kind in zip("abc", ("sparse", "sparse rows", "quantised"), strict=True):
+        torch.save(USABLE[kind][0](), folder / "maps" / f"{name}.pt")
+    command = [sys.executable, "-m", "quadtok", "tokenize", "in", "--scorer", "precomputed", "--maps", "maps"]
+    ended = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+    assert (ended.returncode, len(ended.stderr.splitlines())) == (0, 1), ended.stderr
 
 
 @pytest.mark.parametrize("command", ["tokenize", "visualize"])

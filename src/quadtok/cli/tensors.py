@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from quadtok.errors import InputError, described
+from quadtok.images.quiet import without_warnings
 
 LARGEST_VIEW = 1 << 30  # bytes that a tensor may take and not bring along: expanded, or sparse
 
@@ -29,7 +30,8 @@ def load_tensors(path: Path, what: str) -> Tensor | list[Tensor]:
     if os.path.lexists(path) and not os.path.isfile(path):
         raise InputError(f"{what}: {'is a folder' if os.path.isdir(path) else 'not a regular file'}")
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        with without_warnings():  # torch's, about kinds of tensors that are in beta
+            found = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise InputError(f"{what}: no such file") from None
     except OSError as problem:
@@ -54,11 +56,12 @@ def _plain(found: object, holds: str, expected: str) -> Tensor:
     if size > LARGEST_VIEW and (found.layout is not torch.strided or found.untyped_storage().nbytes() < size):
         raise InputError(f"{holds} a tensor {list(found.shape)} that would take {size} bytes, and does not bring them")
     try:
-        tensor = found.detach()
-        if tensor.is_quantized:
-            tensor = tensor.dequantize()
-        if tensor.layout is not torch.strided:
-            tensor = tensor.to_dense()
-        return tensor.resolve_conj().resolve_neg()
+        with without_warnings():
+            tensor = found.detach()
+            if tensor.is_quantized:
+                tensor = tensor.dequantize()
+            if tensor.layout is not torch.strided:
+                tensor = tensor.to_dense()
+            return tensor.resolve_conj().resolve_neg()
     except Exception as problem:
         raise InputError(f"{holds} a tensor of a kind that cannot be used ({described(problem)})") from problem

@@ -38,7 +38,7 @@ from quadtok import (
 )
 from quadtok.embed import sinusoidal_embedding
 from quadtok.quadtrees import QUADTREES
-from quadtok.quadtrees.parallel import split_order
+from quadtok.quadtrees.order import split_order
 from quadtok.scorers import SCORERS
 
 SPEC = Spec(64, 96, 8, 32, 24)

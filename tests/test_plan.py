@@ -19,8 +19,8 @@ from helpers import (
 from quadtok import Plan, Spec
 from quadtok.bench import peak_bytes
 from quadtok.errors import InputError, QuadtokError
-from quadtok.plan import from_z_order, to_z_order
 from quadtok.quadtrees import QUADTREES, get_quadtree
+from quadtok.zorder import from_z_order, to_z_order
 
 SPLITTABLE = [spec for spec in SPECS if spec.num_scales > 1]
 FIELDS = ("left", "top", "scale")

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from quadtok.errors import InputError
 from quadtok.quadtrees.base import check_saliency, node_saliency
-from quadtok.quadtrees.parallel import split_order
+from quadtok.quadtrees.order import split_order
 from quadtok.spec import Spec
 
 

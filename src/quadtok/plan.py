@@ -20,6 +20,7 @@ from torch import Tensor
 from quadtok.errors import InputError
 from quadtok.spec import Spec
 from quadtok.thumbnail import mosaic_png, scale_tiles
+from quadtok.zorder import corners, from_z_order, number_of_cells
 
 INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.uint16, torch.uint32, torch.uint64)
 SHOWN_IMAGES = 4  # in a picture for notebooks
@@ -118,7 +119,7 @@ class Plan:
         cells = torch.diff(first, dim=1, append=end)  # [B, N], each 4**scale
         borders = 1 << torch.arange(2, 2 * spec.num_scales, 2, device=first.device)
         scale = torch.bucketize(cells, borders, right=True)
-        left, top = (corner.index_select(0, first.flatten()).view_as(first) for corner in _corners(spec, first.device))
+        left, top = (corner.index_select(0, first.flatten()).view_as(first) for corner in corners(spec, first.device))
         return cls(left, top, scale, spec)
 
     @property
@@ -146,13 +147,7 @@ class Plan:
 
     def first_cell(self) -> Tensor:
         """`[B, N]` int64: the forest z-order number of each patch's top-left cell; rising in canonical order."""
-        # By arithmetic: a table of all cells would be large for a small file that declares a large image.
-        depth, root_cols = self.spec.num_scales - 1, self.spec.grid(self.spec.num_scales - 1)[1]
-        row, col = self.top // self.spec.min_patch, self.left // self.spec.min_patch
-        root = (row >> depth) * root_cols + (col >> depth)
-        inside = (1 << depth) - 1
-        place = 2 * _spread_bits(row & inside, depth) + _spread_bits(col & inside, depth)
-        return (root << (2 * depth)) + place
+        return number_of_cells(self.top // self.spec.min_patch, self.left // self.spec.min_patch, self.spec)
 
     def check_tiling(self) -> None:
         """Look at the values: every patch on its own grid, and every cell of every image covered exactly once.
@@ -300,48 +295,3 @@ def _same_integers(ours: Tensor, theirs: Tensor) -> bool:
     if ours.is_meta or theirs.is_meta:
         raise InputError("plans on the device meta hold no numbers that could be compared")
     return torch.equal(ours.long(), theirs.to(ours.device).long())
-
-
-def to_z_order(grid: Tensor, depth: int) -> Tensor:
-    """Raster to forest z-order: `[..., rows, cols]` → `[..., rows * cols]`, where a root is `2**depth` wide."""
-    *batch, rows, cols = grid.shape
-    bits = grid.reshape(*batch, rows >> depth, *[2] * depth, cols >> depth, *[2] * depth)
-    return bits.permute(*range(len(batch)), *_interleaved(len(batch), depth)).reshape(*batch, rows * cols)
-
-
-def from_z_order(values: Tensor, rows: int, cols: int, depth: int) -> Tensor:
-    """The inverse of `to_z_order`: `[..., rows * cols]` → `[..., rows, cols]`."""
-    batch = values.shape[:-1]
-    bits = values.reshape(*batch, rows >> depth, cols >> depth, *[2] * (2 * depth))
-    axes = _interleaved(len(batch), depth)
-    inverse = sorted(range(len(axes)), key=axes.__getitem__)
-    return bits.permute(*range(len(batch)), *(len(batch) + axis for axis in inverse)).reshape(*batch, rows, cols)
-
-
-def _corners(spec: Spec, device: torch.device) -> tuple[Tensor, Tensor]:
-    """(left, top) in pixels of the finest cells, `[num_cells]` int64 each, in forest z-order."""
-    side = torch.arange(0, spec.max_patch, spec.min_patch, device=device)
-    square = (len(side), len(side))
-    depth, (root_rows, root_cols) = spec.num_scales - 1, spec.grid(spec.num_scales - 1)
-    left_in_root, top_in_root = (
-        to_z_order(grid, depth) for grid in (side.expand(square), side[:, None].expand(square))
-    )
-    root_left = torch.arange(0, spec.width, spec.max_patch, device=device).expand(root_rows, root_cols)
-    root_top = torch.arange(0, spec.height, spec.max_patch, device=device)[:, None].expand(root_rows, root_cols)
-    left, top = root_left[..., None] + left_in_root, root_top[..., None] + top_in_root
-    return left.flatten(), top.flatten()
-
-
-def _spread_bits(numbers: Tensor, depth: int) -> Tensor:
-    """Each number, of `depth` bits, with a zero bit put in front of each of its bits."""
-    spread = torch.zeros_like(numbers)
-    for bit in range(depth):
-        spread += (numbers >> bit & 1) << (2 * bit)
-    return spread
-
-
-def _interleaved(before: int, depth: int) -> list[int]:
-    """The axes (root row, root column, y bit, x bit, y bit, x bit, …) of a grid whose sides were cut into bits."""
-    root_row, root_col = before, before + depth + 1
-    bits = [axis + offset for offset in range(1, depth + 1) for axis in (root_row, root_col)]
-    return [root_row, root_col, *bits]

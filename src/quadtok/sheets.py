@@ -17,7 +17,7 @@ from quadtok.marks import Mark
 from quadtok.names import PICTURE_SUFFIXES, StyleName
 from quadtok.plan import Plan
 from quadtok.quadtrees.base import plan_from_splits
-from quadtok.quadtrees.parallel import split_order
+from quadtok.quadtrees.order import split_order
 from quadtok.rendering import BLACK_THIRD, render
 from quadtok.spec import Spec
 

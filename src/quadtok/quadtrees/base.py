@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import wraps
 from typing import Protocol
 
 import torch
@@ -16,8 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from quadtok.errors import InputError
-from quadtok.plan import Plan, to_z_order
+from quadtok.plan import Plan
 from quadtok.spec import Spec
+from quadtok.zorder import cut_points, to_z_order
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)  # what can be compared without loss
 
@@ -46,6 +48,17 @@ class Quadtree(Protocol):
         Raises:
             InputError: where the saliency does not have the spec's shapes.
         """
+
+
+def checked(choose: Quadtree) -> Quadtree:
+    """The quadtree behind its border: saliency is checked, and where there is one scale nothing is left to choose."""
+
+    @wraps(choose)
+    def quadtree(saliency: Sequence[Tensor], spec: Spec) -> Plan:
+        check_saliency(saliency, spec)
+        return Plan.uniform(spec, scale=0) if spec.num_scales == 1 else choose(saliency, spec)
+
+    return quadtree
 
 
 def check_saliency(saliency: Sequence[Tensor], spec: Spec) -> None:
@@ -164,21 +177,10 @@ def split_best_first(ranks: Tensor, children: Callable[[Tensor], Tensor], spec: 
 def plan_from_splits(splits: Tensor, spec: Spec) -> Plan:
     """The plan that is left when these nodes, `[B, S]` in any order, have been split.
 
-    A split puts three new cut points into the line of cells (see plan.py): the first cells of the patch's second,
+    A split puts three new cut points into the line of cells (see zorder.py): the first cells of the patch's second,
     third and fourth quadrant. So the roots' first cells and three a split are the tokens' first cells, each once.
     """
-    cuts = _cut_points(spec, splits.device).index_select(0, splits.flatten())  # [B * S, 3]
+    cuts = cut_points(spec, splits.device).index_select(0, splits.flatten())  # [B * S, 3]
     roots = torch.arange(0, spec.num_cells, 4 ** (spec.num_scales - 1), device=splits.device)
     first = torch.cat([roots.expand(splits.shape[0], -1), cuts.view(splits.shape[0], 3 * spec.num_splits)], dim=1)
     return Plan.from_first_cells(first.sort(dim=1).values, spec)
-
-
-def _cut_points(spec: Spec, device: torch.device) -> Tensor:
-    """`[n, 3]` int64: for every node, the first cells of its second, third and fourth quadrant."""
-    quadrant = torch.arange(1, 4, device=device)
-    return torch.cat(
-        [
-            torch.arange(0, spec.num_cells, 4**scale, device=device)[:, None] + quadrant * 4 ** (scale - 1)
-            for scale in range(spec.num_scales - 1, 0, -1)
-        ]
-    )

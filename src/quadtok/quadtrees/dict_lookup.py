@@ -12,7 +12,7 @@ from torch import Tensor
 
 from quadtok.errors import InputError
 from quadtok.plan import Plan
-from quadtok.quadtrees.base import check_saliency
+from quadtok.quadtrees.base import checked
 from quadtok.spec import Spec
 
 
@@ -25,11 +25,9 @@ class Patch(NamedTuple):
     z: int
 
 
+@checked
 def dict_lookup(saliency: Sequence[Tensor], spec: Spec) -> Plan:
     """Pop the patch of highest priority from a heap and push its four children, `num_splits` times an image."""
-    check_saliency(saliency, spec)
-    if spec.num_scales == 1:
-        return Plan.uniform(spec, scale=0)
     if saliency[0].is_meta:
         raise InputError("saliency on the meta device holds no numbers for the quadtree dict to read: use parallel")
     if torch.compiler.is_exporting():

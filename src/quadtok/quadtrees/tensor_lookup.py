@@ -7,16 +7,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from quadtok.plan import Plan, from_z_order, to_z_order
-from quadtok.quadtrees.base import check_saliency, node_ranks, plan_from_splits, split_best_first
+from quadtok.plan import Plan
+from quadtok.quadtrees.base import checked, node_ranks, plan_from_splits, split_best_first
 from quadtok.spec import Spec
+from quadtok.zorder import from_z_order, to_z_order
 
 
+@checked
 def tensor_lookup(saliency: Sequence[Tensor], spec: Spec) -> Plan:
     """One split of every image a step; the children of a node are a row of a table."""
-    check_saliency(saliency, spec)
-    if spec.num_scales == 1:
-        return Plan.uniform(spec, scale=0)
     ranks = node_ranks(saliency, spec)
     table = children_table(spec, ranks.device)
     return plan_from_splits(split_best_first(ranks, lambda nodes: table[nodes], spec), spec)

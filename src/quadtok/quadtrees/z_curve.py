@@ -14,15 +14,13 @@ import torch
 from torch import Tensor
 
 from quadtok.plan import Plan
-from quadtok.quadtrees.base import check_saliency, node_ranks, plan_from_splits, split_best_first
+from quadtok.quadtrees.base import checked, node_ranks, plan_from_splits, split_best_first
 from quadtok.spec import Spec
 
 
+@checked
 def z_curve(saliency: Sequence[Tensor], spec: Spec) -> Plan:
     """One split of every image a step; the children of node i are `R + 4i … R + 4i + 3`."""
-    check_saliency(saliency, spec)
-    if spec.num_scales == 1:
-        return Plan.uniform(spec, scale=0)
     ranks = node_ranks(saliency, spec)
     quadrant = torch.arange(4, device=ranks.device)
     splits = split_best_first(ranks, lambda nodes: spec.num_roots + 4 * nodes[:, None] + quadrant, spec)

@@ -143,6 +143,7 @@ class Outcome:
     words: str
     failure: str | None = None
     grown: int = 0  # bytes
+    seconds: float = 0.0
 
 
 def _work(pipe, task, seed):
@@ -179,12 +180,12 @@ def _outcome(subject, task, seed, number, said):
     before = _memory("VmRSS")
     with contextlib.suppress(OSError):  # the high-water mark counts from here; without it, from the process's start
         Path("/proc/self/clear_refs").write_text("5")
-    failure, words = None, "failed"
+    failure, words, begin = None, "failed", time.monotonic()
     try:
         words = subject.check(data, known)
     except BaseException as problem:
         failure = f"{type(problem).__name__}: {problem}"
-    grown = _memory("VmHWM") - before
+    seconds, grown = time.monotonic() - begin, _memory("VmHWM") - before
     if failure is None and grown > MEMORY_LIMIT:
         failure = f"it took {grown >> 20} MB"
     if os.fstat(said.fileno()).st_size:
@@ -192,7 +193,7 @@ def _outcome(subject, task, seed, number, said):
         failure = failure or f"it said {said.read(300)!r}"
         said.seek(0)
         said.truncate()
-    return Outcome(words, failure, grown)
+    return Outcome(words, failure, grown, seconds)
 
 
 def _memory(what):
@@ -215,11 +216,11 @@ class Report:
     words: Counter = field(default_factory=Counter)
     failures: dict[int, str] = field(default_factory=dict)
 
-    def add(self, number, outcome, seconds):
+    def add(self, number, outcome):
         self.cases += 1
         self.words[outcome.words] += 1
         self.peak = max(self.peak, outcome.grown)
-        self.slowest = max(self.slowest, (seconds, number))
+        self.slowest = max(self.slowest, (outcome.seconds, number))
         if outcome.failure:
             self.failures[number] = outcome.failure
 
@@ -293,7 +294,7 @@ def run(kind, count, seed, jobs=1, seconds=float("inf"), task=None, start=0, tim
                 if isinstance(answer, Outcome):
                     if worker.number is None:
                         raise RuntimeError(f"{task} does not start: {answer.failure}")
-                    report.add(worker.number, answer, worker.took())
+                    report.add(worker.number, answer)
                     if not worker.process.is_alive():
                         workers[workers.index(worker)] = _Worker(task, seed, time_limit)
                         worker.stop()

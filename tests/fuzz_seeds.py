@@ -195,7 +195,7 @@ def token_seeds():
 
     from quadtok import Spec, get_quadtree, get_scorer, tokenize
     from quadtok.artifact import encode_tokens
-    from quadtok.patches import Tokens
+    from quadtok.tokens import Tokens
 
     metadata = [
         {},

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from quadtok import Plan, Spec, normalize
-from quadtok.nets.shufflenet import shufflenet_trunk
+from quadtok.scorers.feature.shufflenet import shufflenet_trunk
 
 GOLDEN = Path(__file__).parent / "golden"
 GOLDEN_INDEX = json.loads((GOLDEN / "index.json").read_text())

@@ -36,7 +36,7 @@ from quadtok import (
     save_tokens,
     tokenize,
 )
-from quadtok.embed import sinusoidal_embedding
+from quadtok.models.embed import sinusoidal_embedding
 from quadtok.quadtrees import QUADTREES
 from quadtok.quadtrees.order import split_order
 from quadtok.scorers import SCORERS

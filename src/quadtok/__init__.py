@@ -13,10 +13,10 @@ _HOME = {
     "IMAGENET_STD": "pixels",
     "Plan": "plan",
     "QuadtokError": "errors",
-    "QuadtreeTokenizer": "tokenizers",
+    "QuadtreeTokenizer": "models.tokenizers",
     "Spec": "spec",
-    "Tokens": "patches",
-    "VanillaTokenizer": "tokenizers",
+    "Tokens": "tokens",
+    "VanillaTokenizer": "models.tokenizers",
     "denormalize": "pixels",
     "extract_patches": "patches",
     "get_quadtree": "quadtrees",
@@ -29,7 +29,7 @@ _HOME = {
     "reverse": "reversal",
     "reverse_patches": "reversal",
     "save_tokens": "artifact",
-    "tokenize": "tokenizers",
+    "tokenize": "tokens",
 }
 
 __all__ = ["__version__", *_HOME]
@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     from quadtok.artifact import load_tokens, save_tokens
     from quadtok.errors import QuadtokError
     from quadtok.images import read_image
-    from quadtok.patches import Tokens, extract_patches
+    from quadtok.models.tokenizers import QuadtreeTokenizer, VanillaTokenizer
+    from quadtok.patches import extract_patches
     from quadtok.pixels import IMAGENET_MEAN, IMAGENET_STD, denormalize, normalize
     from quadtok.plan import Plan
     from quadtok.quadtrees import get_quadtree
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from quadtok.reversal import reverse, reverse_patches
     from quadtok.scorers import get_scorer
     from quadtok.spec import Spec
-    from quadtok.tokenizers import QuadtreeTokenizer, VanillaTokenizer, tokenize
+    from quadtok.tokens import Tokens, tokenize
 
 
 def __getattr__(name: str) -> object:

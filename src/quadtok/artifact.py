@@ -40,10 +40,10 @@ from quadtok.files import destination, write_atomically
 from quadtok.images.quiet import without_warnings
 from quadtok.marks import describe_content, head_of, image_format
 from quadtok.names import PixelDtypeName
-from quadtok.patches import Tokens
 from quadtok.pixels import denormalize
 from quadtok.plan import Plan
 from quadtok.spec import Spec
+from quadtok.tokens import Tokens
 
 FORMAT = "quadtok"
 VERSION = 1

@@ -29,12 +29,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from quadtok.errors import InputError
-from quadtok.patches import Tokens, extract_patches
+from quadtok.patches import extract_patches
 from quadtok.pixels import check_images
 from quadtok.plan import Plan
 from quadtok.quadtrees import get_quadtree
 from quadtok.scorers import ScorerFunction
 from quadtok.spec import Spec
+from quadtok.tokens import Tokens
 
 STAGES = ("score", "select", "extract")
 MIN_REPETITIONS = 3

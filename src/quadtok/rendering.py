@@ -11,10 +11,10 @@ from torch import Tensor
 
 from quadtok.errors import InputError
 from quadtok.names import StyleName
-from quadtok.patches import Tokens
 from quadtok.pixels import DTYPES, denormalize, mean_and_std
 from quadtok.plan import Plan
 from quadtok.thumbnail import SCALE_COLORS
+from quadtok.tokens import Tokens
 
 BLACK_THIRD = "#00000055"  # the reference's lines: black at alpha 85
 LAYOUT_GRAY = "#dddddd"  # what tokens without pixels show

@@ -10,7 +10,7 @@ import pool
 import train
 from materials import Materials
 from quadtok import Spec, get_scorer
-from quadtok.nets.object_net import ObjectNet, normalised
+from quadtok.scorers.feature.object_net import ObjectNet, normalised
 
 
 @pytest.fixture(scope="module")

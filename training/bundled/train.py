@@ -25,9 +25,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from quadtok import Spec, get_scorer
-from quadtok.nets.object_net import ObjectNet, normalised, tie_mirrored_weights
 from quadtok.pixels import IMAGENET_MEAN, IMAGENET_STD
 from quadtok.scorers.base import resize
+from quadtok.scorers.feature.object_net import ObjectNet, normalised, tie_mirrored_weights
 
 BATCH = 32
 SPEC = Spec(256, 256, 16, 64, 256)  # what the error maps are trained for; the number of tokens plays no part

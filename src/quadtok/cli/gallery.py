@@ -22,10 +22,9 @@ from quadtok.explorer import explorer_page
 from quadtok.images import read_bytes
 from quadtok.marks import HEAD_BYTES, describe_content, image_format, is_passed_over, read_mark
 from quadtok.names import TOKEN_SUFFIXES, IfExistsName, QuadtreeName, StyleName
-from quadtok.patches import Tokens
 from quadtok.rendering import render, render_tokens, to_picture
 from quadtok.sheets import Panel, describe_scales, encode_animation, encode_picture, growing_tree, sheet
-from quadtok.tokenizers import tokenize
+from quadtok.tokens import Tokens, tokenize
 
 Kind = Literal["picture", "sheet", "animation", "page"]
 _ZIP = b"PK"  # what token files begin with, and no image

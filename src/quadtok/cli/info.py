@@ -20,7 +20,7 @@ from quadtok.names import TOKEN_SUFFIXES
 
 if TYPE_CHECKING:
     from quadtok.cli.record import Record
-    from quadtok.patches import Tokens
+    from quadtok.tokens import Tokens
 
 _LONGEST_LINE = 1000
 _PACKAGES = ("torch", "torchvision", "pillow", "numpy", "typer", "rich")

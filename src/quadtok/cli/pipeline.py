@@ -33,12 +33,11 @@ from quadtok.files import write_atomically
 from quadtok.images import CROP_FRACTION, Fitted, own_stderr, read_bytes
 from quadtok.marks import Mark, is_passed_over, read_mark
 from quadtok.names import IfExistsName, PixelDtypeName, QuadtreeName
-from quadtok.patches import Tokens
 from quadtok.pixels import IMAGENET_MEAN, IMAGENET_STD
 from quadtok.rendering import render
 from quadtok.sheets import encode_picture
 from quadtok.spec import Spec
-from quadtok.tokenizers import tokenize
+from quadtok.tokens import Tokens, tokenize
 
 T = TypeVar("T")
 NothingToDo = Literal["skipped", "passed over"]

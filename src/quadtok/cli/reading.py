@@ -20,8 +20,8 @@ from quadtok.images import (
     read_bytes,
     read_image,
 )
-from quadtok.patches import Tokens
 from quadtok.spec import Spec
+from quadtok.tokens import Tokens
 
 
 @dataclass(frozen=True)

@@ -20,10 +20,10 @@ from quadtok.cli.tensors import load_tensors
 from quadtok.errors import InputError, TokenFileError
 from quadtok.marks import Mark
 from quadtok.names import IfExistsName
-from quadtok.patches import Tokens
 from quadtok.rendering import to_picture
 from quadtok.reversal import check_features, reverse, reverse_patches
 from quadtok.sheets import encode_picture
+from quadtok.tokens import Tokens
 
 RESTORED = Mark("restored image")
 

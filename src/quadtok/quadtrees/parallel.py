@@ -18,8 +18,8 @@ from quadtok.plan import Plan
 from quadtok.quadtrees.base import checked, plan_from_splits
 from quadtok.quadtrees.order import first_splits
 from quadtok.quadtrees.parallel_numpy import parallel_numpy
-from quadtok.recording import may_be_looked_at
 from quadtok.spec import Spec
+from quadtok.tracing import may_be_looked_at
 
 
 @checked

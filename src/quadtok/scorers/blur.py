@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from quadtok.pixels import as_floats, check_images
-from quadtok.recording import in_parts, without_gradients
 from quadtok.scorers.base import Described, full_precision, resize
 from quadtok.spec import Spec
+from quadtok.tracing import in_parts, without_gradients
 
 CHUNK_PIXELS = 1 << 18  # of the images that are worked on at a time
 

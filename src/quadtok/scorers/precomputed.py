@@ -10,9 +10,9 @@ from torch import Tensor
 
 from quadtok.errors import InputError
 from quadtok.pixels import check_images
-from quadtok.recording import without_gradients
 from quadtok.scorers.base import Described, pool_to_grid
 from quadtok.spec import Spec
+from quadtok.tracing import without_gradients
 
 
 class PrecomputedScorer(Described):

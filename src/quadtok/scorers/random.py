@@ -11,9 +11,9 @@ from torch import Tensor
 
 from quadtok.errors import InputError
 from quadtok.pixels import check_images
-from quadtok.recording import without_gradients
 from quadtok.scorers.base import Described
 from quadtok.spec import Spec
+from quadtok.tracing import without_gradients
 
 _LOW_32 = 0xFFFFFFFF
 _UNIFORM_BITS = 24  # what a float32 holds exactly

@@ -17,10 +17,10 @@ from quadtok import (
     normalize,
     tokenize,
 )
-from quadtok.embed import sinusoidal_embedding
 from quadtok.errors import InputError
+from quadtok.models.embed import sinusoidal_embedding
 from quadtok.quadtrees import QUADTREES
-from quadtok.tokenizers import choose
+from quadtok.tokens import choose
 
 GOLDEN = "tokens_256_16_64_100_blur"
 SPEC = Spec(32, 48, 4, 16, 21)

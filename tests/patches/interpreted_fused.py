@@ -6,8 +6,8 @@ import torch.nn.functional as F
 
 from helpers import random_saliency
 from quadtok import Plan, Spec, get_quadtree, normalize
-from quadtok.gather import gather_indexed
-from quadtok.gather.fused import gather_fused
+from quadtok.patches import gather_indexed
+from quadtok.patches.fused import gather_fused
 
 SPEC = Spec(32, 96, 16, 32, 9)
 # The interpreter takes milliseconds a program, so these are small: p a power of two or not, 1, and beyond a program.

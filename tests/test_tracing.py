@@ -6,7 +6,7 @@ from torch.utils import _python_dispatch
 
 from helpers import assert_same_plan, random_saliency
 from quadtok import Spec, get_quadtree
-from quadtok.recording import in_parts, is_recording, may_be_looked_at, without_gradients
+from quadtok.tracing import in_parts, is_recording, may_be_looked_at, without_gradients
 
 SPEC = Spec(32, 48, 4, 16, 21)
 

@@ -15,12 +15,12 @@ import torch
 from torch import nn
 
 from quadtok.errors import InputError
-from quadtok.nets.base import build_net, read_state, weights_digest
-from quadtok.nets.object_net import ObjectNet
-from quadtok.nets.shufflenet import STAGES, fold_trunk, imagenet_state, shufflenet_trunk
+from quadtok.scorers.feature.base import build_net, read_state, weights_digest
+from quadtok.scorers.feature.object_net import ObjectNet
+from quadtok.scorers.feature.shufflenet import STAGES, fold_trunk, imagenet_state, shufflenet_trunk
 
 BUNDLED, IMAGENET = "bundled", "imagenet"
-BUNDLED_FILE = resources.files("quadtok.nets") / "object_net.pt"
+BUNDLED_FILE = resources.files("quadtok.scorers.feature") / "object_net.pt"
 
 
 @dataclass(frozen=True)

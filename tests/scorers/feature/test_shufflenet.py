@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from helpers import lively_trunk, photographs, snapshot
-from quadtok.nets.shufflenet import STAGES, fold_trunk, interleave, interleave_last
+from quadtok.scorers.feature.shufflenet import STAGES, fold_trunk, interleave, interleave_last
 
 
 @pytest.mark.parametrize("stride", sorted(STAGES))

@@ -6,8 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from quadtok.embed import PatchEmbedding, sinusoidal_embedding
 from quadtok.errors import InputError
+from quadtok.models.embed import PatchEmbedding, sinusoidal_embedding
 
 
 def one_coordinate(position, dim):

@@ -37,7 +37,7 @@ import torch
 from torch import Tensor
 
 from quadtok.errors import InputError
-from quadtok.gather.base import result_dtype
+from quadtok.patches.base import result_dtype
 from quadtok.plan import Plan
 
 # Triton comes with torch's CUDA builds and has no types; where it is missing, this file still imports.

@@ -11,8 +11,8 @@ import measure
 from helpers import photographs
 from quadtok import Spec, get_scorer, tokenize
 from quadtok.errors import InputError, WeightsError
-from quadtok.nets import BUNDLED_FILE, load_trunk
-from quadtok.nets.object_net import ObjectNet, tie_mirrored_weights
+from quadtok.scorers.feature.object_net import ObjectNet, tie_mirrored_weights
+from quadtok.scorers.feature.weights import BUNDLED_FILE, load_trunk
 
 SPEC = Spec(256, 256, 16, 64, 64)
 

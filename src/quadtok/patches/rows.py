@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from quadtok.gather.base import result_dtype, sum_dtype
+from quadtok.patches.base import result_dtype, sum_dtype
 from quadtok.plan import Plan
 
 CHUNK_PIXELS = 1 << 21  # of the images that are worked on at a time; a third for bytes, which are small

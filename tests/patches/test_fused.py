@@ -12,7 +12,7 @@ import torch
 from helpers import SPECS, random_saliency
 from quadtok import Plan, Spec, extract_patches, get_quadtree, normalize
 from quadtok.errors import InputError
-from quadtok.gather import fused, gather_indexed
+from quadtok.patches import fused, gather_indexed
 
 needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="triton is not installed")
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
@@ -34,7 +34,7 @@ def test_work_on_a_cpu_does_not_load_triton():
 import sys, torch
 from quadtok import Plan, Spec, extract_patches
 extract_patches(torch.rand(1, 3, 32, 32), Plan.uniform(Spec(32, 32, 16, 16, 4), 0))
-assert "quadtok.gather.fused" not in sys.modules
+assert "quadtok.patches.fused" not in sys.modules
 assert "triton" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -46,7 +46,7 @@ import sys
 sys.modules["triton"] = None
 import torch
 from quadtok import Plan, Spec
-from quadtok.gather.fused import gather_fused, suits_fused
+from quadtok.patches.fused import gather_fused, suits_fused
 assert not suits_fused(torch.rand(1, 3, 32, 32))
 gather_fused(torch.rand(1, 3, 32, 32), Plan.uniform(Spec(32, 32, 16, 16, 4), 0))
 """

@@ -1,9 +1,4 @@
-"""The pixels of a plan's tokens: choose first, then read only what was chosen.
-
-A token of scale k is its patch shrunk to `p × p` by a bilinear resize of the image by `2**k`. That factor is a power of
-two, so each output pixel is the mean of the central 2 × 2 pixels of its `2**k × 2**k` cell, and no pixel outside the
-patch is read (docs/reference.md section 4).
-"""
+"""Images to tokens: what was chosen and what it shows, and the whole way as a function."""
 
 from __future__ import annotations
 
@@ -16,10 +11,15 @@ import torch
 from torch import Tensor
 
 from quadtok.errors import InputError
-from quadtok.gather import gather
-from quadtok.gather.base import result_dtype
-from quadtok.pixels import IMAGENET_MEAN, IMAGENET_STD, check_images, mean_and_std, normalize
+from quadtok.names import QuadtreeName
+from quadtok.patches import extract_patches
+from quadtok.pixels import IMAGENET_MEAN, IMAGENET_STD, check_images, normalize
 from quadtok.plan import SHOWN_IMAGES, Plan, as_slice
+from quadtok.quadtrees import get_quadtree
+from quadtok.quadtrees.base import check_saliency
+from quadtok.scorers import ScorerFunction, get_scorer, on_device
+from quadtok.spec import Spec
+from quadtok.tracing import without_gradients
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,6 +114,53 @@ class Tokens:
         return self.patches
 
 
+def tokenize(
+    images: Tensor, spec: Spec, scorer: str | ScorerFunction = "feature", quadtree: QuadtreeName = "parallel"
+) -> Tokens:
+    """Choose the patches of each image and read their pixels.
+
+    Args:
+        images: `[B, C, H, W]`, floating and normalised, or uint8.
+        spec: the integers of the run.
+        scorer: a name for `get_scorer`, or any function (images, spec) → saliency. A feature scorer that is on another
+            device than the images is copied to theirs for this call; `scorer.to(device)` does it once.
+        quadtree: a name for `get_quadtree`.
+
+    Returns:
+        `.plan`, `.patches` `[B, N, C, p, p]` (see `extract_patches` for their dtype), `.saliency`. The patches carry
+        gradients to the images; the choice does not.
+
+    Raises:
+        InputError: where the images, the saliency and the spec do not fit together.
+        WeightsError: for `scorer="feature"` without weights.
+    """
+    check_images(images, spec)
+    plan, saliency = choose(images, spec, scorer, quadtree)
+    return Tokens(plan, extract_patches(images, plan), saliency)
+
+
+@without_gradients
+def choose(
+    images: Tensor, spec: Spec, scorer: str | ScorerFunction, quadtree: QuadtreeName = "parallel"
+) -> tuple[Plan, list[Tensor]]:
+    """Score the images `[B, C, H, W]` and choose their patches: the plan, and the saliency it was chosen by."""
+    select = get_quadtree(quadtree)
+    score = on_device(get_scorer(scorer) if isinstance(scorer, str) else scorer, images.device)
+    saliency: Sequence[Tensor] = score(images, spec)
+    if spec.num_scales == 1:
+        return Plan.uniform(spec, scale=0, batch=images.shape[0], device=images.device), []
+    check_saliency(saliency, spec)
+    if saliency[0].device != images.device:
+        raise InputError(
+            f"the scorer gave saliency on {saliency[0].device}, the images are on {images.device}: "
+            "it must return it on the device of the images"
+        )
+    plan = select(saliency, spec)
+    if plan.left.shape[0] != images.shape[0]:  # len(plan) would fix the batch in torch.export
+        raise InputError(f"the scorer gave saliency for {len(plan)} images, there are {images.shape[0]}")
+    return plan, list(saliency)
+
+
 def _same_bits(ours: Tensor | None, theirs: Tensor | None) -> bool:
     """Whether two tensors hold the same bits: a NaN is itself, and −0 is not 0."""
     if ours is None or theirs is None or ours is theirs:
@@ -134,50 +181,3 @@ def _tiles(patches: Tensor) -> Tensor:
         values = (values - least) * (255 / (largest - least).clamp(min=1e-6))
     colors = values[:, :, :3] if values.shape[2] >= 3 else values[:, :, :1].expand(-1, -1, 3, -1, -1)
     return colors.permute(0, 1, 3, 4, 2).round().to(torch.uint8)
-
-
-def extract_patches(
-    images: Tensor,
-    plan: Plan,
-    *,
-    out: Tensor | None = None,
-    mean: Sequence[float] | None = None,
-    std: Sequence[float] | None = None,
-) -> Tensor:
-    """Read the pixels of the plan's tokens; differentiable in the images.
-
-    Args:
-        images: `[B, C, H, W]`, floating or uint8, of the plan's size and on its device. Any C.
-        plan: which patches, for B images.
-        out: where to write, of the result's shape, dtype and device. In a loop, a kept buffer saves the page faults of
-            a fresh one, which cost more than the copy. Carries no gradients.
-        mean: for pixels on the scale 0…255: one number a channel, on the scale 0…1. Together with `std` it gives
-            `normalize(patches, mean, std)`, without a pass over the whole images. By default pixels stay as they are.
-        std: one number a channel, on the scale 0…1.
-
-    Returns:
-        `[B, N, C, p, p]` with p = min_patch: in the images' dtype; float32 for uint8, means on the scale 0…255 where
-        no `mean` and `std` are given.
-
-    Raises:
-        InputError: where the images or `out` are not what the plan asks for, or `mean` and `std` not what the
-            images ask for.
-    """
-    spec = plan.spec
-    check_images(images, spec)
-    batch, channels = images.shape[:2]
-    # Not `len(plan)`: it is a number of Python's, and torch.export would take the batch for fixed.
-    if batch != plan.left.shape[0]:
-        raise InputError(f"the plan is for {len(plan)} images and was given {batch}")
-    if images.device != plan.left.device:
-        raise InputError(f"the images are on {images.device}, the plan on {plan.left.device}: move one (plan.to)")
-    shape = (batch, spec.num_tokens, channels, spec.min_patch, spec.min_patch)
-    dtype = result_dtype(images.dtype)
-    if out is not None and (tuple(out.shape) != shape or out.dtype != dtype or out.device != images.device):
-        raise InputError(
-            f"out is {out.dtype} {list(out.shape)} on {out.device}, expected {dtype} {list(shape)} on {images.device}"
-        )
-    mean_and_std(mean, std, channels)
-    if 0 in shape:
-        return images.new_empty(shape, dtype=dtype)
-    return gather(images, plan, out, mean, std)

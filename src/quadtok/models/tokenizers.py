@@ -1,72 +1,24 @@
-"""Images to tokens: the pipeline as a function, and the two tokenizers as modules."""
+"""The two tokenizers as modules: mixed-resolution tokens, and the uniform grid."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Literal, Self, overload
 
 import torch
 from torch import Tensor, nn
 
-from quadtok.embed import PatchEmbedding, check_embed_dim, sinusoidal_embedding
 from quadtok.errors import InputError
+from quadtok.models.embed import PatchEmbedding, check_embed_dim, sinusoidal_embedding
 from quadtok.names import QuadtreeName
-from quadtok.patches import Tokens, extract_patches
+from quadtok.patches import extract_patches
 from quadtok.pixels import check_images, standardize
 from quadtok.plan import Plan
 from quadtok.quadtrees import get_quadtree
-from quadtok.quadtrees.base import check_saliency
-from quadtok.recording import without_gradients
 from quadtok.scorers import ScorerFunction, get_scorer, on_device
 from quadtok.scorers.base import Described
 from quadtok.spec import Spec
-
-
-def tokenize(
-    images: Tensor, spec: Spec, scorer: str | ScorerFunction = "feature", quadtree: QuadtreeName = "parallel"
-) -> Tokens:
-    """Choose the patches of each image and read their pixels.
-
-    Args:
-        images: `[B, C, H, W]`, floating and normalised, or uint8.
-        spec: the integers of the run.
-        scorer: a name for `get_scorer`, or any function (images, spec) → saliency. A feature scorer that is on another
-            device than the images is copied to theirs for this call; `scorer.to(device)` does it once.
-        quadtree: a name for `get_quadtree`.
-
-    Returns:
-        `.plan`, `.patches` `[B, N, C, p, p]` (see `extract_patches` for their dtype), `.saliency`. The patches carry
-        gradients to the images; the choice does not.
-
-    Raises:
-        InputError: where the images, the saliency and the spec do not fit together.
-        WeightsError: for `scorer="feature"` without weights.
-    """
-    check_images(images, spec)
-    plan, saliency = choose(images, spec, scorer, quadtree)
-    return Tokens(plan, extract_patches(images, plan), saliency)
-
-
-@without_gradients
-def choose(
-    images: Tensor, spec: Spec, scorer: str | ScorerFunction, quadtree: QuadtreeName = "parallel"
-) -> tuple[Plan, list[Tensor]]:
-    """Score the images `[B, C, H, W]` and choose their patches: the plan, and the saliency it was chosen by."""
-    select = get_quadtree(quadtree)
-    score = on_device(get_scorer(scorer) if isinstance(scorer, str) else scorer, images.device)
-    saliency: Sequence[Tensor] = score(images, spec)
-    if spec.num_scales == 1:
-        return Plan.uniform(spec, scale=0, batch=images.shape[0], device=images.device), []
-    check_saliency(saliency, spec)
-    if saliency[0].device != images.device:
-        raise InputError(
-            f"the scorer gave saliency on {saliency[0].device}, the images are on {images.device}: "
-            "it must return it on the device of the images"
-        )
-    plan = select(saliency, spec)
-    if plan.left.shape[0] != images.shape[0]:  # len(plan) would fix the batch in torch.export
-        raise InputError(f"the scorer gave saliency for {len(plan)} images, there are {images.shape[0]}")
-    return plan, list(saliency)
+from quadtok.tokens import choose
 
 
 class QuadtreeTokenizer(nn.Module):

@@ -22,11 +22,11 @@ from torch import Tensor, nn
 
 from quadtok.errors import InputError
 from quadtok.names import ErrorName
-from quadtok.nets import BUNDLED, Trunk, load_trunk, weights_digest
 from quadtok.pixels import as_floats, check_images
-from quadtok.recording import in_parts, without_gradients
 from quadtok.scorers.base import Described, full_precision, pool_to_grid, resize
+from quadtok.scorers.feature.weights import BUNDLED, Trunk, load_trunk, weights_digest
 from quadtok.spec import Spec
+from quadtok.tracing import in_parts, without_gradients
 
 STRIDES = (8, 16, 32)
 PAPERS_STRIDE = 32

@@ -7,13 +7,16 @@ import torch.nn.functional as F
 from helpers import SPECS, random_saliency
 from quadtok import Plan, Spec, extract_patches, get_quadtree, normalize
 from quadtok.errors import InputError
-from quadtok.gather import gather, gather_indexed, gather_rows, suits_rows
+from quadtok.patches import gather_indexed, gather_rows, suits_rows
 
 SPEC = Spec(32, 48, 4, 16, 21)
 DTYPES = [torch.uint8, torch.float16, torch.bfloat16, torch.float32, torch.float64]
 MEAN, STD = (0.1, 0.5, 0.7), (0.2, 1.0, 0.3)
 # The fused kernel runs on no CPU: test_fused.py has the same for it.
-WAYS = {"rows": gather_rows, "the one that suits": gather}
+WAYS = {
+    "rows": gather_rows,
+    "the one that suits": lambda images, plan, out: extract_patches(images, plan, out=out),
+}
 
 
 @pytest.fixture(params=WAYS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from quadtok.gather.base import result_dtype, sum_dtype
+from quadtok.patches.base import result_dtype, sum_dtype
 from quadtok.plan import Plan
 
 

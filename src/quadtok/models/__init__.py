@@ -1,0 +1,1 @@
+"""What stands between tokens and a Vision Transformer: patch embedding, positions, and the two tokenizers."""

@@ -85,11 +85,21 @@ def test_what_cannot_be_read_has_no_mark(tmp_path):
         b"\x89PNG\r\n\x1a\n" + (struct.pack(">I4s", 0, b"abCd") + bytes(4)) * 200_000,
         b"\xff\xd8\xff\xe0\0\2" + b"\xff\xe0\0\2" * 200_000,
         b"\xff\xd8" + b"\xff\xfe\0\0" * 200_000,
+        b"\xff\xd8\xff\xfe\0\1" + bytes(9000) + b"made by quadtok: plot",
         b"GIF89a" + bytes(7) + b"\x21\xfe" + b"\x01a" * 2_000_000,
         b"RIFF\0\0\0\0WEBP" + b"EXIF\0\0\0\0" * 200_000,
         b"II*\0" + struct.pack("<I", 8) + struct.pack("<H", 65535) + struct.pack("<HHII", 270, 2, 1 << 31, 0) * 65535,
     ],
-    ids=["huge chunk", "many chunks", "many segments", "backwards", "long comment", "many blocks", "many tags"],
+    ids=[
+        "huge chunk",
+        "many chunks",
+        "many segments",
+        "backwards",
+        "no length",
+        "long comment",
+        "many blocks",
+        "many tags",
+    ],
 )
 def test_endless_headers_are_given_up(data, tmp_path):
     """Some would take minutes."""

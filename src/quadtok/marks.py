@@ -169,7 +169,7 @@ def _jpeg_remarks(stream: BinaryIO) -> Iterator[bytes]:
     stream.seek(2)
     for _ in range(_MAX_STEPS):
         marker, length = struct.unpack(">2sH", stream.read(4))
-        if marker[0] != 0xFF or marker in (b"\xff\xda", b"\xff\xd9"):  # the pixels begin, or the end
+        if marker[0] != 0xFF or marker in (b"\xff\xda", b"\xff\xd9") or length < 2:  # the pixels, the end, or damage
             return
         after = stream.tell() + length - 2
         if marker == b"\xff\xfe":

@@ -1,4 +1,5 @@
 import errno
+import inspect
 import io
 import os
 import re
@@ -179,6 +180,19 @@ def test_a_folder_that_is_alone_and_cannot_be_listed_is_an_error(tree, monkeypat
     close(monkeypatch, "sub", reason=reason)
     with pytest.raises(InputError, match=f"^sub: {os.strerror(reason).lower()}$"):
         names(["sub"])
+
+
+@pytest.mark.parametrize("pattern", ["deep", "deep/**/*.jpg", "*/d"])
+def test_folders_may_lie_deeper_than_python_calls(tree, pattern):
+    deep = Path("deep", *["d"] * 400)  # the limit is 1000, and the system's paths have up to 4095 bytes
+    deep.mkdir(parents=True)
+    (deep / "x.jpg").touch()
+    limit = sys.getrecursionlimit()
+    try:
+        sys.setrecursionlimit(len(inspect.stack()) + 250)
+        assert paths([pattern]) == [str(deep / "x.jpg")]
+    finally:
+        sys.setrecursionlimit(limit)
 
 
 def test_what_is_no_regular_file_is_kept_to_fail_on_its_own(tree):

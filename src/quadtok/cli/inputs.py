@@ -178,7 +178,7 @@ def _in_glob(pattern: str, suffixes: frozenset[str]) -> list[_Item]:
     fixed = next(number for number, part in enumerate(parts) if glob.has_magic(part))
     root = Path(*parts[:fixed])
     items: list[_Item] = []
-    for match in sorted(_matches(root, parts[fixed:], frozenset()), key=_by_path):
+    for match in sorted(_matches(root, parts[fixed:]), key=_by_path):
         if isinstance(match, Refusal):
             items.append(match)
         elif os.path.isdir(match):
@@ -197,58 +197,61 @@ def _named(item: Path | Refusal, root: Path) -> _Item:
     return item if isinstance(item, Refusal) else Source(item, item.relative_to(root), found=True)
 
 
-def _matches(folder: Path, parts: Sequence[str], above: frozenset[str]) -> Iterator[Path | Refusal]:
-    """What in this folder matches the parts of a pattern.
+def _matches(root: Path, pattern: Sequence[str]) -> Iterator[Path | Refusal]:
+    """What in this folder matches the parts of a pattern, one a level, in any order; `**` is any number of folders.
 
     Python's `glob` passes over folders that it may not list without a word, and follows loops of links.
-
-    Args:
-        folder: where to look.
-        parts: of the pattern, one a level; `**` is any number of folders. An empty pattern matches the folder.
-        above: what `**` has come through already, without links.
     """
-    if not parts:
-        yield folder
-        return
-    part, rest = parts[0], parts[1:]
-    if not glob.has_magic(part):
-        if os.path.isdir(folder / part) or (not rest and os.path.lexists(folder / part)):
-            yield from _matches(folder / part, rest, frozenset())
-        return
-    real = os.path.realpath(folder)
-    if part == "**" and real in above:
-        return
-    if part == "**":
-        yield from _matches(folder, rest, above)
-    entries = _entries(folder)
-    if isinstance(entries, Refusal):
-        yield entries
-        return
-    for path, is_folder in entries:
-        if path.name.startswith(".") and not part.startswith("."):
+    # Where to look, for which parts, and what `**` has come through already, without links. A list and no recursion:
+    # folders may lie deeper than Python's calls.
+    waiting: list[tuple[Path, Sequence[str], frozenset[str]]] = [(root, pattern, frozenset())]
+    while waiting:
+        folder, parts, above = waiting.pop()
+        if not parts:
+            yield folder
             continue
-        if part == "**" and is_folder and rest:
-            yield from _matches(path, parts, above | {real})
-        elif part != "**" and (is_folder or not rest) and fnmatch.fnmatchcase(path.name, part):
-            yield from _matches(path, rest, frozenset())
+        part, rest = parts[0], parts[1:]
+        if not glob.has_magic(part):
+            if os.path.isdir(folder / part) or (not rest and os.path.lexists(folder / part)):
+                waiting.append((folder / part, rest, frozenset()))
+            continue
+        real = os.path.realpath(folder)
+        if part == "**" and real in above:
+            continue
+        if part == "**":
+            waiting.append((folder, rest, above))
+        entries = _entries(folder)
+        if isinstance(entries, Refusal):
+            yield entries
+            continue
+        for path, is_folder in entries:
+            if path.name.startswith(".") and not part.startswith("."):
+                continue
+            if part == "**" and is_folder and rest:
+                waiting.append((path, parts, above | {real}))
+            elif part != "**" and (is_folder or not rest) and fnmatch.fnmatchcase(path.name, part):
+                waiting.append((path, rest, frozenset()))
 
 
-def _walk(folder: Path, suffixes: frozenset[str], above: frozenset[str]) -> Iterator[Path | Refusal]:
+def _walk(top: Path, suffixes: frozenset[str], above: frozenset[str]) -> Iterator[Path | Refusal]:
     """Files with these endings, sorted, hidden ones skipped. A link that leads back to a folder above is a loop."""
-    real = os.path.realpath(folder)
-    if real in above:
-        return
-    entries = _entries(folder)
-    if isinstance(entries, Refusal):
-        yield entries
-        return
-    for path, is_folder in entries:
-        if path.name.startswith("."):
+    waiting = [(top, True, above)]  # the next one last
+    while waiting:
+        path, is_folder, above = waiting.pop()
+        if not is_folder:
+            if path.suffix.lower() in suffixes:
+                yield path
             continue
-        if is_folder:
-            yield from _walk(path, suffixes, above | {real})
-        elif path.suffix.lower() in suffixes:
-            yield path
+        real = os.path.realpath(path)
+        if real in above:
+            continue
+        entries = _entries(path)
+        if isinstance(entries, Refusal):
+            yield entries
+            continue
+        inside = above | {real}
+        shown = [(entry, is_dir, inside) for entry, is_dir in entries if not entry.name.startswith(".")]
+        waiting += reversed(shown)
 
 
 def _entries(folder: Path) -> list[tuple[Path, bool]] | Refusal:

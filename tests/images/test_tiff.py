@@ -461,6 +461,15 @@ def test_a_deflated_bomb_is_not_inflated():
     assert peak < 5_000_000
 
 
+def test_tiles_that_the_file_does_not_hold_are_not_listed():
+    entries = {256: [3000], 257: [3000], 258: [8, 8], 259: [1], 262: [0], 277: [2], 284: [2], 338: [2]}
+    tracemalloc.start()
+    assert refusal(tiff_file([(entries | {322: [1], 323: [1]}, [b"x"])])) == "truncated image"
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 5_000_000
+
+
 # Damage.
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import zlib
 
 import numpy as np
@@ -26,15 +27,11 @@ def read_samples(file: File, tags: Tags, bits: int) -> NDArray[np.uint8]:
     channels = samples // planes
     offsets = tags.values.get(Tag.TILE_OFFSETS if tiled else Tag.OFFSETS, ())
     counts = tags.values.get(Tag.TILE_COUNTS if tiled else Tag.COUNTS, ())
-    blocks = [
-        (plane, top, left)
-        for plane in range(planes)
-        for top in range(0, height, down)
-        for left in range(0, width, across)
-    ]
-    if len(offsets) < len(blocks) or len(counts) < len(blocks):
+    tops, lefts = range(0, height, down), range(0, width, across)
+    if min(len(offsets), len(counts)) < planes * len(tops) * len(lefts):
         raise ImageError("truncated image")
     pixels = np.empty((height, width, samples), np.uint8)
+    blocks = itertools.product(range(planes), tops, lefts)
     for (plane, top, left), offset, count in zip(blocks, offsets, counts, strict=False):
         rows = down if tiled else min(down, height - top)
         needed = rows * across * channels * bits // 8

@@ -1,3 +1,4 @@
+import errno
 import hashlib
 import json
 import os
@@ -338,6 +339,18 @@ def test_no_file_descriptor_is_left_open(tmp_path):
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(5):
         refusal(path)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_tiff_is_read_where_no_further_descriptor_can_be_had_and_leaves_none_open(monkeypatch):
+    data, before = encode(photo(), "TIFF"), len(os.listdir("/proc/self/fd"))
+
+    def no_more(*arguments, **options):
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "open", no_more)
+        decode_image(data, "x.tif")
     assert len(os.listdir("/proc/self/fd")) == before
 
 

@@ -50,9 +50,10 @@ def tiff_manners(image_format: str | None, max_pixels: int) -> Iterator[None]:
         return
     with pixel_limit(max_pixels), contextlib.ExitStack() as undo:
         with contextlib.suppress(OSError):  # a process without a stderr has none to keep clean
-            kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-            for descriptor in (kept, nowhere):
-                undo.callback(os.close, descriptor)
+            kept = os.dup(2)
+            undo.callback(os.close, kept)
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            undo.callback(os.close, nowhere)
             undo.callback(os.dup2, kept, 2)
             os.dup2(nowhere, 2)
         yield

@@ -49,12 +49,28 @@ def in_parts(images: Tensor, size: int) -> tuple[Tensor, ...]:
 
 def may_be_looked_at(tensors: Sequence[Tensor]) -> bool:
     """Whether these are numbers in the CPU's memory, and no compiler, tracer, mode or transform follows them."""
-    return not is_recording() and not _in_a_mode() and all(map(_is_plain, tensors))
+    return all(tensor.device.type == "cpu" for tensor in tensors) and not is_followed(tensors)
+
+
+def is_followed(tensors: Sequence[Tensor]) -> bool:
+    """Whether a compiler, tracer, mode or transform follows these tensors, on whatever device they lie.
+
+    Then only what such a one knows may be done to them: operations that have a rule of their own, and whose results
+    have a size that no value decides.
+    """
+    return is_recording() or _in_a_mode() or not all(map(_is_plain, tensors))
+
+
+def wants_derivatives(tensor: Tensor) -> bool:
+    """Whether what is done to the tensor is to be differentiated, backward or forward."""
+    # A dual number looks like any other tensor: it neither requires gradients nor is it wrapped.
+    backward = tensor.requires_grad and torch.is_grad_enabled()
+    dual = torch.autograd.forward_ad.unpack_dual(tensor)  # type: ignore[no-untyped-call]
+    return backward or dual.tangent is not None
 
 
 def _is_plain(tensor: Tensor) -> bool:
-    on_cpu = type(tensor) is Tensor and tensor.device.type == "cpu"
-    return on_cpu and torch.func.debug_unwrap(tensor, recurse=False) is tensor
+    return type(tensor) is Tensor and torch.func.debug_unwrap(tensor, recurse=False) is tensor
 
 
 def _in_a_mode() -> bool:

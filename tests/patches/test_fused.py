@@ -47,8 +47,9 @@ sys.modules["triton"] = None
 import torch
 from quadtok import Plan, Spec
 from quadtok.patches.fused import gather_fused, suits_fused
-assert not suits_fused(torch.rand(1, 3, 32, 32))
-gather_fused(torch.rand(1, 3, 32, 32), Plan.uniform(Spec(32, 32, 16, 16, 4), 0))
+images, plan = torch.rand(1, 3, 32, 32), Plan.uniform(Spec(32, 32, 16, 16, 4), 0)
+assert not suits_fused(images, plan)
+gather_fused(images, plan)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stderr.splitlines()[-1] == (
@@ -93,7 +94,7 @@ def test_on_a_gpu_patches_are_those_of_the_indexed_way(spec, dtype):
     plan = get_quadtree()(random_saliency(spec, 2), spec) if spec.num_scales > 1 else Plan.uniform(spec, 0, batch=2)
     for layout in (torch.contiguous_format, torch.channels_last):
         images = random_images(spec, dtype=dtype).cuda().contiguous(memory_format=layout)
-        assert fused.suits_fused(images)
+        assert fused.suits_fused(images, plan.to("cuda"))
         patches = extract_patches(images, plan.to("cuda"))
         torch.testing.assert_close(patches.cpu(), gather_indexed(images.cpu(), plan), rtol=1e-6, atol=0)
 

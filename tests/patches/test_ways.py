@@ -3,6 +3,8 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from helpers import SPECS, random_saliency
 from quadtok import Plan, Spec, extract_patches, get_quadtree, normalize
@@ -70,14 +72,64 @@ def test_of_more_images_than_are_worked_on_at_a_time(way):
 
 
 def test_rows_suit_contiguous_images_on_a_cpu_of_which_nobody_wants_gradients():
-    images = make_images()
-    assert suits_rows(images)
-    assert not suits_rows(images.contiguous(memory_format=torch.channels_last))
-    assert not suits_rows(images.to("meta"))
+    images, plan = make_images(), make_plan()
+    assert suits_rows(images, plan)
+    assert not suits_rows(images.contiguous(memory_format=torch.channels_last), plan)
+    assert not suits_rows(images.to("meta"), plan)
     images.requires_grad_()
-    assert not suits_rows(images)
+    assert not suits_rows(images, plan)
     with torch.no_grad():
-        assert suits_rows(images)
+        assert suits_rows(images, plan)
+
+
+def forward_derivative(images, plan):
+    """Patches are linear in the pixels: of a tangent they are the tangent of the patches."""
+    with torch.autograd.forward_ad.dual_level():
+        dual = torch.autograd.forward_ad.make_dual(torch.zeros_like(images), images)
+        return torch.autograd.forward_ad.unpack_dual(extract_patches(dual, plan)).tangent
+
+
+def mapped_with_its_plan(images, plan):
+    def each(image, left, top, scale):
+        one = Plan(left[None], top[None], scale[None], plan.spec)
+        return extract_patches(image[None], one)[0]
+
+    return torch.vmap(each)(images, plan.left, plan.top, plan.scale)
+
+
+def of_one_image_and_many_plans(images, plan):
+    """The image is no one's but the function's own: only the plans are mapped over."""
+    each = torch.vmap(lambda left, top, scale: mapped_with_its_plan(images, Plan(left, top, scale, plan.spec)))
+    return each(*(field[None] for field in (plan.left, plan.top, plan.scale)))[0]
+
+
+FOLLOWED = {
+    "mapped": lambda images, plan: torch.vmap(lambda batch: extract_patches(batch, plan))(images[None])[0],
+    "mapped with its plan": mapped_with_its_plan,
+    "mapped over plans": of_one_image_and_many_plans,
+    "functionalized": lambda images, plan: torch.func.functionalize(extract_patches)(images, plan),
+    "traced": lambda images, plan: make_fx(
+        lambda pixels, left, top, scale: extract_patches(pixels, Plan(left, top, scale, plan.spec)), tracing_mode="fake"
+    )(images, plan.left, plan.top, plan.scale)(images, plan.left, plan.top, plan.scale),
+    "a forward derivative": forward_derivative,
+    "torch.func.jvp": lambda images, plan: torch.func.jvp(
+        lambda pixels: extract_patches(pixels, plan), (images * 0,), (images,)
+    )[1],
+}
+
+
+@pytest.mark.parametrize("how", FOLLOWED)
+def test_patches_are_the_same_where_operations_are_followed(how):
+    images, plan = make_images(), make_plan()
+    assert torch.equal(FOLLOWED[how](images, plan), gather_indexed(images, plan))
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32], ids=str)
+def test_fake_images_have_fake_patches(dtype):
+    images, plan = make_images(dtype=dtype), make_plan()
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        patches = extract_patches(mode.from_tensor(images), plan)
+    assert patches.shape == gather_indexed(images, plan).shape
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)

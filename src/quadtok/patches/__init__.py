@@ -9,10 +9,10 @@ Reading is one job, done in the way that suits where the images lie:
 | way | where | how |
 |---|---|---|
 | `indexed` | anywhere | four gathers through index tensors; plain, differentiable, the oracle of the others |
-| `rows` | CPU, no gradients | whole rows of pixels are copied, coarse patches apart |
-| `fused` | CUDA, no gradients, Triton | one kernel averages, normalises and writes each token once |
+| `rows` | CPU, no derivatives | whole rows of pixels are copied, coarse patches apart |
+| `fused` | CUDA, no derivatives, Triton | one kernel averages, normalises and writes each token once |
 
-`torch.compile` and `torch.export` see `indexed`, on every device.
+Whoever follows the operations sees `indexed`, on every device: compilers, exporters, `torch.func`, fake tensors.
 """
 
 from __future__ import annotations
@@ -91,14 +91,14 @@ def _gather(
         # Only here, because loading Triton takes time: whoever works on a CPU should not wait for it.
         from quadtok.patches.fused import gather_fused, suits_fused
 
-        if suits_fused(images):
+        if suits_fused(images, plan):
             return gather_fused(images, plan, out, mean, std)
     patches = _gather_pixels(images, plan, out)
     return patches if mean is None or std is None else _normalize_in_place(patches, mean, std)
 
 
 def _gather_pixels(images: Tensor, plan: Plan, out: Tensor | None) -> Tensor:
-    if suits_rows(images):
+    if suits_rows(images, plan):
         return gather_rows(images, plan, out)
     means = gather_indexed(images, plan)
     return means if out is None else out.copy_(means)

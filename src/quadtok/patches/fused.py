@@ -39,6 +39,7 @@ from torch import Tensor
 from quadtok.errors import InputError
 from quadtok.patches.base import result_dtype
 from quadtok.plan import Plan
+from quadtok.tracing import is_followed, wants_derivatives
 
 # Triton comes with torch's CUDA builds and has no types; where it is missing, this file still imports.
 try:
@@ -53,11 +54,11 @@ MIN_ELEMENTS = 256  # of a program, where there are as many
 ELEMENTS_PER_THREAD = 4  # 16 bytes of float32, the widest store
 
 
-def suits_fused(images: Tensor) -> bool:
-    """Whether the kernel may read these images: on a GPU, eager, nobody asks for gradients, and Triton is there."""
-    wants_gradients = images.requires_grad and torch.is_grad_enabled()
+def suits_fused(images: Tensor, plan: Plan) -> bool:
+    """Whether the kernel may read these images: on a GPU, nobody follows or differentiates it, and Triton is there."""
     on_gpu = triton is not None and images.is_cuda and images.dtype in DTYPES
-    return on_gpu and not wants_gradients and not torch.compiler.is_compiling()
+    is_plain = on_gpu and not is_followed([images, plan.left, plan.top, plan.scale])
+    return is_plain and not wants_derivatives(images)
 
 
 def gather_fused(

@@ -19,15 +19,15 @@ from torch import Tensor
 
 from quadtok.patches.base import result_dtype, sum_dtype
 from quadtok.plan import Plan
+from quadtok.tracing import may_be_looked_at, wants_derivatives
 
 CHUNK_PIXELS = 1 << 21  # of the images that are worked on at a time; a third for bytes, which are small
 
 
-def suits_rows(images: Tensor) -> bool:
-    """Whether these images can be read row by row: contiguous on a CPU, eager, and nobody asks for gradients."""
-    wants_gradients = images.requires_grad and torch.is_grad_enabled()
-    on_cpu = images.device.type == "cpu" and images.is_contiguous()
-    return on_cpu and not wants_gradients and not torch.compiler.is_compiling()
+def suits_rows(images: Tensor, plan: Plan) -> bool:
+    """Whether these images can be read row by row: contiguous on a CPU, and nobody follows or differentiates it."""
+    is_plain = may_be_looked_at([images, plan.left, plan.top, plan.scale])
+    return is_plain and images.is_contiguous() and not wants_derivatives(images)
 
 
 def gather_rows(images: Tensor, plan: Plan, out: Tensor | None = None) -> Tensor:

@@ -375,6 +375,16 @@ def test_what_a_killed_run_left_is_removed_by_the_next(quadtok, photo, tmp_path)
     assert os.listdir(tmp_path / "out") == ["coffee.pt"]
 
 
+def test_what_a_killed_run_left_behind_a_link_is_removed_too(quadtok, photo, tmp_path):
+    (tmp_path / "other disk").mkdir()
+    (tmp_path / "x.pt").symlink_to(tmp_path / "other disk" / "tokens")
+    left = tmp_path / "other disk" / ".quadtok-00000000-0123456789ab.tmp"
+    left.touch()
+    os.utime(left, (1, 1))
+    assert quadtok("tokenize", photo, "--scorer", "blur", "--output", tmp_path / "x.pt").code == 0
+    assert os.listdir(tmp_path / "other disk") == ["tokens"]
+
+
 def test_restored_images_can_be_made_again(quadtok, photo, tmp_path):
     quadtok("tokenize", photo, "--scorer", "blur", "-n", "100%", "-o", tmp_path)
     common = ["reverse", tmp_path / "coffee.pt"]

@@ -112,12 +112,17 @@ def without_our_pictures(sources: Sequence[Source]) -> tuple[list[Source], list[
 @contextmanager
 def tended(tasks: Sequence[Task]) -> Iterator[None]:
     """Clear the output folders of what killed runs left; after the block put the names in them on the disk."""
-    folders = {path.parent for task in tasks for path in task.outputs}
+    folders = {_written_in(path) for task in tasks for path in task.outputs}
     remove_abandoned(folders)
     try:
         yield
     finally:
         sync_folders(folders | {folder.parent for folder in folders})
+
+
+def _written_in(path: Path) -> Path:
+    """The folder of an output, or of what a link in its place leads to."""
+    return Path(os.path.realpath(path) if os.path.islink(path) else path).parent
 
 
 def ignores_case(folder: Path) -> bool:

@@ -80,7 +80,7 @@ class Tokens:
 
     def __init__(self):
         import fuzz_seeds
-        from quadtok.artifact import decode_tokens
+        from quadtok.storage.token_file import decode_tokens
 
         self.seeds = fuzz_seeds.token_seeds()
         self.whole = {name: decode_tokens(data) for name, data in self.seeds.items()}
@@ -94,8 +94,8 @@ class Tokens:
         return fuzz_mutations.damaged_tokens(self.seeds, rng)
 
     def check(self, data, parents):
-        from quadtok.artifact import decode_tokens, describe_tokens
         from quadtok.errors import TokenFileError
+        from quadtok.storage.token_file import decode_tokens, describe_tokens
 
         try:
             tokens = decode_tokens(data)

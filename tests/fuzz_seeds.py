@@ -194,7 +194,7 @@ def token_seeds():
     import torch
 
     from quadtok import Spec, get_quadtree, get_scorer, tokenize
-    from quadtok.artifact import encode_tokens
+    from quadtok.storage.token_file import encode_tokens
     from quadtok.tokens import Tokens
 
     metadata = [

@@ -7,9 +7,9 @@ import pytest
 
 import fuzz
 import fuzz_seeds
-from quadtok.artifact import decode_tokens
 from quadtok.errors import ImageError
 from quadtok.images import decode_image
+from quadtok.storage.token_file import decode_tokens
 
 
 @pytest.mark.parametrize(("kind", "count"), [("images", 600), ("tokens", 400)])

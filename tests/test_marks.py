@@ -9,7 +9,7 @@ from PIL import Image
 from helpers import SAMPLE_IMAGES
 from quadtok.marks import Mark, describe_content, image_format, is_passed_over, mark_of_file, read_mark
 from quadtok.names import ANIMATION_SUFFIXES, PICTURE_SUFFIXES
-from quadtok.sheets import encode_animation, encode_picture
+from quadtok.pictures.encode import encode_animation, encode_picture
 
 PICTURE = Image.effect_noise((40, 24), 80).convert("RGB")
 MARKS = [

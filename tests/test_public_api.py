@@ -11,8 +11,8 @@ import pytest
 
 import quadtok
 from quadtok import names
+from quadtok.pictures.render import STYLES
 from quadtok.quadtrees import QUADTREES
-from quadtok.rendering import STYLES
 from quadtok.scorers import SCORERS
 from quadtok.scorers.feature import ERRORS
 

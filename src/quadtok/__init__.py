@@ -21,32 +21,32 @@ _HOME = {
     "extract_patches": "patches",
     "get_quadtree": "quadtrees",
     "get_scorer": "scorers",
-    "load_tokens": "artifact",
+    "load_tokens": "storage.token_file",
     "normalize": "pixels",
     "read_image": "images",
-    "render": "rendering",
-    "render_tokens": "rendering",
+    "render": "pictures.render",
+    "render_tokens": "pictures.render",
     "reverse": "reversal",
     "reverse_patches": "reversal",
-    "save_tokens": "artifact",
+    "save_tokens": "storage.token_file",
     "tokenize": "tokens",
 }
 
 __all__ = ["__version__", *_HOME]
 
 if TYPE_CHECKING:
-    from quadtok.artifact import load_tokens, save_tokens
     from quadtok.errors import QuadtokError
     from quadtok.images import read_image
     from quadtok.models.tokenizers import QuadtreeTokenizer, VanillaTokenizer
     from quadtok.patches import extract_patches
+    from quadtok.pictures.render import render, render_tokens
     from quadtok.pixels import IMAGENET_MEAN, IMAGENET_STD, denormalize, normalize
     from quadtok.plan import Plan
     from quadtok.quadtrees import get_quadtree
-    from quadtok.rendering import render, render_tokens
     from quadtok.reversal import reverse, reverse_patches
     from quadtok.scorers import get_scorer
     from quadtok.spec import Spec
+    from quadtok.storage.token_file import load_tokens, save_tokens
     from quadtok.tokens import Tokens, tokenize
 
 

@@ -11,8 +11,8 @@ from PIL import Image, ImageChops, ImageStat
 
 from helpers import SAMPLE_IMAGES, random_saliency
 from quadtok import Spec, get_quadtree, get_scorer, render
-from quadtok.explorer import explorer_page
 from quadtok.images import to_pixels
+from quadtok.pictures.explorer import explorer_page
 
 SQUARE = Spec(256, 256, 16, 64, 100)
 WIDE = Spec(192, 320, 8, 64, 120)

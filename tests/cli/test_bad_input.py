@@ -1,6 +1,6 @@
 """The bad inputs of the conventions (research/ecosystem.md E.3), by their case numbers, through the command line.
 
-Images one by one are in tests/test_images.py, token files in tests/test_artifact.py; here is what a user sees.
+Images one by one are in tests/images, token files in tests/storage/test_token_file.py; here is what a user sees.
 """
 
 import errno

@@ -7,7 +7,7 @@ from quadtok.cli import outputs
 from quadtok.cli.inputs import Source
 from quadtok.cli.outputs import Naming, plan_outputs
 from quadtok.errors import QuadtokError
-from quadtok.sheets import encode_picture
+from quadtok.pictures.encode import encode_picture
 
 
 def planned(sources, **naming):

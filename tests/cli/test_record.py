@@ -8,7 +8,7 @@ from PIL import Image
 
 from helpers import SAMPLE_IMAGES
 from quadtok import Spec, Tokens, load_tokens, save_tokens, tokenize
-from quadtok.cli.record import Record
+from quadtok.storage.record import Record
 
 SPEC = Spec(64, 64, 16, 32, 7)
 GARBAGE = [
@@ -137,7 +137,7 @@ def test_without_a_fit_it_is_that_of_the_size():
 
 
 def test_the_geometry_in_the_description_is_the_plans(tokens, tmp_path):
-    from quadtok.artifact import describe_tokens
+    from quadtok.storage.token_file import describe_tokens
 
     save_tokens(tmp_path / "x.pt", tokens, metadata={"grid": "x"})
     held = load_tokens(tmp_path / "x.pt")

@@ -9,7 +9,7 @@ from helpers import GOLDEN, SAMPLE_IMAGES
 from quadtok import Spec, Tokens, load_tokens, render, render_tokens, save_tokens, tokenize
 from quadtok.images import fit_image, read_image
 from quadtok.names import StyleName
-from quadtok.rendering import STYLES
+from quadtok.pictures.render import STYLES
 
 
 @pytest.fixture

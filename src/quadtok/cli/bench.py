@@ -128,7 +128,7 @@ def bench(
     with _status("loading torch"):
         import torch
 
-        from quadtok.cli.bench_tables import draw, heading
+        from quadtok.bench.tables import draw, heading
         from quadtok.cli.benchmark import Benchmark, machine, make_scorings
 
         device = resolve_device(device)
@@ -159,7 +159,7 @@ def bench(
 
 def _run(benchmark: Benchmark, facts: dict[str, Any], as_json: bool) -> list[Row]:
     """Time one case after another, and show each as soon as it is done."""
-    from quadtok.cli.bench_tables import heading, show
+    from quadtok.bench.tables import heading, show
 
     rows: list[Row] = []
     if not as_json:

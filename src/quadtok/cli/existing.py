@@ -10,13 +10,14 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from quadtok.artifact import NewerVersionError, decode_tokens, looks_like_ours, read_token_file
 from quadtok.cli.outputs import Task
 from quadtok.errors import ImageError, OutputError, TokenFileError
 from quadtok.files import destination, open_regular, write_atomically
 from quadtok.images import read_image
 from quadtok.marks import HEAD_BYTES, describe_content, head_of, holds_nothing, image_format, mark_of_file
 from quadtok.names import IfExistsName
+from quadtok.storage.archive import looks_like_ours
+from quadtok.storage.token_file import NewerVersionError, decode_tokens, read_token_file
 
 # Whether a file that is there is what this run would write. False: it is torn, to be written anew.
 # Raises OutputError with the end of the sentence where it is something else.

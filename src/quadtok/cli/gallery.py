@@ -9,21 +9,23 @@ from typing import Any, Literal
 
 from PIL import Image
 
-from quadtok.artifact import decode_tokens
 from quadtok.cli.asked import Asked
 from quadtok.cli.existing import stays_unread, write_result
 from quadtok.cli.outputs import Task
 from quadtok.cli.reading import Reading, other_photograph, read_like
-from quadtok.cli.record import Record
 from quadtok.cli.running import Outcome
 from quadtok.cli.scoring import Scoring
 from quadtok.errors import InputError, TokenFileError, scorer_failed
-from quadtok.explorer import explorer_page
 from quadtok.images import read_bytes
 from quadtok.marks import HEAD_BYTES, describe_content, image_format, is_passed_over, read_mark
 from quadtok.names import TOKEN_SUFFIXES, IfExistsName, QuadtreeName, StyleName
-from quadtok.rendering import render, render_tokens, to_picture
-from quadtok.sheets import Panel, describe_scales, encode_animation, encode_picture, growing_tree, sheet
+from quadtok.pictures.encode import encode_animation, encode_picture
+from quadtok.pictures.explorer import explorer_page
+from quadtok.pictures.growing import growing_tree
+from quadtok.pictures.render import render, render_tokens, to_picture
+from quadtok.pictures.sheet import Panel, describe_scales, sheet
+from quadtok.storage.record import Record
+from quadtok.storage.token_file import decode_tokens
 from quadtok.tokens import Tokens, tokenize
 
 Kind = Literal["picture", "sheet", "animation", "page"]

@@ -19,7 +19,7 @@ from quadtok.errors import InputError, QuadtokError, as_ours
 from quadtok.names import TOKEN_SUFFIXES
 
 if TYPE_CHECKING:
-    from quadtok.cli.record import Record
+    from quadtok.storage.record import Record
     from quadtok.tokens import Tokens
 
 _LONGEST_LINE = 1000
@@ -92,7 +92,7 @@ def environment() -> dict[str, Any]:
 
 def _inspect(source: Source, check: bool, as_json: bool, quiet: bool) -> bool:
     """Report on one file; whether it is good. Loading verifies everything."""
-    from quadtok.artifact import describe_tokens, load_tokens
+    from quadtok.storage.token_file import describe_tokens, load_tokens
 
     try:
         tokens = load_tokens(source.path)
@@ -122,7 +122,7 @@ def _say_bad(path: Path, problem: QuadtokError, as_json: bool) -> None:
 
 
 def _as_text(path: Path, tokens: Tokens) -> str:
-    from quadtok.cli.record import Record
+    from quadtok.storage.record import Record
 
     spec, record = tokens.plan.spec, Record.of(tokens.metadata)
     requested = f", {record.tokens_requested} requested" if record.tokens_requested else ""

@@ -21,7 +21,6 @@ from typing import Any, Literal, TypeVar
 
 import torch
 
-from quadtok.artifact import VERSION, encode_tokens
 from quadtok.cli.existing import Judge, outstanding, overlay_of, stays_unread, token_file_of
 from quadtok.cli.output import Report
 from quadtok.cli.outputs import Task
@@ -33,10 +32,11 @@ from quadtok.files import write_atomically
 from quadtok.images import CROP_FRACTION, Fitted, own_stderr, read_bytes
 from quadtok.marks import Mark, is_passed_over, read_mark
 from quadtok.names import IfExistsName, PixelDtypeName, QuadtreeName
+from quadtok.pictures.encode import encode_picture
+from quadtok.pictures.render import render
 from quadtok.pixels import IMAGENET_MEAN, IMAGENET_STD
-from quadtok.rendering import render
-from quadtok.sheets import encode_picture
 from quadtok.spec import Spec
+from quadtok.storage.token_file import VERSION, encode_tokens
 from quadtok.tokens import Tokens, tokenize
 
 T = TypeVar("T")

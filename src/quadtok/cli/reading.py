@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from quadtok.cli.record import Record
 from quadtok.cli.settings import Geometry
 from quadtok.errors import InputError, QuadtokError
 from quadtok.images import (
@@ -21,6 +20,7 @@ from quadtok.images import (
     read_image,
 )
 from quadtok.spec import Spec
+from quadtok.storage.record import Record
 from quadtok.tokens import Tokens
 
 

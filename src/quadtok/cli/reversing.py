@@ -10,7 +10,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from quadtok.artifact import load_tokens
 from quadtok.cli.existing import stays_unread, write_result
 from quadtok.cli.inputs import Source
 from quadtok.cli.outputs import Task
@@ -20,9 +19,10 @@ from quadtok.cli.tensors import load_tensors
 from quadtok.errors import InputError, TokenFileError
 from quadtok.marks import Mark
 from quadtok.names import IfExistsName
-from quadtok.rendering import to_picture
+from quadtok.pictures.encode import encode_picture
+from quadtok.pictures.render import to_picture
 from quadtok.reversal import check_features, reverse, reverse_patches
-from quadtok.sheets import encode_picture
+from quadtok.storage.token_file import load_tokens
 from quadtok.tokens import Tokens
 
 RESTORED = Mark("restored image")

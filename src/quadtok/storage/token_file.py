@@ -21,10 +21,6 @@ terabyte), the checksum, and that the tokens tile the image, which takes nothing
 from __future__ import annotations
 
 import json
-import math
-import pickletools
-import struct
-import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
 from io import BytesIO
@@ -37,25 +33,18 @@ from torch import Tensor
 from quadtok import __version__
 from quadtok.errors import InputError, OutputError, QuadtokError, TokenFileError
 from quadtok.files import destination, write_atomically
-from quadtok.images.quiet import without_warnings
 from quadtok.marks import describe_content, head_of, image_format
 from quadtok.names import PixelDtypeName
 from quadtok.pixels import denormalize
 from quadtok.plan import Plan
 from quadtok.spec import Spec
+from quadtok.storage.archive import FORMAT, is_plain, unpickle
 from quadtok.tokens import Tokens
 
-FORMAT = "quadtok"
 VERSION = 1
 MAX_FILE_BYTES = 4 << 30
 MAX_PIXELS = 1 << 28  # of the image that was cut up: whoever reads the file may make something of its size
 _DTYPES = {"float16": torch.float16, "uint8": torch.uint8, "float32": torch.float32}
-_PROTOCOL = 2  # of torch.save's pickles
-# All that the pickle of a token file refers to.
-_GLOBALS = {
-    *("torch._utils _rebuild_tensor_v2", "collections OrderedDict"),
-    *("torch IntStorage", "torch HalfStorage", "torch ByteStorage", "torch FloatStorage"),
-}
 
 
 class NewerVersionError(TokenFileError):
@@ -148,7 +137,7 @@ def load_tokens(path: str | Path) -> Tokens:
 
 def decode_tokens(data: bytes) -> Tokens:
     """The tokens in the bytes of a token file; see `load_tokens`."""
-    content = _unpickle(data)
+    content = unpickle(data)
     version = content.get("version")
     if content.get("format") != FORMAT or type(version) is not int:
         raise TokenFileError("not a quadtok token file")
@@ -169,16 +158,6 @@ def decode_tokens(data: bytes) -> Tokens:
             raise TokenFileError("its pixels hold NaN or infinity")
         patches = patches.float()[None]
     return Tokens(plan, patches, saliency, meta)
-
-
-def looks_like_ours(data: bytes) -> bool:
-    """Whether bytes that do not load are a damaged token file rather than somebody else's."""
-    head = data[:4096]
-    if b"\x06\x00\x00\x00format" in head and FORMAT.encode() in head:
-        return head.startswith(b"PK")
-    # Cut before it says so, it holds nothing yet.
-    begun = head.rstrip(b"\0")
-    return len(begun) < 128 and begun.startswith(b"PK\3\4") and b"archive/data.pkl".startswith(begun[30:46])
 
 
 def describe_tokens(tokens: Tokens) -> dict[str, Any]:
@@ -268,76 +247,18 @@ def read_token_file(path: Path) -> bytes:
         raise TokenFileError(problem.strerror or "cannot be read") from problem
 
 
-def _unpickle(data: bytes) -> dict[str, Any]:
-    try:
-        with without_warnings():  # of what damage made of the pickle, on stderr
-            content = torch.load(_trustworthy(data), map_location="cpu", weights_only=True)
-    except TokenFileError:
-        raise
-    except Exception as problem:  # zipfile, pickletools and torch.load raise a dozen types, torch's in paragraphs
-        damaged = "damaged or cut short" if looks_like_ours(data) else "not a quadtok token file"
-        raise TokenFileError(damaged) from problem
-    if type(content) is not dict:
-        raise TokenFileError("not a quadtok token file")
-    return content
-
-
-def _trustworthy(data: bytes) -> BytesIO:
-    """The archive written anew, once it is known to be uncompressed and to hold nothing but tensors and builtin values.
-
-    Anew, because Python's reader and torch's may see two different things in one odd archive.
-    """
-    with zipfile.ZipFile(BytesIO(data)) as archive:
-        entries = archive.infolist()
-    stored = all(entry.compress_type == zipfile.ZIP_STORED for entry in entries)
-    if not stored or sum(entry.file_size for entry in entries) > len(data):
-        raise TokenFileError("not a quadtok token file (a compressed archive)")
-    # Cut out by hand: zipfile would insist on its own checksums, and torch.save can be told to leave them out.
-    records = {}
-    for entry in entries:
-        begin = entry.header_offset + 30 + sum(struct.unpack_from("<HH", data, entry.header_offset + 26))
-        records[entry.filename.lower()] = data[begin : begin + entry.file_size]  # torch ignores case
-    if len(records) != len(entries):
-        raise TokenFileError("not a quadtok token file (two records of one name)")
-    (pickled,) = [record for name, record in records.items() if name.endswith(".pkl")]
-    arguments: dict[str, set[Any]] = {"GLOBAL": set(), "PROTO": set()}
-    for opcode, argument, _ in pickletools.genops(pickled):
-        if opcode.name in arguments:
-            arguments[opcode.name].add(argument)
-    # torch would warn of another protocol than its own, on stderr.
-    if not arguments["GLOBAL"] <= _GLOBALS or arguments["PROTO"] != {_PROTOCOL}:
-        raise TokenFileError("not a quadtok token file (it holds more than plain tensors)")
-    anew = BytesIO()
-    with zipfile.ZipFile(anew, "w") as archive:
-        for name, record in records.items():
-            archive.writestr(name, record)
-    anew.seek(0)
-    return anew
-
-
 def _check_types(content: Mapping[str, Any]) -> None:
     saliency = content.get("saliency")
     rules = [
         isinstance(content.get("meta"), str),
         isinstance(content.get("crc32"), int),
         isinstance(saliency, list),
-        _is_plain(content.get("layout"), (torch.int32,), 2),
-        "patches" not in content or _is_plain(content["patches"], tuple(_DTYPES.values()), 4),
-        isinstance(saliency, list) and all(_is_plain(scores, (torch.float32,), 2) for scores in saliency),
+        is_plain(content.get("layout"), (torch.int32,), 2),
+        "patches" not in content or is_plain(content["patches"], tuple(_DTYPES.values()), 4),
+        isinstance(saliency, list) and all(is_plain(scores, (torch.float32,), 2) for scores in saliency),
     ]
     if not all(rules):
         raise TokenFileError("not a quadtok token file (its entries have other types)")
-
-
-def _is_plain(tensor: object, dtypes: tuple[torch.dtype, ...], ndim: int) -> bool:
-    """A tensor that fills its storage exactly; kinds other than dense ones on the CPU are not among `_GLOBALS`."""
-    if not isinstance(tensor, Tensor):
-        return False
-    # The size in Python's integers: a declared shape may overflow 64 bits.
-    size = math.prod(tensor.shape) * tensor.element_size()
-    fills = tensor.is_contiguous() and tensor.untyped_storage().nbytes() == size
-    as_it_seems = not tensor.requires_grad and not tensor.is_neg()
-    return bool(fills) and as_it_seems and tensor.dtype in dtypes and tensor.ndim == ndim
 
 
 def _parse_meta(text: str) -> tuple[dict[str, Any], Spec]:

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from helpers import boxes
-from quadtok import Plan, Spec, bench, get_quadtree, get_scorer
-from quadtok.bench import STAGES, Workload, random_pixels, time_quadtrees
+from quadtok import Plan, Spec, get_quadtree, get_scorer
+from quadtok.bench import STAGES, Workload, clocks, random_pixels, time_quadtrees, timing
 from quadtok.errors import InputError
 from quadtok.quadtrees import QUADTREES
 
@@ -44,7 +44,7 @@ def calls(monkeypatch):
 def seconds_pass(monkeypatch):
     """Every look at the clock takes a second, and so does every stage."""
     looks = iter(range(10**6))
-    monkeypatch.setattr(bench, "time", SimpleNamespace(perf_counter=lambda: float(next(looks))))
+    monkeypatch.setattr(clocks, "time", SimpleNamespace(perf_counter=lambda: float(next(looks))))
 
 
 def test_all_quadtrees_get_a_row_and_agree(device):
@@ -141,14 +141,14 @@ def test_a_mismatch_names_the_image_and_the_first_token_that_differs(monkeypatch
 
 def test_a_plan_of_another_size_is_a_mismatch(monkeypatch):
     monkeypatch.setitem(QUADTREES, "zcurve", lambda saliency, spec: Plan.uniform(Spec(64, 96, 8, 32, 24), 1, batch=2))
-    monkeypatch.setattr(bench, "extract_patches", lambda images, plan: images)
+    monkeypatch.setattr(timing, "extract_patches", lambda images, plan: images)
     (_, row) = quick(["dict", "zcurve"])
     assert row.mismatch == "zcurve and dict disagree: plans for 2 images of 24 tokens and for 3 images of 24 tokens"
 
 
 def test_other_pixels_are_a_mismatch(monkeypatch):
     def spoiled(function, **options):
-        if function is not bench.extract_patches:
+        if function is not timing.extract_patches:
             return function
 
         def extract(images, plan):
@@ -249,7 +249,7 @@ def test_cuda_is_timed_by_events(monkeypatch):
     monkeypatch.setattr(torch.cuda, "Event", Event)
     monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device: "the current stream")
-    clock = bench._clock(torch.device("cuda", 0))
+    clock = clocks.clock_of(torch.device("cuda", 0))
     for _ in STAGES:
         clock.mark()
     assert clock.intervals() == (0.25, 0.25, 0.25)

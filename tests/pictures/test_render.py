@@ -19,7 +19,7 @@ from quadtok import (
     tokenize,
 )
 from quadtok.errors import InputError
-from quadtok.rendering import STYLES, to_picture
+from quadtok.pictures.render import STYLES, to_picture
 
 SPEC = Spec(48, 72, 6, 24, 21)
 

@@ -55,7 +55,7 @@ def explorer_page(image: Image.Image, saliency: Sequence[Tensor], spec: Spec, ti
         "image": _data_uri(image),
         "tree": _as_script_data(_tree(saliency, spec)),
     }
-    template = resources.files("quadtok").joinpath("explorer.html").read_text(encoding="utf-8")
+    template = resources.files("quadtok.pictures").joinpath("explorer.html").read_text(encoding="utf-8")
     # In one pass, so that a title that looks like a blank stays as it is.
     return re.sub(r"\{\{(\w+)\}\}", lambda blank: blanks[blank[1]], template)
 

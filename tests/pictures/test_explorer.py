@@ -18,7 +18,7 @@ from PIL import Image
 from helpers import SPECS, random_saliency, saliency_of_kind
 from quadtok import Spec, get_quadtree
 from quadtok.errors import InputError
-from quadtok.explorer import explorer_page
+from quadtok.pictures.explorer import explorer_page
 
 SPEC = Spec(32, 96, 8, 32, 30)
 

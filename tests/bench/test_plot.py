@@ -2,8 +2,8 @@ import builtins
 
 import pytest
 
+from quadtok.bench.plot import Line, Point, draw_lines
 from quadtok.errors import InputError
-from quadtok.plotting import Line, Point, draw_lines
 
 LINES = [
     Line("parallel", [Point(64, 9.0, 8.5, 11.0), Point(1, 1.0, 0.9, 1.2)]),

@@ -13,8 +13,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from quadtok.bench import STAGES, Row
-from quadtok.plotting import Line, Point, draw_lines
+from quadtok.bench.plot import Line, Point, draw_lines
+from quadtok.bench.rows import STAGES, Row
 
 _PAGE = 100  # columns, where there is no terminal
 _NUMBERS = 55  # columns that the first table takes besides labels and bars

@@ -5,7 +5,9 @@ from PIL import Image, ImageChops
 
 from helpers import random_saliency
 from quadtok import Plan, Spec, get_quadtree, render
-from quadtok.sheets import MAX_FRAMES, Panel, describe_scales, encode_animation, encode_picture, growing_tree, sheet
+from quadtok.pictures.encode import encode_animation, encode_picture
+from quadtok.pictures.growing import MAX_FRAMES, growing_tree
+from quadtok.pictures.sheet import Panel, describe_scales, sheet
 
 SPEC = Spec(128, 192, 16, 64, 33)
 IMAGE = Image.effect_noise((192, 128), 80).convert("RGB")

@@ -18,16 +18,16 @@ import torch
 
 from helpers import SPECS, assert_same_plan, random_saliency
 from quadtok import IMAGENET_MEAN, IMAGENET_STD, Plan, Spec, Tokens, get_quadtree, normalize, tokenize
-from quadtok.artifact import (
+from quadtok.errors import InputError, OutputError, TokenFileError
+from quadtok.storage.archive import looks_like_ours
+from quadtok.storage.token_file import (
     _checksum,
     decode_tokens,
     describe_tokens,
     encode_tokens,
     load_tokens,
-    looks_like_ours,
     save_tokens,
 )
-from quadtok.errors import InputError, OutputError, TokenFileError
 
 SPEC = Spec(32, 64, 8, 16, 17)
 NOT_OURS = "not a quadtok token file"
@@ -164,7 +164,7 @@ def test_the_same_tokens_give_the_same_bytes_in_any_process_and_under_any_name(t
     script = """
 import hashlib, sys
 sys.path.insert(0, sys.argv[1])
-from test_artifact import METADATA, encode_tokens, some_tokens
+from test_token_file import METADATA, encode_tokens, some_tokens
 print(hashlib.sha256(encode_tokens(some_tokens(), metadata=METADATA)).hexdigest())
 """
     command = [sys.executable, "-c", script, str(Path(__file__).parent)]

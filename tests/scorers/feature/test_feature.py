@@ -194,11 +194,13 @@ def test_a_scorer_has_a_device_and_refuses_images_of_another():
 @pytest.mark.parametrize("precision", ["exact", "float32"])
 def test_a_scorer_goes_to_another_device_as_a_copy_and_describes_itself_alike(precision):
     scorer = feature(precision=precision)
+    before = scorer(photographs(), SPEC)
     assert scorer.to("cpu") is scorer.to(torch.device("cpu")) is scorer
     moved = scorer.to("meta")
     assert (moved.device.type, scorer.device.type) == ("meta", "cpu")
     assert moved.describe() == scorer.describe()
     assert all(scores.is_meta for scores in moved(photographs().to("meta"), SPEC))
+    assert all(map(torch.equal, scorer(photographs(), SPEC), before))
 
 
 def test_a_net_without_weights_is_on_every_device():

@@ -120,6 +120,28 @@ def test_links_to_each_other_come_to_an_end(tree, pattern):
     assert 0 < len(names([pattern])) < 20
 
 
+@pytest.mark.parametrize("pattern", ["mesh", "mesh/**", "mesh/**/*.jpg"])
+def test_folders_that_all_link_to_each_other_are_not_gone_through_in_all_ways(tree, pattern):
+    for one in range(12):
+        folder = tree / "mesh" / str(one)
+        folder.mkdir(parents=True)
+        (folder / "x.jpg").touch()
+        for other in set(range(12)) - {one}:
+            (folder / f"to{other}").symlink_to(f"../{other}")
+    found = find_sources([pattern], IMAGE_SUFFIXES)
+    assert {f"{one}/x.jpg" for one in range(12)} <= {source.relative.as_posix() for source in found.sources}
+    assert len(found.sources) < 12 * 200
+    said = [str(refusal.problem) for refusal in found.refused]
+    assert 0 < len(said) <= 12 and all("over 100 ways lead here through links, others are cut" in line for line in said)
+
+
+def test_a_folder_that_many_link_to_is_an_input_of_each(tree):
+    for one in range(120):
+        (tree / "classes" / str(one)).mkdir(parents=True)
+        (tree / "classes" / str(one) / "shared").symlink_to(tree / "sub")
+    assert (len(names(["classes"])), refused(["classes"])) == (240, [])
+
+
 def test_missing_and_dangling_paths_are_kept_to_fail_on_their_own(tree):
     (tree / "dangling.jpg").symlink_to("nowhere")
     assert names(["gone.jpg", "dangling.jpg", "b.jpg"]) == ["gone.jpg", "dangling.jpg", "b.jpg"]

@@ -87,6 +87,8 @@ def test_a_decoder_that_raises_something_foreign_costs_one_input(quadtok, folder
 
 
 SCORERS = """
+import os
+import subprocess
 import numpy as np
 import torch
 from quadtok import get_scorer
@@ -131,6 +133,26 @@ def in_place(images, spec):
         images.fill_(7)
     return found
 
+def through_numpy(images, spec):
+    found = get_scorer("blur")(images, spec)
+    if any(is_white(images)):
+        images.numpy()[:] = 7
+    return found
+
+BUFFERS = {}
+
+def one_buffer(images, spec):
+    if len(images) > 1:
+        raise Odd("one by one")
+    found = get_scorer("blur")(images, spec)
+    return [BUFFERS.setdefault(scores.shape, scores).copy_(scores) for scores in found]
+
+def talks(images, spec):
+    print("printed")
+    os.write(1, b"written")
+    subprocess.run(["echo", "by a child"])
+    return get_scorer("blur")(images, spec)
+
 def always(images, spec):
     raise Odd("never works")
 
@@ -166,6 +188,7 @@ ODD_SCORERS = {
     "arrays": "saliency of scale 1 is a numpy.ndarray: it must be a torch tensor",
     "fewer": "the scorer gave saliency for 0 images, there are 1",
     "in_place": "scorer odd_scorers:in_place changed the images that it was given",
+    "through_numpy": "scorer odd_scorers:through_numpy changed the images that it was given",
 }
 
 
@@ -186,6 +209,23 @@ def test_a_scorer_that_fails_for_one_image_of_a_batch_costs_that_image(
     for number in (0, 1, 3, 4, 5):
         ours, theirs = (load_tokens(tmp_path / out / f"{number}.pt") for out in ("out", "blur"))
         assert torch.equal(ours.patches, theirs.patches) and torch.equal(ours.plan.left, theirs.plan.left)
+
+
+@pytest.mark.usefixtures("scorers")
+def test_a_scorer_may_give_the_same_memory_for_each_image(quadtok, photos, tmp_path):
+    for name in ("odd_scorers:one_buffer", "blur"):
+        assert quadtok("tokenize", photos, "-o", tmp_path / name, "--scorer", name, *SMALL).code == 0
+    for path in ("coffee.pt", "rocket.pt", "pets/cat.pt"):
+        assert load_tokens(tmp_path / "odd_scorers:one_buffer" / path) == load_tokens(tmp_path / "blur" / path)
+
+
+@pytest.mark.usefixtures("scorers")
+@pytest.mark.parametrize("command", ["tokenize", "visualize"])
+def test_what_a_scorer_prints_does_not_stand_between_the_data(quadtok, folder, tmp_path, command):
+    result = quadtok(command, folder, "-o", tmp_path / "out", "--scorer", "odd_scorers:talks", *SMALL, "--json")
+    assert result.code == 0
+    assert [json.loads(line)["type"] for line in result.out.splitlines()] == ["file"] * 6 + ["summary"]
+    assert all(text in result.err for text in ("printed", "written", "by a child"))
 
 
 @pytest.mark.usefixtures("scorers")
@@ -396,6 +436,27 @@ def test_a_full_stdout_is_a_sentence(tmp_path):
     )  # fmt: skip
     assert ended.returncode == 1
     assert "No space left on device" in ended.stderr and "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", "<&- >&- 2>&-"])
+def test_closed_streams_cost_nothing_and_no_file_takes_their_place(photo, tmp_path, closed):
+    ended = subprocess.run(
+        f"{sys.executable} -m quadtok tokenize {photo} gone.jpg -o out --scorer blur --json -v {closed}",
+        cwd=tmp_path, shell=True, capture_output=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert ended.returncode == 1
+    assert load_tokens(tmp_path / "out" / "coffee.pt").metadata["source"]["name"] == "coffee.jpg"
+    assert (b"1 written, 0 skipped, 1 failed" in ended.stderr) == ("2>" not in closed)
+    assert len(ended.stdout.splitlines()) == (0 if ">&-" in closed.split() else 3)
+
+
+def test_a_working_folder_that_is_gone_is_a_sentence(quadtok, photo, tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    result = quadtok("tokenize", photo, "-o", tmp_path / "out", "--scorer", "blur")
+    assert result.code == 2
+    assert result.lines == ["quadtok: error: the working folder is no longer there: cd to one that is"]
 
 
 def test_a_closed_stdout_is_no_error(tmp_path):

@@ -18,6 +18,7 @@ from quadtok.cli.bench import bench
 from quadtok.cli.info import info
 from quadtok.cli.output import (
     escape_what_a_stream_cannot_show,
+    open_closed_streams,
     say_error,
     show_tracebacks,
     tracebacks_are_shown,
@@ -25,7 +26,7 @@ from quadtok.cli.output import (
 from quadtok.cli.reverse import reverse
 from quadtok.cli.tokenize import tokenize
 from quadtok.cli.visualize import visualize
-from quadtok.errors import QuadtokError, described
+from quadtok.errors import InputError, QuadtokError, described
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -67,11 +68,11 @@ def quadtok(
 
 def main() -> None:
     """Run the command line and exit with its code."""
+    open_closed_streams()
     escape_what_a_stream_cannot_show()
     try:
         code = run(sys.argv[1:])
-        if sys.stdout is not None:  # as it is after `>&-`
-            sys.stdout.flush()
+        sys.stdout.flush()
     except BrokenPipeError:  # the reader of our stdout went away, as `head` does
         _forget_stdout()
         code = 141
@@ -95,6 +96,7 @@ def run(arguments: list[str]) -> int:
 
 def _run(arguments: list[str]) -> int:
     try:
+        _check_working_folder()
         return app(arguments, prog_name="quadtok", standalone_mode=False) or 0
     except BrokenPipeError:
         raise
@@ -111,6 +113,14 @@ def _run(arguments: list[str]) -> int:
         defect = ": a defect of quadtok; please report it with what 'quadtok --debug …' shows"
         say_error(described(problem) + defect * (not isinstance(problem, OSError)))  # such as a full stdout
         return 1
+
+
+def _check_working_folder() -> None:
+    """Without one no relative path means anything, and libraries that torch loads end the process."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise InputError("the working folder is no longer there: cd to one that is") from None
 
 
 def _usage_error(problem: Exception, message: str) -> int:

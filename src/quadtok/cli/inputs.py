@@ -11,11 +11,15 @@ import fnmatch
 import glob
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from pathlib import Path
 
 from quadtok.errors import InputError, QuadtokError
+
+_MOST_WAYS = 100
 
 
 @dataclass(frozen=True)
@@ -205,6 +209,7 @@ def _matches(root: Path, pattern: Sequence[str]) -> Iterator[Path | Refusal]:
     # Where to look, for which parts, and what `**` has come through already, without links. A list and no recursion:
     # folders may lie deeper than Python's calls.
     waiting: list[tuple[Path, Sequence[str], frozenset[str]]] = [(root, pattern, frozenset())]
+    ways = _Ways(root)
     while waiting:
         folder, parts, above = waiting.pop()
         if not parts:
@@ -220,7 +225,7 @@ def _matches(root: Path, pattern: Sequence[str]) -> Iterator[Path | Refusal]:
             continue
         if part == "**":
             waiting.append((folder, rest, above))
-        entries = _entries(folder)
+        entries = ways.entries(folder, real)
         if isinstance(entries, Refusal):
             yield entries
             continue
@@ -236,6 +241,7 @@ def _matches(root: Path, pattern: Sequence[str]) -> Iterator[Path | Refusal]:
 def _walk(top: Path, suffixes: frozenset[str], above: frozenset[str]) -> Iterator[Path | Refusal]:
     """Files with these endings, sorted, hidden ones skipped. A link that leads back to a folder above is a loop."""
     waiting = [(top, True, above)]  # the next one last
+    ways = _Ways(top)
     while waiting:
         path, is_folder, above = waiting.pop()
         if not is_folder:
@@ -245,13 +251,36 @@ def _walk(top: Path, suffixes: frozenset[str], above: frozenset[str]) -> Iterato
         real = os.path.realpath(path)
         if real in above:
             continue
-        entries = _entries(path)
+        entries = ways.entries(path, real)
         if isinstance(entries, Refusal):
             yield entries
             continue
         inside = above | {real}
         shown = [(entry, is_dir, inside) for entry, is_dir in entries if not entry.name.startswith(".")]
         waiting += reversed(shown)
+
+
+class _Ways:
+    """How often each folder below `top` was come to. Twenty folders that link to each other lead to one in 18! ways."""
+
+    def __init__(self, top: Path) -> None:
+        self._top = top
+        self._number: Counter[str] = Counter()
+        self._refused: set[str] = set()
+
+    def entries(self, folder: Path, real: str) -> list[tuple[Path, bool]] | Refusal:
+        """See `_entries`. After `_MOST_WAYS` ways there, one over several links is refused, which is said once."""
+        self._number[real] += 1
+        if self._number[real] <= _MOST_WAYS or self._links(folder) < 2:
+            return _entries(folder)
+        if real in self._refused:
+            return []
+        self._refused.add(real)
+        return Refusal(folder, InputError(f"{folder}: over {_MOST_WAYS} ways lead here through links, others are cut"))
+
+    def _links(self, folder: Path) -> int:
+        way = takewhile(lambda part: part != self._top, (folder, *folder.parents))
+        return sum(map(os.path.islink, way))
 
 
 def _entries(folder: Path) -> list[tuple[Path, bool]] | Refusal:

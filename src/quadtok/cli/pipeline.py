@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -241,7 +241,8 @@ class Pipeline:
         ).to("cpu")
         if any(bool(scores.isnan().any()) for scores in tokens.saliency or []):
             raise ScorerError("its saliency holds NaN")
-        return tokens
+        # Copied: a user's scorer may give the same memory again for the next image.
+        return replace(tokens, saliency=tokens.saliency and [scores.clone() for scores in tokens.saliency])
 
     def _encode(self, item: Prepared, tokens: Tokens) -> Content:
         """Make the bytes of one image's files, in any thread."""

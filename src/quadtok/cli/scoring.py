@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from quadtok.cli.inputs import Source
+from quadtok.cli.output import stdout_kept_for_data
 from quadtok.cli.tensors import load_tensors
 from quadtok.errors import InputError, QuadtokError, described
 from quadtok.scorers import ScorerFunction, get_scorer, on_device
@@ -54,10 +55,11 @@ class SharedScoring:
     def saliency(self, images: Tensor, spec: Spec, extras: Sequence[Any]) -> Sequence[Tensor]:
         """Score a batch; whatever a user's scorer raises becomes one sentence."""
         self._scorer = on_device(self._scorer, images.device)  # once: all batches lie on one device
-        before = images._version
+        # A user's own may write to them through `images.numpy()`, which leaves no trace but the numbers.
+        before = images.clone() if ":" in self._name else images
         with ours_only(f"scorer {self._name} failed"):
             saliency = self._scorer(images, spec)
-        if images._version != before:
+        if not torch.equal(images, before):
             raise InputError(f"scorer {self._name} changed the images that it was given: it must work on a copy")
         return saliency
 
@@ -68,9 +70,13 @@ class SharedScoring:
 
 @contextmanager
 def ours_only(doing: str) -> Iterator[None]:
-    """Somebody else's code runs in the block: whatever it raises, `SystemExit` included, becomes one sentence."""
+    """Somebody else's code runs in the block: whatever it raises, `SystemExit` included, becomes one sentence.
+
+    What it prints goes to stderr.
+    """
     try:
-        yield
+        with stdout_kept_for_data():
+            yield
     except (QuadtokError, KeyboardInterrupt):
         raise
     except BaseException as problem:

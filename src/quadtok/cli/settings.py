@@ -93,7 +93,7 @@ def parse_size(text: str) -> tuple[int, int] | None:
     """`256` or `384x512` (height × width) to (height, width); `native` to None."""
     if text == "native":
         return None
-    match = re.fullmatch(r"(\d+)(?:[x×](\d+))?", text)
+    match = re.fullmatch(r"(\d{1,99})(?:[x×](\d{1,99}))?", text)
     if match is None:
         raise InputError(f"--image-size {text!r} is none of N, HxW and native")
     height = int(match[1])
@@ -102,7 +102,7 @@ def parse_size(text: str) -> tuple[int, int] | None:
 
 def parse_budget(text: str) -> Budget:
     """`100` to a count, `40%` to a share."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)(%?)", text)
+    match = re.fullmatch(r"(\d{1,99}(?:\.\d{1,99})?)(%?)", text)
     if match is None or (not match[2] and "." in match[1]):
         raise InputError(f"--tokens {text!r} is neither a number nor a percentage such as 40%")
     if not match[2]:

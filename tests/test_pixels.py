@@ -106,3 +106,28 @@ def test_floats_are_taken_as_they_are_in_float32(dtype):
 def test_integers_were_never_normalised(dtype):
     with pytest.raises(InputError, match=f"normalised values are floating, got {dtype}: nothing is to be undone"):
         denormalize(BYTES.to(dtype))
+
+
+@pytest.mark.parametrize("change", [normalize, denormalize])
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        (None, "must be one tensor, got NoneType"),
+        ([torch.zeros(3, 4, 4)], r"must be one tensor, got a list of 1 with the shapes \[\(3, 4, 4\)\]"),
+        (torch.zeros(3, 4, 4).numpy(), "must be one tensor, got ndarray"),
+        (torch.zeros(3, 4, 4).to_sparse(), r"must be dense, got a tensor torch.sparse_coo: give .*to_dense"),
+        (torch.nested.nested_tensor([torch.zeros(3, 4, 4)]), "must be dense, got a nested tensor"),
+        (torch.zeros(3, 4, 4, dtype=torch.int16), "int16"),
+        (torch.zeros(3, 4, 4).to(torch.float8_e5m2), "must be uint8 or floating, got torch.float8_e5m2"),
+    ],
+)
+def test_only_tensors_of_pixels_are_normalised_and_back(change, values, sentence):
+    with pytest.raises(InputError, match=sentence):
+        change(values)
+
+
+def test_one_number_for_all_channels_is_refused_with_their_number():
+    with pytest.raises(InputError, match=r"a number a channel: got 0\.5, give 3 of them"):
+        normalize(BYTES, 0.5, 0.5)
+    with pytest.raises(InputError, match=r"a number a channel: got tensor\(0\.5000\), give 3 of them"):
+        normalize(BYTES, torch.tensor(0.5), torch.tensor(0.5))

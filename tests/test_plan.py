@@ -441,3 +441,23 @@ def test_a_small_plan_of_a_huge_image_is_checked_in_little_memory():
     assert peak_bytes(lambda: Plan.from_boxes(zero, zero, zero + 30, spec)) < 100_000
     with pytest.raises(InputError, match="do not tile image 0"):
         Plan.from_boxes(zero, zero, zero, spec)
+
+
+@pytest.mark.filterwarnings("ignore")  # of torch, about nested tensors
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda field: field[:1, :1].expand(2**40, 100), r"numbers in memory, got \[1099511627776, 100\] of fewer"),
+        (lambda field: field[:, :1].clone().expand(-1, 100), "of fewer: give .clone()"),
+        (lambda field: torch.nested.nested_tensor(list(field)), "numbers in memory, got a tensor nested on cpu"),
+    ],
+)
+def test_a_file_does_not_declare_more_numbers_than_it_holds(change, sentence):
+    content = plan_of(Spec(256, 256, 16, 64, 100)).to_dict()
+    with pytest.raises(InputError, match=sentence):
+        Plan.from_dict(content | {name: change(content[name]) for name in ("left", "top", "scale")})
+
+
+def test_a_plan_without_numbers_is_not_checked():
+    with pytest.raises(InputError, match="a plan on the device meta holds no numbers to be checked"):
+        plan_of(Spec(256, 256, 16, 64, 100)).to("meta").check_tiling()

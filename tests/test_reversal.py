@@ -178,3 +178,29 @@ def test_features_and_patches_on_another_device_than_the_plan_are_refused():
         reverse(torch.zeros(2, 19, 5, device="meta"), plan)
     with pytest.raises(InputError, match="the patches are on meta, the plan on cpu"):
         reverse_patches(torch.zeros(2, 19, 3, 8, 8, device="meta"), plan)
+
+
+NO_DENSE_TENSORS = [
+    (lambda values: values.numpy(), "must be one tensor, got ndarray"),
+    (lambda _: None, "must be one tensor, got NoneType"),
+    (lambda values: values.to_sparse(), "must be dense, got a tensor torch.sparse_coo"),
+    (lambda values: torch.nested.nested_tensor(list(values)), "must be dense, got a nested tensor"),
+    (lambda values: torch.quantize_per_tensor(values, 1, 0, torch.qint8), "must be plain numbers, got torch.qint8"),
+]
+
+
+@pytest.mark.filterwarnings("ignore")  # of torch, about quantised tensors
+@pytest.mark.parametrize(("change", "sentence"), NO_DENSE_TENSORS)
+def test_what_is_no_dense_tensor_is_refused_for_what_it_is(change, sentence):
+    plan = make_plan(Spec(64, 64, 8, 32, 19))
+    with pytest.raises(InputError, match=f"features {sentence}"):
+        reverse(change(torch.zeros(2, 19, 5)), plan)
+    with pytest.raises(InputError, match=f"patches {sentence}"):
+        reverse_patches(change(torch.zeros(2, 19, 3, 8, 8)), plan)
+
+
+@pytest.mark.parametrize("smooth", [False, True])
+@pytest.mark.parametrize(("batch", "channels"), [(0, 3), (2, 0)])
+def test_no_images_or_no_channels_are_reversed_to_none(smooth, batch, channels):
+    plan = make_plan(Spec(64, 64, 8, 32, 19))[:batch]
+    assert reverse_patches(torch.zeros(batch, 19, channels, 8, 8), plan, smooth).shape == (batch, channels, 64, 64)

@@ -205,3 +205,10 @@ def test_a_side_whose_pixels_64_bits_cannot_count_is_refused(side):
         Spec(side, side, side, side, 1)
     with pytest.raises(SpecError, match=f"width {side} is too large"):
         Spec.at_most(16, side, 16, 16, 10)
+
+
+def test_a_number_that_python_would_not_print_is_refused_by_its_bits():
+    with pytest.raises(SpecError, match="height is too large: a number of 20001 bits"):
+        Spec(1 << 20000, 256, 16, 64, 100)
+    with pytest.raises(SpecError, match="num_tokens is too large: a number of 20001 bits"):
+        Spec(256, 256, 16, 64, -(1 << 20000))

@@ -45,6 +45,27 @@ def check_images(images: Tensor, spec: Spec | None = None) -> None:
         )
 
 
+def check_dense(values: object, name: str) -> None:
+    """Refuse what is no tensor whose numbers lie one beside the other in memory; `name` is a plural.
+
+    Raises:
+        InputError: naming what was found.
+    """
+    if not isinstance(values, Tensor):
+        raise InputError(f"{name} must be one tensor, got {_describe(values)}")
+    if values.is_nested or values.layout != torch.strided:
+        kind = "a nested tensor" if values.is_nested else f"a tensor {values.layout}"
+        raise InputError(f"{name} must be dense, got {kind}: give {name}.to_dense()")
+    if values.is_quantized:
+        raise InputError(f"{name} must be plain numbers, got {values.dtype}: give {name}.dequantize()")
+
+
+def _check_pixels(values: object, name: str) -> None:
+    check_dense(values, name)
+    if values.dtype not in DTYPES:  # type: ignore[attr-defined]  # a tensor, as was just checked
+        raise InputError(f"{name} must be uint8 or floating, got {values.dtype}")  # type: ignore[attr-defined]
+
+
 def normalize(pixels: Tensor, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD) -> Tensor:
     """Pixels on the scale 0…255 to `(pixels / 255 − mean) / std`.
 
@@ -55,7 +76,11 @@ def normalize(pixels: Tensor, mean: Sequence[float] = IMAGENET_MEAN, std: Sequen
 
     Returns:
         The same shape; float32 for uint8, else the pixels' own dtype.
+
+    Raises:
+        InputError: for pixels of another type, and where `mean` and `std` are not a number a channel.
     """
+    _check_pixels(pixels, "pixels")
     values = pixels if pixels.is_floating_point() else pixels.float()
     # The order of operations of torchvision's to_tensor and normalize, so that models see the very same numbers.
     return (values / 255 - per_channel(mean, values)) / per_channel(std, values)
@@ -75,8 +100,10 @@ def denormalize(values: Tensor, mean: Sequence[float] = IMAGENET_MEAN, std: Sequ
     Raises:
         InputError: for integers, which are not normalised values.
     """
+    check_dense(values, "values")
     if not values.is_floating_point():
         raise InputError(f"normalised values are floating, got {values.dtype}: nothing is to be undone for bytes")
+    _check_pixels(values, "values")
     return (values * per_channel(std, values) + per_channel(mean, values)) * 255
 
 
@@ -106,19 +133,28 @@ def mean_and_std(
     if mean is None or std is None:
         raise InputError("mean and std go together: give both or neither")
     for numbers in (mean, std):
-        if len(numbers) != channels:
-            raise InputError(f"mean and std must have a number a channel: got {len(numbers)} for {channels} channels")
+        _check_numbers(numbers, channels)
     return mean, std
 
 
 def per_channel(numbers: Sequence[float], pixels: Tensor) -> Tensor:
     """`[C, 1, 1]`: one number for each channel of `pixels` `[..., C, h, w]`, in its dtype and on its device."""
     channels = pixels.shape[-3]
-    if len(numbers) != channels:
-        raise InputError(f"mean and std must have a number a channel: got {len(numbers)} for {channels} channels")
+    _check_numbers(numbers, channels)
     # Filled on the device: a tensor made of host numbers would make it wait for the copy.
     filled = [torch.full((1, 1), number, dtype=pixels.dtype, device=pixels.device) for number in numbers]
     return torch.stack(filled)
+
+
+def _check_numbers(numbers: Sequence[float], channels: int) -> None:
+    try:
+        found = len(numbers)
+    except TypeError:  # one number, or a tensor of one
+        raise InputError(
+            f"mean and std must have a number a channel: got {numbers!r}, give {channels} of them"
+        ) from None
+    if found != channels:
+        raise InputError(f"mean and std must have a number a channel: got {found} for {channels} channels")
 
 
 def _describe(images: object) -> str:

@@ -81,6 +81,7 @@ class Plan:
             raise InputError(f"spec of a plan must be a dict of Spec's five integers: {problem}") from problem
         for name in ("left", "top", "scale"):
             _check_integers(name, content[name])
+            _check_extent(name, content[name])
         plan = cls(content["left"].long(), content["top"].long(), content["scale"].long(), spec)
         plan.check_tiling()
         if not bool((plan.first_cell().diff(dim=1) > 0).all()):
@@ -157,6 +158,7 @@ class Plan:
         Raises:
             InputError: naming the first token that breaks the rule.
         """
+        self._check_numbers("to be checked")
         batch = self.left.shape[0] if self.left.ndim else 1
         shape = (batch, self.spec.num_tokens)
         for name, field in (("left", self.left), ("top", self.top), ("scale", self.scale)):
@@ -182,6 +184,10 @@ class Plan:
             image, place = broken.nonzero()[0].tolist()
             token = int(order[image, place])
             raise InputError(f"tokens do not tile image {image} exactly once: the break is at token {token}")
+
+    def _check_numbers(self, purpose: str) -> None:
+        if self.left.is_meta or self.top.is_meta or self.scale.is_meta:
+            raise InputError(f"a plan on the device meta holds no numbers {purpose}")
 
     def to(self, device: torch.device | str) -> Plan:
         """The same plan on another device; there is no other dtype: its integers stay integers."""
@@ -285,8 +291,15 @@ def _check_integers(name: str, field: object) -> None:
     found = field.dtype if isinstance(field, Tensor) else type(field).__name__
     if found not in INTEGERS:
         raise InputError(f"{name} of a plan must be integers (pixels; scale 0 for the finest), got {found}")
-    if isinstance(field, Tensor) and (field.layout != torch.strided or field.is_meta):
-        raise InputError(f"{name} of a plan must be numbers in memory, got a tensor {field.layout} on {field.device}")
+    if isinstance(field, Tensor) and (field.layout != torch.strided or field.is_meta or field.is_nested):
+        kind = "nested" if field.is_nested else field.layout
+        raise InputError(f"{name} of a plan must be numbers in memory, got a tensor {kind} on {field.device}")
+
+
+def _check_extent(name: str, field: Tensor) -> None:
+    """Refuse a tensor that is larger than its memory: a file of a kilobyte can declare a terabyte of one number."""
+    if field.numel() * field.element_size() > field.untyped_storage().nbytes():
+        raise InputError(f"{name} of a plan must be numbers in memory, got {list(field.shape)} of fewer: give .clone()")
 
 
 def _same_integers(ours: Tensor, theirs: Tensor) -> bool:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from quadtok.errors import InputError
+from quadtok.pixels import check_dense
 from quadtok.plan import Plan
 
 
@@ -32,6 +33,7 @@ def reverse(features: Tensor, plan: Plan) -> Tensor:
 def check_features(features: Tensor, plan: Plan) -> None:
     """Refuse features that are not `[B, N, D]` for the plan's B images of N tokens; see `reverse`."""
     batch, num_tokens = plan.scale.shape
+    check_dense(features, "features")
     if features.ndim != 3 or features.shape[:2] != (batch, num_tokens):
         hint = ""
         if features.ndim == 3 and features.shape[1] == num_tokens + 1:
@@ -64,6 +66,7 @@ def reverse_patches(patches: Tensor, plan: Plan, smooth: bool = False) -> Tensor
     """
     batch, num_tokens = plan.scale.shape
     size = plan.spec.min_patch
+    check_dense(patches, "patches")
     if patches.ndim != 5 or patches.shape[:2] != (batch, num_tokens) or patches.shape[3:] != (size, size):
         raise InputError(
             f"patches have shape {list(patches.shape)}, expected [{batch}, {num_tokens}, C, {size}, {size}]"
@@ -94,7 +97,7 @@ def _of_token(field: Tensor, token: Tensor) -> Tensor:
 def _pixels_at(patches: Tensor, token: Tensor, row: Tensor, col: Tensor) -> Tensor:
     """`[B, C, H, W]`: for each place, the pixel (row, col) of its token; all three `[B, H, W]`."""
     batch, _, channels, size, _ = patches.shape
-    flat = patches.transpose(1, 2).reshape(batch, channels, -1)  # [B, C, N*p*p]
+    flat = patches.transpose(1, 2).flatten(2)  # [B, C, N*p*p]
     index = ((token * size + row) * size + col).flatten(1)[:, None].expand(-1, channels, -1)
     return flat.gather(2, index).view(batch, channels, *token.shape[1:])
 

@@ -9,6 +9,8 @@ from quadtok.errors import SpecError
 
 MAX_SIDE = 2**31 - 1  # so that the number of any pixel fits in 64 bits
 
+_MAX_BITS = 256  # of any number: far more than can be used, and few enough for a sentence
+
 
 @dataclass(frozen=True)
 class Spec:
@@ -103,6 +105,8 @@ def _positive_integer(name: str, value: object) -> int:
         number = operator.index(value)  # type: ignore[arg-type]  # the point is to find out
     except TypeError:
         raise SpecError(f"{name} must be an integer, got {value!r}") from None
+    if number.bit_length() > _MAX_BITS:  # Python refuses to print numbers of thousands of digits
+        raise SpecError(f"{name} is too large: a number of {number.bit_length()} bits, at most {_MAX_BITS} are handled")
     if number < 1:
         raise SpecError(f"{name} must be at least 1, got {number}")
     return number

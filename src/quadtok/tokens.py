@@ -146,6 +146,8 @@ def choose(
     """Score the images `[B, C, H, W]` and choose their patches: the plan, and the saliency it was chosen by."""
     select = get_quadtree(quadtree)
     score = on_device(get_scorer(scorer) if isinstance(scorer, str) else scorer, images.device)
+    if not callable(score):
+        raise InputError(f"a scorer is a name or is called with (images, spec), got {type(score).__name__}")
     saliency: Sequence[Tensor] = score(images, spec)
     if spec.num_scales == 1:
         return Plan.uniform(spec, scale=0, batch=images.shape[0], device=images.device), []

@@ -94,3 +94,9 @@ def test_scoring_with_blur_imports_no_torchvision():
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
+
+
+def test_scores_are_the_same_where_operations_are_made_functional():
+    spec, images = Spec(16, 16, 2, 8, 7), torch.rand(2, 3, 16, 16)
+    functional = torch.func.functionalize(lambda pixels: get_scorer("blur")(pixels, spec))(images)
+    assert all(map(torch.equal, functional, get_scorer("blur")(images, spec)))

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from helpers import GOLDEN, assert_partition, golden
-from quadtok import Spec, get_quadtree, get_scorer, normalize
+from quadtok import Spec, get_quadtree, get_scorer, normalize, tokenize
 from quadtok.errors import InputError
 from quadtok.scorers import SCORERS, Scorer, on_device
 
@@ -196,3 +196,9 @@ def test_a_scorers_words_are_its_name_and_options_and_never_long():
     assert words.startswith("FeatureScorer(weights='bundled', stride=16, error='cosine_distance'")
     assert "precision='bfloat16'" in words
     assert "sha256" not in words
+
+
+@pytest.mark.parametrize(("scorer", "found"), [(None, "NoneType"), (3, "int"), ([], "list")])
+def test_what_cannot_be_called_is_no_scorer(scorer, found):
+    with pytest.raises(InputError, match=f"a scorer is a name or is called with .*, got {found}"):
+        tokenize(torch.zeros(1, 3, 32, 32), Spec(32, 32, 8, 16, 7), scorer)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from quadtok.errors import InputError
 from quadtok.names import StyleName
-from quadtok.pixels import DTYPES, denormalize, mean_and_std
+from quadtok.pixels import DTYPES, check_dense, denormalize, mean_and_std
 from quadtok.plan import Plan
 from quadtok.thumbnail import SCALE_COLORS
 from quadtok.tokens import Tokens
@@ -120,6 +120,7 @@ def to_picture(
         return _eight_bits(image)
     if not isinstance(image, Tensor):
         raise InputError(f"an image to draw must be a tensor or a PIL image, got {type(image).__name__}")
+    check_dense(image, "pixels")
     pixels = image.squeeze(0) if image.ndim == 4 and image.shape[0] == 1 else image
     if pixels.ndim != 3 or 0 in pixels.shape:
         raise InputError(f"an image to draw must be [C, H, W] or [1, C, H, W], got {list(image.shape)}")

@@ -162,8 +162,8 @@ def split_best_first(ranks: Tensor, children: Callable[[Tensor], Tensor], spec: 
     never = num_nodes
     # One column more than nodes: whatever is written for a finest patch lands there and stays `never`.
     all_ranks = F.pad(ranks, (0, 1), value=never)
-    waiting = torch.full_like(all_ranks, never)
-    waiting[:, : spec.num_roots] = ranks[:, : spec.num_roots]
+    # Padded, not written into: an exporter to ONNX took the written part for the whole (onnxscript 0.5).
+    waiting = F.pad(ranks[:, : spec.num_roots], (0, num_nodes + 1 - spec.num_roots), value=never)
     splits = ranks.new_empty(batch, spec.num_splits)
     for step in range(spec.num_splits):
         node = waiting.argmin(dim=1)

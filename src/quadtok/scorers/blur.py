@@ -45,7 +45,7 @@ def _score_scale(pixels: Tensor, scale: int, spec: Spec) -> Tensor:
     """`[B, H/P, W/P]` for float32 pixels `[B, C, H, W]`."""
     batch, channels = pixels.shape[:2]
     (rows, cols), size = spec.grid(scale), spec.patch_size(scale)
-    error = _blurred(pixels, scale).sub_(pixels).square_()
+    error = _blurred(pixels, scale).sub_(pixels).pow_(2)  # `square_` cannot be functionalized
     error = error.view(batch, channels, rows, size, cols, size).sum(dim=5).sum(dim=(1, 3))
     return (error / (channels * size)).sqrt()  # the mean over C·P² pixels, times P
 

@@ -15,6 +15,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 import helpers
 from helpers import (
@@ -475,3 +476,63 @@ def test_without_a_fitting_torchvision_one_sentence_says_what_to_do(monkeypatch,
     monkeypatch.setattr(sys, "meta_path", [NoTorchvision(problem), *sys.meta_path])
     assert re.search(sentence, refusal(weights=NET))
     assert feature(net=small_net(), stride=8)(photographs(), SPEC)  # a net of one's own needs no torchvision
+
+
+class Gives(nn.Module):
+    """A net whose features are whatever the function makes of the images."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, images):
+        return self.function(images)
+
+
+@pytest.mark.parametrize(
+    ("function", "found"),
+    [
+        (lambda images: (images,), "tuple"),
+        (lambda images: {"out": images}, "dict"),
+        (lambda images: None, "NoneType"),
+        (lambda images: images.to(torch.complex64), "torch.complex64"),
+    ],
+)
+def test_features_that_are_no_tensor_of_real_numbers_are_refused(function, found):
+    scorer = get_scorer("feature", net=Gives(function))
+    with pytest.raises(InputError, match=f"one tensor of real features .*, it gave {found}"):
+        scorer(torch.zeros(1, 3, 64, 64), Spec(64, 64, 8, 32, 19))
+
+
+def test_a_net_that_is_no_module_or_has_no_numbers_is_refused():
+    with pytest.raises(InputError, match=r"net must be a torch\.nn\.Module, got function"):
+        get_scorer("feature", net=lambda images: images)
+    with pytest.raises(InputError, match="net has weights on the device meta"):
+        get_scorer("feature", net=nn.Conv2d(3, 4, 8, device="meta"))
+
+
+def first_scores(images):
+    return get_scorer("feature")(images, Spec(64, 64, 8, 32, 19))[0]
+
+
+def test_a_scorer_may_be_made_where_operations_are_made_functional():
+    images = torch.rand(1, 3, 64, 64)
+    assert torch.equal(torch.func.functionalize(first_scores)(images), first_scores(images))
+
+
+def in_a_mode_without_numbers(images):
+    with FakeTensorMode():
+        first_scores(images)
+
+
+@pytest.mark.parametrize(
+    "elsewhere",
+    [
+        lambda images: torch.vmap(first_scores)(images[None]),
+        lambda images: torch.func.jvp(first_scores, (images,), (images,)),
+        in_a_mode_without_numbers,
+    ],
+)
+def test_where_torch_lets_no_scorer_be_made_the_way_out_is_said(elsewhere):
+    with pytest.raises(InputError, match="cannot be made here .* make it before, and pass it on"):
+        elsewhere(torch.rand(1, 3, 64, 64))

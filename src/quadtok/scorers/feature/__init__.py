@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from quadtok.errors import InputError
+from quadtok.errors import InputError, described
 from quadtok.names import ErrorName
 from quadtok.pixels import as_floats, check_images
 from quadtok.scorers.base import Described, full_precision, pool_to_grid, resize
@@ -89,18 +89,33 @@ class FeatureScorer(Described):
             raise InputError(f"precision {precision!r} is none of {', '.join(PRECISIONS)}")
         if torch.compiler.is_exporting():
             raise InputError("a feature scorer cannot be made while torch exports: make it before, and pass it on")
+        if net is not None:
+            _check_net(net)
         self.weights = str(weights) if net is None else "net"
         self.error = error
         self.high_res_fraction = high_res_fraction
         self.precision = precision
-        trunk = load_trunk(weights, stride) if net is None else Trunk(copy.deepcopy(net), stride or PAPERS_STRIDE, None)
-        self.stride = trunk.stride
-        whole = trunk.net.float().eval().requires_grad_(False)
-        self.weights_sha256 = weights_digest(whole.state_dict())  # of the weights as they were given
-        quick = trunk.quick if precision != EXACT else None
-        self._net = (quick(whole) if quick else whole).to(PRECISIONS[precision])
+        try:
+            self._make_net(weights, net, stride)
+        except RuntimeError as problem:  # of torch; what it is in a transform or a mode, it says in a dozen ways
+            raise InputError(
+                f"a feature scorer cannot be made here ({described(problem)}): inside a transform or a mode of torch "
+                "make it before, and pass it on"
+            ) from problem
         self.device = _device(self._net)
         self._channels = None if net is not None else 3
+
+    def _make_net(self, weights: str | Path, net: nn.Module | None, stride: int | None) -> None:
+        trunk = load_trunk(weights, stride) if net is None else Trunk(copy.deepcopy(net), stride or PAPERS_STRIDE, None)
+        self.stride = trunk.stride
+        whole = trunk.net.eval()
+        if net is not None:  # ours are float32 and frozen, and inside a transform of torch.func no net can be changed
+            whole = whole.float().requires_grad_(False)
+        self.weights_sha256 = weights_digest(whole.state_dict())  # of the weights as they were given
+        quick = trunk.quick if self.precision != EXACT else None
+        self._net = (
+            whole if self.precision == EXACT else (quick(whole) if quick else whole).to(PRECISIONS[self.precision])
+        )
         self._channels_last = quick is not None  # torch's own name for a layout cannot be pickled by protocol 2
 
     @without_gradients
@@ -191,9 +206,19 @@ class FeatureScorer(Described):
         """`[B, C, h', w']` → `[B, D, h, w]`, in float32."""
         layout = torch.channels_last if self._channels_last else torch.contiguous_format
         features = self._net(seen.to(PRECISIONS[self.precision], memory_format=layout))
+        if not isinstance(features, Tensor) or features.is_complex():
+            found = features.dtype if isinstance(features, Tensor) else type(features).__name__
+            raise InputError(f"the net must give one tensor of real features [B, D, h, w], it gave {found}")
         if features.ndim != 4:
             raise InputError(f"the net must give features [B, D, h, w], it gave {list(features.shape)}")
         return features.float()
+
+
+def _check_net(net: nn.Module) -> None:
+    if not isinstance(net, nn.Module):
+        raise InputError(f"net must be a torch.nn.Module, got {type(net).__name__}")
+    if any(tensor.is_meta for tensor in itertools.chain(net.parameters(), net.buffers())):
+        raise InputError("net has weights on the device meta, which are no numbers: load them before")
 
 
 def _device(net: nn.Module) -> torch.device | None:

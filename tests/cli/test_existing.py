@@ -69,6 +69,21 @@ class TestOverlay:
         assert run("-n", "64", "--overwrite").code == 0
         assert "1 skipped" in run("-n", "64").err
 
+    def test_a_picture_of_visualize_is_not_said_to_have_other_settings(self, quadtok, run, photo, overlay):
+        assert quadtok("visualize", photo, "--scorer", "blur").code == 0
+        before = overlay.read_bytes()
+        result = run()
+        sentence = f"{photo}: {overlay} was drawn by quadtok visualize; use --overwrite, or another output folder"
+        assert (result.code, sentence in result.err, overlay.read_bytes()) == (1, True, before)
+        assert (run("--overwrite").code, overlay.read_bytes() == before) == (0, False)
+
+    def test_nor_is_an_overlay_where_visualize_would_draw(self, quadtok, run, photo, overlay):
+        assert run().code == 0
+        before = overlay.read_bytes()
+        result = quadtok("visualize", photo, "--scorer", "blur")
+        sentence = "was drawn by quadtok tokenize --overlay; use --overwrite, or another output folder"
+        assert (result.code, f"{photo}: {overlay} {sentence}" in result.err, overlay.read_bytes()) == (1, True, before)
+
     def test_what_is_missing_is_drawn_and_the_rest_is_left(self, run, photo, overlay):
         assert run().code == 0
         drawn, written = overlay.read_bytes(), photo.with_suffix(".pt").stat().st_mtime_ns

@@ -269,8 +269,8 @@ def test_what_lies_elsewhere_has_no_name_below_that_folder(tree):
     assert refused(["sub", "b.jpg"], relative_to=Path("sub")) == ["b.jpg: does not lie in --relative-to sub"]
     with pytest.raises(InputError, match="does not lie in --relative-to sub/deep"):
         names(["b.jpg"], relative_to=Path("sub/deep"))
-    for no_folder in ("nowhere", "b.jpg"):
-        with pytest.raises(InputError, match=f"--relative-to {no_folder}: no such folder"):
+    for no_folder, what in (("nowhere", "no such folder"), ("b.jpg", "not a folder")):
+        with pytest.raises(InputError, match=f"--relative-to {no_folder}: {what}"):
             names(["b.jpg"], relative_to=Path(no_folder))
 
 
@@ -321,3 +321,17 @@ def test_a_list_that_was_meant_to_be_null_separated_is_told_so(tree, monkeypatch
     stdin(monkeypatch, b"b.jpg\0a.PNG\0")
     with pytest.raises(InputError, match="holds NUL bytes: use -0"):
         names(["-"])
+
+
+@pytest.mark.parametrize("lines", [b"b.jpg\na.PNG\n", b"b.jpg\n", b"b.jpg\na.PNG"])
+def test_a_list_that_was_not_meant_to_be_null_separated_is_told_so(tree, monkeypatch, lines):
+    stdin(monkeypatch, lines)
+    with pytest.raises(InputError, match="the list on stdin holds no NUL byte: leave out -0, or use find -print0"):
+        names(["-"], null_separated=True)
+
+
+@pytest.mark.parametrize("data", [b"two\nlines.jpg", b"two\nlines.jpg\0", b"b.jpg"])
+def test_one_path_needs_no_null_behind_it_even_with_a_line_end_in_it(tree, monkeypatch, data):
+    (tree / "two\nlines.jpg").touch()
+    stdin(monkeypatch, data)
+    assert names(["-"], null_separated=True) == [data.rstrip(b"\0").decode()]

@@ -55,6 +55,12 @@ def test_one_output_file_for_one_input(tmp_path):
         targets([source(tmp_path / "a.jpg"), source(tmp_path / "b.jpg")], file=tmp_path / "x.pt")
 
 
+def test_the_flag_that_named_the_output_is_named(tmp_path):
+    given = [source(tmp_path / "a.jpg"), source(tmp_path / "b.jpg")]
+    with pytest.raises(QuadtokError, match="^--html names one file and there are 2 inputs: give one of them$"):
+        targets(given, file=tmp_path / "x.html", file_flag="--html")
+
+
 def test_two_endings_of_one_name_are_both_refused_alone_and_keep_ext_is_proposed(tmp_path):
     jpg, png, dog = (source(tmp_path / name) for name in ("cat.jpg", "cat.png", "dog.jpg"))
     would = f"would both write {tmp_path / 'cat.pt'}; use --keep-ext"
@@ -66,13 +72,22 @@ def test_two_endings_of_one_name_are_both_refused_alone_and_keep_ext_is_proposed
     assert len(targets([jpg, png, dog], keep_ext=True)) == 3
 
 
-def test_two_roots_with_one_name_are_refused(tmp_path):
+@pytest.mark.parametrize("second", ["cat.jpg", "cat.png"])
+def test_two_roots_with_one_name_are_refused_and_the_folder_above_both_is_proposed(tmp_path, second):
     given = [
         source(tmp_path / "a" / "cat.jpg", tmp_path / "a"),
-        source(tmp_path / "b" / "cat.jpg", tmp_path / "b"),
+        source(tmp_path / "b" / second, tmp_path / "b"),
     ]
+    way_out = f"use --relative-to {tmp_path} (or another folder above both)"
     for refusal in refusals(given, folder=tmp_path / "out"):
-        assert refusal.endswith(f"would both write {tmp_path / 'out/cat.pt'}; give them separate output folders")
+        assert refusal.endswith(f"would both write {tmp_path / 'out/cat.pt'}; {way_out}")
+
+
+def test_a_photograph_and_its_token_file_are_not_drawn_as_one(tmp_path):
+    given = [source(tmp_path / "cat.jpg"), source(tmp_path / "cat.pt")]
+    tasks, _ = plan_outputs(given, Naming(".overlay.png"))
+    for task in tasks:
+        assert str(task.refused).endswith("; give the photograph or its token file alone, or use --keep-ext")
 
 
 def test_an_output_may_not_be_the_overlay_of_another(tmp_path):

@@ -188,6 +188,12 @@ def test_any_number_of_channels_draws(quadtok, tmp_path, channels, min_patch):
         assert drawn.size == (side, side)
 
 
+@pytest.mark.parametrize(("flag", "name"), [("--html", "x.html"), ("--animate", "x.gif"), ("--output", "x.png")])
+def test_of_several_inputs_none_is_drawn_into_one_file_and_the_flag_is_named(quadtok, photos, tmp_path, flag, name):
+    result = quadtok("visualize", photos, flag, tmp_path / name)
+    assert (result.code, f"error: {flag} names one file and there are" in result.err) == (2, True)
+
+
 def test_the_same_picture_is_not_written_again_and_another_is_refused(quadtok, photo, tmp_path):
     common = ["visualize", photo, "-o", tmp_path, "--scorer", "blur"]
     assert "1 written" in quadtok(*common).err

@@ -95,9 +95,10 @@ def holds(data: bytes) -> Judge:
                 return True
             if data.startswith(found.rstrip(b"\0")):  # cut short, or its end never reached the disk
                 return False
-        if mark_of_file(path) is None:
+        mark = mark_of_file(path)
+        if mark is None:
             raise OutputError(not_ours(path, "made by quadtok"))
-        return _unless_whole(path)
+        return _unless_whole(path, _drawn_by("tokenize --overlay") if mark.fingerprint else OTHER_SETTINGS)
 
     return judge
 
@@ -128,7 +129,10 @@ def overlay_of(fingerprint: str) -> Judge:
         mark = mark_of_file(path)
         if mark is None:
             raise OutputError(not_ours(path, "made by quadtok"))
-        return _is_whole(path) if mark.fingerprint == fingerprint else _unless_whole(path)
+        if mark.fingerprint == fingerprint:
+            return _is_whole(path)
+        by_visualize = mark.kind == "picture of a plan" and not mark.fingerprint
+        return _unless_whole(path, _drawn_by("visualize") if by_visualize else OTHER_SETTINGS)
 
     return judge
 
@@ -140,10 +144,15 @@ def not_ours(path: Path, wanted: str) -> str:
     return f"is {describe_content(head)}, not {wanted}; {way_out}"
 
 
-def _unless_whole(path: Path) -> bool:
-    """False for what is torn; what is whole was made otherwise."""
+def _drawn_by(command: str) -> str:
+    """The end of the sentence about a picture by another command, whatever the settings were."""
+    return f"was drawn by quadtok {command}; use --overwrite, or another output folder"
+
+
+def _unless_whole(path: Path, otherwise: str) -> bool:
+    """False for what is torn; of what is whole it is said how it was made otherwise."""
     if _is_whole(path):
-        raise OutputError(OTHER_SETTINGS)
+        raise OutputError(otherwise)
     return False
 
 

@@ -84,7 +84,8 @@ def find_sources(
         InputError: where nothing is found at all, or the list cannot be read.
     """
     if relative_to is not None and not os.path.isdir(relative_to):
-        raise InputError(f"--relative-to {relative_to}: no such folder")
+        problem = "not a folder" if os.path.lexists(relative_to) else "no such folder"
+        raise InputError(f"--relative-to {relative_to}: {problem}")
     sources: dict[str, Source] = {}
     refused: dict[Path, Refusal] = {}
     for item in _items(arguments, suffixes, null_separated):
@@ -139,6 +140,8 @@ def _read_list(null_separated: bool) -> list[str]:
         raise InputError(f"the list on stdin cannot be read: {_reason(problem)}") from problem
     if b"\0" in data and not null_separated:
         raise InputError("the list on stdin holds NUL bytes: use -0 with find -print0")
+    if null_separated and b"\0" not in data and b"\n" in data and not os.path.lexists(data):
+        raise InputError("the list on stdin holds no NUL byte: leave out -0, or use find -print0")
     entries = data.split(b"\0") if null_separated else [line for line in data.splitlines() if line.strip()]
     return [os.fsdecode(entry) for entry in entries if entry]
 

@@ -47,6 +47,7 @@ class Naming:
         suffix: of an output that is not named by `file`.
         folder: below which the input tree is mirrored; None: each output stands beside its input.
         file: exactly this output, for one input.
+        file_flag: which flag named it.
         keep_ext: `cat.jpg` becomes `cat.jpg.pt`.
         overlay: whether each has a picture beside it.
     """
@@ -54,6 +55,7 @@ class Naming:
     suffix: str
     folder: Path | None = None
     file: Path | None = None
+    file_flag: str = "--output"
     keep_ext: bool = False
     overlay: bool = False
 
@@ -89,7 +91,8 @@ def plan_outputs(
     if look_at_all or naming.file is not None:
         sources, passed_over = without_our_pictures(sources)
     if naming.file is not None and len(sources) != 1:
-        raise InputError(f"--output names one file and there are {len(sources)} inputs: use --output-dir")
+        way_out = "use --output-dir" if naming.file_flag == "--output" else "give one of them"
+        raise InputError(f"{naming.file_flag} names one file and there are {len(sources)} inputs: {way_out}")
     _refuse_unwritable(naming)
     tasks = [naming.task(source) for source in sources]
     conflicts = _conflicts(tasks, also_read)
@@ -158,10 +161,24 @@ class _Conflict:
         """Why one of the writers is refused."""
         if self.readers or self.also_read:
             return InputError(f"{task.source.path}: output {path} is an input: choose another name or folder")
-        other = next((writer for writer, _ in self.writers if writer is not task), task).source.path
-        differ = other.suffix != task.source.path.suffix
-        way_out = "use --keep-ext" if differ and not keep_ext else "give them separate output folders"
-        return InputError(f"{task.source.path} and {other} would both write {path}; {way_out}")
+        other = next((writer for writer, _ in self.writers if writer is not task), task)
+        way_out = _way_out(task, other, keep_ext)
+        return InputError(f"{task.source.path} and {other.source.path} would both write {path}; {way_out}")
+
+
+def _way_out(task: Task, other: Task, keep_ext: bool) -> str:
+    """How two tasks that would write one file can both be done."""
+    mine, others = task.source, other.source
+    mirrored = task.target.parent != mine.path.parent
+    if mirrored and mine.relative.parent == others.relative.parent and mine.path.parent != others.path.parent:
+        above = os.path.commonpath([os.path.abspath(source.path.parent) for source in (mine, others)])
+        spelled = above if mine.path.is_absolute() else os.path.relpath(above)
+        return f"use --relative-to {spelled} (or another folder above both)"
+    if keep_ext or mine.path.suffix == others.path.suffix:
+        return "give them separate output folders"
+    if ".pt" in {mine.path.suffix.lower(), others.path.suffix.lower()}:
+        return "give the photograph or its token file alone, or use --keep-ext"
+    return "use --keep-ext"
 
 
 def _conflicts(tasks: list[Task], also_read: Collection[Path]) -> list[_Conflict]:

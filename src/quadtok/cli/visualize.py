@@ -124,6 +124,7 @@ def visualize(
         ".sheet.png" if kind == "sheet" else f".{style}.png",
         folder=output_dir,
         file=animate or html or output,
+        file_flag="--animate" if animate else "--html" if html else "--output",
         keep_ext=keep_ext,
     )
     also_read = [Path(path) for path in (maps, weights, image) if path is not None]

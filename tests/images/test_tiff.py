@@ -356,6 +356,8 @@ REFUSED = {
     "TIFF: 12-bit gray (JPEG compression)": tiff(GRAY, 12, 1, tags={259: [7]}),
     "TIFF: 8-bit gray (CCITT group 4 compression)": tiff(GRAY, 8, 1, tags={259: [4]}),
     "TIFF: 8-bit RGB (LZW compression) with predictor 3": plain(t259=[5], t317=[3]),
+    "a TIFF with predictor 2 (none compression)": plain(t317=[2]),
+    "a TIFF with predictor 2 (PackBits compression)": plain(t259=[32773], t317=[2]),
     "TIFF: 8-bit gray (0 is white) with premultiplied alpha (none compression)": tiff(
         np.dstack([GRAY, GRAY]), 8, 0, extra=[1]
     ),

@@ -132,6 +132,10 @@ def _layout(tags: Tags) -> Layout:
     compression = tags.one(Tag.COMPRESSION, 1)
     if compression not in COMPRESSIONS:
         raise unsupported(f"TIFF compression {_OTHER_COMPRESSIONS.get(compression, compression)}")
+    predictor = tags.one(Tag.PREDICTOR, 1)
+    if predictor != 1 and compression in (1, 32773):
+        # libtiff takes the samples as they are, tifffile adds them up: nothing says who is right.
+        raise unsupported(f"a TIFF with predictor {predictor} ({COMPRESSIONS[compression]} compression)")
     photometric = tags.one(Tag.PHOTOMETRIC, -1)
     if photometric == -1:
         raise unsupported("a TIFF that does not say whether 0 is black (tag PhotometricInterpretation)")

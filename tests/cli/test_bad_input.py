@@ -294,7 +294,8 @@ def test_one_output_that_is_a_folder_fails_alone(quadtok, photos, tmp_path):
 
 
 def test_an_output_that_is_an_input_is_refused(quadtok, photo):
-    """Case 37."""
+    """Case 37, of a photograph that has the ending of token files."""
+    photo = photo.rename(photo.with_suffix(".pt"))
     before = photo.read_bytes()
     result = tokenize(quadtok, photo, "--output", photo)
     assert (result.code, result.err) == (

@@ -35,8 +35,8 @@ _IMAGES = {
     "GIF": rb"GIF8[79]a",
     "WebP": rb"RIFF....WEBP",
     "TIFF": rb"II[*+]\x00|MM\0[*+]",
-    "BMP": rb"BM....\x00\x00\x00\x00",
-    "AVIF or HEIF": rb"....ftyp(?:avi[fs]|hei[cmsx]|hev[cmsx]|mif[12]|msf1)",
+    "BMP": rb"BM....\x00\x00\x00\x00|BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\x00\x00\x00",
+    "AVIF or HEIF": rb"....ftyp(?:avi[fos]|hei[cmsx]|hev[cmsx]|mif[12]|msf1)",
     "JPEG 2000": rb"\x00\x00\x00\x0cjP  |\xff\x4f\xff\x51",
     "JPEG XL": rb"\x00\x00\x00\x0cJXL |\xff\x0a",
     "PNM": rb"P[1-7FfyY]\s+[\d#WT]",
@@ -44,9 +44,28 @@ _IMAGES = {
     "QOI": rb"qoif",
     "OpenEXR": rb"v/1\x01",
     "Radiance": rb"#\?R(?:ADIANCE|GBE)",
-    "icon": rb"\x00\x00[\x01\x02]\x00[\x01-\x40]\x00",
-    "raw camera": rb"FUJIFILMCCD-RAW|IIRO|IIU\x00|MMOR|....ftypcrx ",
-    "SVG": rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*(?:<!DOCTYPE svg[^>]*>\s*)?<svg[\s>]",
+    "icon": rb"\x00\x00[\x01\x02]\x00[\x01-\xff]\x00.{3}\x00|icns",
+    "raw camera": rb"FUJIFILMCCD-RAW|II(?:R[OS]|U\x00|\x1a\x00\x00\x00HEAP)|MMOR|FOVb|\x00MRM|....ftypcrx ",
+    "SVG": rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*"
+    rb"(?:<!DOCTYPE svg[^>\[]*(?:\[.*?\]\s*)?>\s*)?<(?:\w+:)?svg[\s>]",
+    "JPEG XR": rb"II\xbc[\x00\x01]",
+    "GIMP": rb"gimp xcf ",
+    "Paint Shop Pro": rb"Paint Shop Pro Image File",
+    "FITS": rb"SIMPLE  =",
+    "DICOM": rb".{128}DICM",
+    "DPX": rb"SDPX|XPDS",
+    "Cineon": rb"\x80\x2a\x5f\xd7",
+    "SGI": rb"\x01\xda[\x00\x01][\x01\x02]\x00[\x01-\x03]",
+    "raster (Sun)": rb"\x59\xa6\x6a\x95",
+    "XPM": rb"/\* XPM \*/",
+    "PostScript": rb"%!PS-Adobe-|\xc5\xd0\xd3\xc6",
+    "DjVu": rb"AT&TFORM",
+    "BPG": rb"BPG\xfb",
+    "FLIF": rb"FLIF[1-D]",
+    "MNG": rb"\x8aMNG\r\n\x1a\n|\x8bJNG\r\n\x1a\n",
+    "KTX": rb"\xabKTX [12][01]\xbb",
+    "farbfeld": rb"farbfeld",
+    "metafile": rb"\xd7\xcd\xc6\x9a|\x01\x00\x00\x00.{36} EMF",
     "DDS": rb"DDS ",
     "PCX": rb"\x0a[\x00\x02-\x05]\x01[\x01\x02\x04\x08]",
 }
@@ -128,7 +147,7 @@ def describe_content(head: bytes) -> str:
 
 
 def _with_article(name: str) -> str:
-    return f"{'an' if name[0] in 'AHOSi' else 'a'} {name}"  # as these names are spoken
+    return f"{'an' if name[0] in 'AHMOSXi' else 'a'} {name}"  # as these names are spoken
 
 
 def _is_text(head: bytes) -> bool:

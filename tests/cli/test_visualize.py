@@ -1,5 +1,6 @@
 import io
 import json
+import os
 
 import pytest
 import torch
@@ -290,3 +291,16 @@ class TestToldByContent:
         (tmp_path / "x.pt" / "inside.pt").write_bytes((tokens / "coffee.pt").read_bytes())
         assert quadtok("visualize", tmp_path / "x.pt", "-o", tmp_path / "out").code == 0
         assert (tmp_path / "out" / "inside.overlay.png").exists()
+
+
+def test_a_page_of_a_name_that_is_no_text_is_written(quadtok, photo, tmp_path):
+    odd = photo.rename(photo.with_name(os.fsdecode(b"odd\xff.jpg")))
+    assert quadtok("visualize", odd, "--scorer", "blur", "--html", tmp_path / "x.html").code == 0
+    assert "odd?.jpg" in (tmp_path / "x.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("command", ["tokenize", "visualize"])
+def test_weights_from_a_pipe_are_refused_and_not_waited_for(quadtok, photo, tmp_path, command):
+    os.mkfifo(tmp_path / "pipe")
+    result = quadtok(command, photo, "--scorer", "feature", "--weights", tmp_path / "pipe")
+    assert (result.code, result.lines) == (2, [f"quadtok: error: weights {tmp_path / 'pipe'}: is not a regular file"])

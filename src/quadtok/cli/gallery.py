@@ -206,7 +206,7 @@ def draw_page(grid: list[list[View]], pen: Pen, task: Task) -> bytes:
     if view.image is None:
         note += ", pixels as the tokens keep them"
     page = explorer_page(_ground(view), _saliency(view, task), view.tokens.plan.spec, task.source.path.name, note)
-    return page.encode()
+    return page.encode(errors="replace")  # names of files may hold what is no text
 
 
 DRAWERS: dict[Kind, Callable[[list[list[View]], Pen, Task], bytes]] = {

@@ -21,6 +21,8 @@ def read_state(path: Path) -> Mapping[str, Tensor]:
     Raises:
         WeightsError: where there is no such file or it is no state dict.
     """
+    if path.exists() and not path.is_file():  # opening a pipe would wait for ever
+        raise WeightsError(f"weights {path}: is {'a folder' if path.is_dir() else 'not a regular file'}")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:

@@ -47,18 +47,23 @@ def in_parts(images: Tensor, size: int) -> tuple[Tensor, ...]:
     return (images,) if is_recording() else torch.split(images, size)
 
 
-def may_be_looked_at(tensors: Sequence[Tensor]) -> bool:
-    """Whether these are numbers in the CPU's memory, and no compiler, tracer, mode or transform follows them."""
-    return all(tensor.device.type == "cpu" for tensor in tensors) and not is_followed(tensors)
+def may_be_looked_at(tensors: Sequence[Tensor], watched: bool = False) -> bool:
+    """Whether these are numbers in the CPU's memory, and no compiler, tracer, mode or transform follows them.
+
+    Args:
+        tensors: what is to be looked at.
+        watched: a mode that changes nothing and only watches (it has a true `only_watches`) does not count.
+    """
+    return all(tensor.device.type == "cpu" for tensor in tensors) and not is_followed(tensors, watched)
 
 
-def is_followed(tensors: Sequence[Tensor]) -> bool:
+def is_followed(tensors: Sequence[Tensor], watched: bool = False) -> bool:
     """Whether a compiler, tracer, mode or transform follows these tensors, on whatever device they lie.
 
     Then only what such a one knows may be done to them: operations that have a rule of their own, and whose results
-    have a size that no value decides.
+    have a size that no value decides. `watched` as in `may_be_looked_at`.
     """
-    return is_recording() or _in_a_mode() or not all(map(_is_plain, tensors))
+    return is_recording() or _in_a_mode(watched) or not all(map(_is_plain, tensors))
 
 
 def wants_derivatives(tensor: Tensor) -> bool:
@@ -73,8 +78,11 @@ def _is_plain(tensor: Tensor) -> bool:
     return type(tensor) is Tensor and torch.func.debug_unwrap(tensor, recurse=False) is tensor
 
 
-def _in_a_mode() -> bool:
+def _in_a_mode(watched: bool) -> bool:
     """Whether a mode sees all operations of torch. Where this release of torch cannot tell, one may."""
     # There is no public question for it.
     current_mode = getattr(_python_dispatch, "_get_current_dispatch_mode", None)
-    return current_mode is None or current_mode() is not None
+    if current_mode is None:
+        return True
+    mode = current_mode()
+    return mode is not None and not (watched and getattr(mode, "only_watches", False))

@@ -25,6 +25,8 @@ def peak_bytes(run: Callable[[], object]) -> int:
 class _Allocations(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch does not annotate it
     """Follows the bytes of the storages that operations return while they live; storages they are given are free."""
 
+    only_watches = True  # so that what is counted is what runs otherwise
+
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # likewise
         self.peak = 0

@@ -26,7 +26,7 @@ CHUNK_PIXELS = 1 << 21  # of the images that are worked on at a time; a third fo
 
 def suits_rows(images: Tensor, plan: Plan) -> bool:
     """Whether these images can be read row by row: contiguous on a CPU, and nobody follows or differentiates it."""
-    is_plain = may_be_looked_at([images, plan.left, plan.top, plan.scale])
+    is_plain = may_be_looked_at([images, plan.left, plan.top, plan.scale], watched=True)
     return is_plain and images.is_contiguous() and not wants_derivatives(images)
 
 

@@ -259,3 +259,13 @@ class TestAbandoned:
         os.utime(tmp_path / "precious", (1, 1))
         remove_abandoned([tmp_path])
         assert sorted(os.listdir(tmp_path)) == sorted([path.name, "precious"])
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o444])
+def test_a_file_that_is_replaced_keeps_who_may_read_it(tmp_path, mode):
+    path = tmp_path / "mine.pt"
+    path.write_bytes(b"old")
+    path.chmod(mode)
+    write_atomically(path, b"new")
+    assert path.read_bytes() == b"new"
+    assert path.stat().st_mode & 0o777 == mode

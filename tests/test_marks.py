@@ -62,6 +62,14 @@ def test_a_remark_of_somebody_else_is_no_mark():
     assert read_mark(encoded(".gif", comment="made by quadtok")) is None
 
 
+@pytest.mark.parametrize("text", ["not {}", "{} of mine", "{}, fingerprint 12", "see\n{}\nabove"])
+@pytest.mark.parametrize("suffix", [".jpg", ".gif", ".tif"])
+def test_a_remark_that_only_speaks_of_a_mark_is_none(suffix, text):
+    said = text.format(Mark("picture of a plan"))
+    remark = {"tiffinfo": {270: said}} if suffix == ".tif" else {"comment": said}
+    assert read_mark(encoded(suffix, **remark)) is None
+
+
 @pytest.mark.parametrize("suffix", PICTURE_SUFFIXES)
 def test_damage_is_no_error(suffix):
     data = encode_picture(PICTURE, suffix)

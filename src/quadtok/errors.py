@@ -14,6 +14,9 @@
 The sentence carries the numbers, what was expected, and a next step.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 LONGEST_REASON = 400  # characters of another library's message; torch writes paragraphs
 
 
@@ -57,18 +60,27 @@ class UnexpectedError(QuadtokError):
     """What quadtok did not foresee, of its own or of what it calls; the sentence names its type."""
 
 
-def as_ours(problem: Exception, about: object) -> QuadtokError:
+@contextmanager
+def about(path: object) -> Iterator[None]:
+    """Put a path before the sentence of whatever quadtok refuses in the block: once, where the file's name is known."""
+    try:
+        yield
+    except QuadtokError as problem:
+        raise type(problem)(f"{path}: {problem}") from (problem.__cause__ or problem)
+
+
+def as_ours(problem: Exception, path: object) -> QuadtokError:
     """An error of quadtok as it is; any other one as one sentence about a file, which names its type."""
     if isinstance(problem, QuadtokError):
         return problem
-    ours = UnexpectedError(f"{about}: {described(problem)}")
+    ours = UnexpectedError(f"{path}: {described(problem)}")
     ours.__cause__ = problem
     return ours
 
 
-def scorer_failed(about: object, problem: Exception) -> ScorerError:
+def scorer_failed(path: object, problem: Exception) -> ScorerError:
     """Whatever went wrong while an image was scored, as one sentence about the image's file."""
-    ours = ScorerError(f"{about}: {problem if isinstance(problem, QuadtokError) else described(problem)}")
+    ours = ScorerError(f"{path}: {problem if isinstance(problem, QuadtokError) else described(problem)}")
     ours.__cause__ = problem
     return ours
 

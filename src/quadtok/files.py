@@ -120,11 +120,18 @@ def _write_and_rename(target: Path, data: bytes) -> None:
         with stream:
             stream.write(data)
             stream.flush()
+            _keep_mode(target, temporary)
             os.fsync(stream.fileno())
             os.replace(temporary, target)  # the lock is still held
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+def _keep_mode(target: Path, temporary: Path) -> None:
+    """Who may read a file that is replaced may read the new one, and no one else."""
+    with contextlib.suppress(OSError):
+        os.chmod(temporary, stat.S_IMODE(os.stat(target).st_mode))
 
 
 def _open_temporary(folder: Path) -> tuple[Path, BinaryIO]:

@@ -21,7 +21,11 @@ from quadtok.files import open_regular
 MarkKind = Literal["picture of a plan", "plot", "restored image"]
 HEAD_BYTES = 512  # of a file, that say what it is
 
-_MARK = re.compile(rb"made by quadtok: (picture of a plan|plot|restored image)(?:, fingerprint ([0-9a-f]{64}))?")
+# All of a remark: between its ends, the NULs that bound it in a block, or the signs around a text of a page.
+_MARK = re.compile(
+    rb"""(?:\A|[\0">])made by quadtok: (picture of a plan|plot|restored image)"""
+    rb"""(?:, fingerprint ([0-9a-f]{64}))?(?:[\0"<]|\Z)"""
+)
 _MAX_STEPS = 10_000  # chunks before we give up; an animation of ours has 130
 _MAX_TEXT = 4096
 _CHUNK = 1 << 20

@@ -304,3 +304,10 @@ def test_weights_from_a_pipe_are_refused_and_not_waited_for(quadtok, photo, tmp_
     os.mkfifo(tmp_path / "pipe")
     result = quadtok(command, photo, "--scorer", "feature", "--weights", tmp_path / "pipe")
     assert (result.code, result.lines) == (2, [f"quadtok: error: weights {tmp_path / 'pipe'}: is not a regular file"])
+
+
+def test_what_is_refused_while_it_is_drawn_names_the_input(quadtok, photo, tmp_path):
+    wide = ("-s", "64x1088", "-n", "100%", "--scorer", "blur", "--scale", "16")  # 17408 pixels wide
+    result = quadtok("visualize", photo, *wide, "--output", tmp_path / "wide.webp")
+    assert result.code == 1
+    assert f"error: {photo}: 1024×17408 pixels are more than .webp holds" in result.err

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from quadtok.cli.outputs import Task
-from quadtok.errors import ImageError, OutputError, TokenFileError
+from quadtok.errors import ImageError, OutputError, TokenFileError, about
 from quadtok.files import destination, open_regular, write_atomically
 from quadtok.images import read_image
 from quadtok.marks import HEAD_BYTES, describe_content, head_of, holds_nothing, image_format, mark_of_file
@@ -37,10 +37,8 @@ def stays_unread(task: Task, policy: IfExistsName) -> bool:
     if task.refused is not None:
         raise task.refused
     for path in task.outputs:
-        try:
+        with about(task.source.path):
             _check_place(path, policy)
-        except OutputError as problem:
-            raise type(problem)(f"{task.source.path}: {problem}") from problem
     return policy == "skip" and all(map(os.path.exists, task.outputs))
 
 

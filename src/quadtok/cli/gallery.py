@@ -15,7 +15,7 @@ from quadtok.cli.outputs import Task
 from quadtok.cli.reading import Reading, other_photograph, read_like
 from quadtok.cli.running import Outcome
 from quadtok.cli.scoring import Scoring
-from quadtok.errors import InputError, TokenFileError, scorer_failed
+from quadtok.errors import InputError, TokenFileError, about, scorer_failed
 from quadtok.images import read_bytes
 from quadtok.marks import HEAD_BYTES, describe_content, image_format, is_passed_over, read_mark
 from quadtok.names import TOKEN_SUFFIXES, IfExistsName, QuadtreeName, StyleName
@@ -121,7 +121,8 @@ class Gallery:
         if task.source.found and is_passed_over(read_mark(data)):
             return Outcome("passed over")
         grid = self._grid(task, data)
-        content = DRAWERS[self._wishes.kind](grid, self._wishes.pen, task)
+        with about(task.source.path):
+            content = DRAWERS[self._wishes.kind](grid, self._wishes.pen, task)
         written = write_result(task, content, self._if_exists)
         facts: dict[str, Any] = {"left_out": grid[0][0].left_out}
         if grid[0][0].warning:
@@ -140,10 +141,8 @@ class Gallery:
         ]
 
     def _view_of_file(self, task: Task, data: bytes) -> View:
-        try:
+        with about(task.source.path):
             tokens = decode_tokens(data)
-        except TokenFileError as problem:
-            raise TokenFileError(f"{task.source.path}: {problem}") from problem
         record = Record.of(tokens.metadata)
         size = "native" if record.native else None
         self._wishes.asked.check(task.source.path, tokens.plan.spec, record.scorer, size)
@@ -189,7 +188,7 @@ def draw_animation(grid: list[list[View]], pen: Pen, task: Task) -> bytes:
     view = grid[0][0]
     frames = growing_tree(
         _ground(view),
-        _saliency(view, task),
+        _saliency(view),
         view.tokens.plan.spec,
         pen.style,
         line_color=pen.line_color,
@@ -205,7 +204,7 @@ def draw_page(grid: list[list[View]], pen: Pen, task: Task) -> bytes:
     note = f"scorer {view.scorer}" if view.scorer else ""
     if view.image is None:
         note += ", pixels as the tokens keep them"
-    page = explorer_page(_ground(view), _saliency(view, task), view.tokens.plan.spec, task.source.path.name, note)
+    page = explorer_page(_ground(view), _saliency(view), view.tokens.plan.spec, task.source.path.name, note)
     return page.encode(errors="replace")  # names of files may hold what is no text
 
 
@@ -235,8 +234,8 @@ def _ground(view: View) -> Image.Image:
     return view.image or render_tokens(view.tokens, "overlay", line_width=0)
 
 
-def _saliency(view: View, task: Task) -> list[Any]:
+def _saliency(view: View) -> list[Any]:
     """What the tree grows by; a token file holds it unless somebody left it out."""
     if view.tokens.saliency is None and view.tokens.plan.spec.num_scales > 1:
-        raise InputError(f"{task.source.path}: holds no saliency to grow the tree by; give the photograph")
+        raise InputError("holds no saliency to grow the tree by; give the photograph")
     return view.tokens.saliency or []

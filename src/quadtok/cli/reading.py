@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from quadtok.cli.settings import Geometry
-from quadtok.errors import InputError, QuadtokError
+from quadtok.errors import InputError, about
 from quadtok.images import (
     Fitted,
     ImageFile,
@@ -61,10 +61,8 @@ class Reading:
             fitted = fit_image(file.image, *size, fit, file.draft)
         else:
             fitted = fit_native(file.image, self.geometry.max_patch, fit)
-        try:
+        with about(path):
             return Photograph(file, fitted, self.geometry.spec(*fitted.pixels.shape[1:]))
-        except QuadtokError as problem:
-            raise type(problem)(f"{path}: {problem}") from problem
 
     def describe(self) -> dict[str, Any]:
         """What the result depends on, as JSON values."""

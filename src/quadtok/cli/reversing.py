@@ -16,7 +16,7 @@ from quadtok.cli.outputs import Task
 from quadtok.cli.reading import other_photograph, read_like
 from quadtok.cli.running import Outcome
 from quadtok.cli.tensors import load_tensors
-from quadtok.errors import InputError, TokenFileError
+from quadtok.errors import InputError, TokenFileError, about
 from quadtok.marks import Mark
 from quadtok.names import IfExistsName
 from quadtok.pictures.encode import encode_picture
@@ -51,7 +51,8 @@ class ImageReverser:
             raise InputError(f"{task.source.path}: holds no pixels, only the layout (--dtype none)")
         pixels = reverse_patches(tokens.patches, tokens.plan, self._smooth).round().clamp(0, 255)[0]
         facts = {} if self._against is None else self._compared(pixels, tokens, self._against)
-        picture = encode_picture(to_picture(pixels.byte()), task.target.suffix.lower(), RESTORED)
+        with about(task.source.path):
+            picture = encode_picture(to_picture(pixels.byte()), task.target.suffix.lower(), RESTORED)
         written = write_result(task, picture, self._if_exists)
         return Outcome("written" if written else "skipped", facts)
 
@@ -103,10 +104,9 @@ class FeatureReverser:
 
 
 def _check_row(features: Tensor, source: Source) -> None:
-    try:
-        check_features(features[None], load_tokens(source.path).plan)
-    except InputError as problem:  # the two errors are siblings: a bad token file passes
-        raise InputError(f"{source.path}: {problem}") from problem
+    plan = load_tokens(source.path).plan
+    with about(source.path):
+        check_features(features[None], plan)
 
 
 def psnr(image: Tensor, reference: Tensor) -> float:

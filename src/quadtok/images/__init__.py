@@ -17,7 +17,7 @@ from pathlib import Path
 
 from PIL import Image, ImageColor
 
-from quadtok.errors import ImageError, InputError
+from quadtok.errors import ImageError, InputError, QuadtokError, about
 from quadtok.images import avif, bmp, gif, jpeg, jpeg2000, png, ppm, tiff
 from quadtok.images.base import (
     DRAFT_DIVISORS,
@@ -110,10 +110,8 @@ def read_bytes(path: str | Path) -> bytes:
     Raises:
         ImageError: one sentence that begins with the path.
     """
-    try:
+    with about(path):
         return _regular_bytes(Path(path))
-    except ImageError as problem:
-        raise ImageError(f"{path}: {problem}") from problem.__cause__
 
 
 def decode_image(
@@ -127,18 +125,24 @@ def decode_image(
 ) -> ImageFile:
     """Decode the bytes of an image file; `path` is what errors call it. Otherwise as `read_image`."""
     check_color(background)
-    try:
-        prepared = _prepared(data)
-        if prepared.decode:
-            found = _read_here(prepared, prepared.decode, max_pixels, exif)
-        else:
-            found = _read_by_pillow(prepared, max_pixels, exif, draft)
-        upright = _rgb(_rotated(found.image, found.orientation), background)
-    except ImageError as problem:
-        raise ImageError(f"{path}: {problem}") from problem.__cause__
-    except Exception as problem:
-        raise ImageError(f"{path}: {reason(problem, data)}") from problem
-    return replace(found, image=upright, sha256=hashlib.sha256(data).hexdigest())
+    with about(path):
+        try:
+            found = _decoded(data, max_pixels, background, exif, draft)
+        except QuadtokError:
+            raise
+        except Exception as problem:
+            raise ImageError(reason(problem, data)) from problem
+    return replace(found, sha256=hashlib.sha256(data).hexdigest())
+
+
+def _decoded(data: bytes, max_pixels: int, background: str, exif: bool, draft: DraftRule | None) -> ImageFile:
+    """The image upright and in RGB; its digest is not known yet."""
+    prepared = _prepared(data)
+    if prepared.decode:
+        found = _read_here(prepared, prepared.decode, max_pixels, exif)
+    else:
+        found = _read_by_pillow(prepared, max_pixels, exif, draft)
+    return replace(found, image=_rgb(_rotated(found.image, found.orientation), background))
 
 
 def _regular_bytes(path: Path) -> bytes:

@@ -31,7 +31,7 @@ import torch
 from torch import Tensor
 
 from quadtok import __version__
-from quadtok.errors import InputError, OutputError, QuadtokError, TokenFileError
+from quadtok.errors import InputError, OutputError, QuadtokError, TokenFileError, about
 from quadtok.files import destination, write_atomically
 from quadtok.marks import describe_content, head_of, image_format
 from quadtok.names import PixelDtypeName
@@ -129,10 +129,8 @@ def load_tokens(path: str | Path) -> Tokens:
     Raises:
         TokenFileError: one sentence that begins with the path.
     """
-    try:
+    with about(path):
         return decode_tokens(read_token_file(Path(path)))
-    except TokenFileError as problem:
-        raise type(problem)(f"{path}: {problem}") from problem.__cause__
 
 
 def decode_tokens(data: bytes) -> Tokens:

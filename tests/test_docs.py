@@ -18,7 +18,7 @@ from quadtok.cli import app, run
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted(DOCS.glob("*.md"))]
-PAGES += sorted(ROOT.glob("training/*/README.md"))
+PAGES += [ROOT / "examples" / "README.md", *sorted(ROOT.glob("training/*/README.md"))]
 COMMANDS = typer.main.get_command(app).commands
 
 

@@ -1,0 +1,93 @@
+"""The examples run as their first lines say, and show what they promise."""
+
+import re
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from helpers import SAMPLE_IMAGES
+from quadtok import load_tokens
+from quadtok.cli import run
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+PHOTOGRAPH = SAMPLE_IMAGES / "chelsea.jpg"
+
+
+@pytest.fixture
+def run_example(monkeypatch, capsys):
+    """Runs an example as a reader does; gives what it says."""
+
+    def run_script(name, *arguments):
+        monkeypatch.setattr(sys, "argv", [f"{name}.py", *map(str, arguments)])
+        runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name="__main__")
+        return capsys.readouterr().out
+
+    return run_script
+
+
+def test_each_example_is_a_page_and_has_a_line_in_the_readme():
+    readme = (EXAMPLES / "README.md").read_text(encoding="utf-8")
+    scripts = sorted(EXAMPLES.glob("*.py"))
+    assert sorted(re.findall(r"^\| \[(.*?)\]\(\1\) \|", readme, re.MULTILINE)) == [script.name for script in scripts]
+    for script in scripts:
+        text = script.read_text(encoding="utf-8")
+        assert len(text.splitlines()) <= 60
+        assert f"python examples/{script.name}" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("custom_scorer", (256, 256)),
+        ("compare_scorers", (10 + 3 * 266, 39 + 3 * 304)),
+        ("dense_volume", (3 * 256, 256)),
+    ],
+)
+def test_an_example_draws_a_picture(name, size, run_example, tmp_path):
+    path = tmp_path / "picture.png"
+    said = run_example(name, PHOTOGRAPH, path)
+    assert said.splitlines()[-1] == str(path)
+    with Image.open(path) as picture:
+        assert picture.size == size
+        assert len(picture.getcolors(maxcolors=2**24)) > 1000
+
+
+def test_the_tokenizers_shapes_are_printed(run_example):
+    said = run_example("tokenizer_shapes", PHOTOGRAPH, SAMPLE_IMAGES / "coffee.jpg")
+    assert re.findall(r"^(\w+) +(\[.*?\])", said, re.MULTILINE) == [
+        ("images", "[2, 3, 256, 256]"),
+        ("QuadtreeTokenizer", "[2, 101, 384]"),
+        ("VanillaTokenizer", "[2, 257, 384]"),
+    ]
+
+
+def test_the_four_quadtrees_give_one_plan(run_example):
+    said = run_example("one_plan", 2)
+    assert re.findall(r"^(\w+) .* ms  (.*)$", said, re.MULTILINE) == [
+        (name, "the plan of dict") for name in ("dict", "tensor", "zcurve", "parallel")
+    ]
+
+
+def test_the_volume_holds_the_pixels_of_a_token_at_each_cell(run_example, tmp_path):
+    path = tmp_path / "picture.png"
+    said = run_example("dense_volume", PHOTOGRAPH, path)
+    assert "features [1, 100, 768] -> volume [1, 768, 16, 16]" in said
+    with Image.open(path) as picture:
+        image, small, enlarged = (picture.crop((left, 0, left + 256, 256)) for left in (0, 256, 512))
+    same = [
+        box
+        for box in ((x, y, x + 16, y + 16) for y in range(0, 256, 16) for x in range(0, 256, 16))
+        if small.crop(box).tobytes() == image.crop(box).tobytes() == enlarged.crop(box).tobytes()
+    ]
+    assert 50 <= len(same) < 100  # the tokens of the finest scale are the image's own pixels
+
+
+def test_the_scorer_serves_the_command_line_with_its_option(tmp_path, monkeypatch):
+    monkeypatch.chdir(EXAMPLES)
+    monkeypatch.delitem(sys.modules, "custom_scorer", raising=False)
+    arguments = ["--scorer", "custom_scorer:EdgeScorer", "--scorer-option", "power=2", "--quiet"]
+    assert run(["tokenize", str(PHOTOGRAPH), "-o", str(tmp_path), *arguments]) == 0
+    assert load_tokens(tmp_path / "chelsea.pt").metadata["scorer"]["power"] == 2

@@ -11,11 +11,12 @@ SOURCE = Path(__file__).parents[1] / "src" / "quadtok"
 LEVELS = [
     {"errors", "names"},
     {"spec", "files", "thumbnail"},
-    {"zorder", "marks", "download", "tracing"},
+    {"zorder", "geometry", "marks", "download", "tracing"},
     {"plan", "pixels"},
     {"patches", "images", "scorers", "quadtrees"},
     {"tokens", "reversal"},
     {"models", "pictures", "storage"},
+    {"jobs"},
     {"bench"},
     {"cli"},
     {"__main__"},
@@ -28,6 +29,8 @@ WITHIN = {
     "quadtok.scorers.feature": ["base", "object_net", "shufflenet", "weights"],
     "quadtok.models": ["embed"],
     "quadtok.pictures": ["render"],
+    "quadtok.jobs": ["sources", "tensors"],
+    "quadtok.jobs.sinks": ["naming"],
     "quadtok.storage": ["archive", "record"],
     "quadtok.bench": ["rows", "memory", "clocks", "referee", "plot"],
 }
@@ -100,12 +103,12 @@ def bases(module):
 
 
 def is_within(module, target):
-    """Whether `WITHIN` puts the target below the module, both files of one folder."""
+    """Whether `WITHIN` puts the target below the module, or below the folder beside it that holds the module."""
     folder, _, name = target.rpartition(".")
     order = WITHIN.get(folder, [])
-    if folder != module.rpartition(".")[0] or name not in order:
+    if not module.startswith(f"{folder}.") or name not in order:
         return False
-    own = module.rpartition(".")[2]
+    own = module.removeprefix(f"{folder}.").partition(".")[0]
     return own not in order or order.index(name) < order.index(own)
 
 

@@ -2,8 +2,9 @@ from fractions import Fraction
 
 import pytest
 
-from quadtok.cli.settings import Budget, parse_budget, parse_geometry, parse_options, parse_size
+from quadtok.cli.settings import parse_budget, parse_geometry, parse_options, parse_size
 from quadtok.errors import InputError, SpecError
+from quadtok.geometry import Budget
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from quadtok.cli.settings import Budget
 from quadtok.errors import InputError
+from quadtok.geometry import Budget
 from quadtok.spec import Spec
 
 

@@ -17,12 +17,13 @@ from quadtok import __version__
 from quadtok.cli import options
 from quadtok.cli.device import check_device_name, resolve_device
 from quadtok.cli.given import check_flags, is_given
-from quadtok.cli.inputs import Found, find_sources
 from quadtok.cli.output import passed_over, say_error, write_data, write_json
-from quadtok.cli.outputs import without_our_pictures
-from quadtok.cli.settings import Geometry, check_scorers, parse_geometry, parse_options
+from quadtok.cli.settings import check_scorers, parse_geometry, parse_options
 from quadtok.errors import InputError, OutputError
 from quadtok.files import destination, write_atomically
+from quadtok.geometry import Geometry
+from quadtok.jobs.sinks.naming import without_our_pictures
+from quadtok.jobs.sources import Found, find_sources
 from quadtok.marks import describe_content, head_of, holds_nothing, mark_of_file
 from quadtok.names import IMAGE_SUFFIXES, QuadtreeName
 

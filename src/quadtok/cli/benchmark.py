@@ -15,13 +15,13 @@ from torch import Tensor
 
 from quadtok.bench import Row, Workload, random_pixels, time_quadtrees
 from quadtok.cli.info import environment
-from quadtok.cli.inputs import Source
 from quadtok.cli.output import say
-from quadtok.cli.reading import Reading
-from quadtok.cli.scoring import Scoring, make_scoring
-from quadtok.cli.settings import Geometry
 from quadtok.errors import InputError, as_ours
+from quadtok.geometry import Geometry
 from quadtok.images import MAX_PIXELS, read_bytes
+from quadtok.jobs.preprocess import Reading
+from quadtok.jobs.scoring import Scoring, make_scoring
+from quadtok.jobs.sources import Source
 from quadtok.pixels import normalize
 from quadtok.scorers import ScorerFunction
 from quadtok.spec import Spec

@@ -10,13 +10,13 @@ from typing import Any, Literal
 from PIL import Image
 
 from quadtok.cli.asked import Asked
-from quadtok.cli.existing import stays_unread, write_result
-from quadtok.cli.outputs import Task
-from quadtok.cli.reading import Reading, other_photograph, read_like
 from quadtok.cli.running import Outcome
-from quadtok.cli.scoring import Scoring
 from quadtok.errors import InputError, TokenFileError, about, scorer_failed
 from quadtok.images import read_bytes
+from quadtok.jobs.preprocess import Reading, other_photograph, read_like
+from quadtok.jobs.scoring import Scoring
+from quadtok.jobs.sinks.existing import stays_unread, write_result
+from quadtok.jobs.sinks.naming import Task
 from quadtok.marks import HEAD_BYTES, describe_content, image_format, is_passed_over, read_mark
 from quadtok.names import TOKEN_SUFFIXES, IfExistsName, QuadtreeName, StyleName
 from quadtok.pictures.encode import encode_animation, encode_picture

@@ -13,9 +13,9 @@ import typer
 from quadtok import __version__
 from quadtok.cli import options
 from quadtok.cli.given import check_flags, given
-from quadtok.cli.inputs import Source, find_sources
 from quadtok.cli.output import printable, say_problem, write_data, write_json
 from quadtok.errors import InputError, QuadtokError, as_ours
+from quadtok.jobs.sources import Source, find_sources
 from quadtok.names import TOKEN_SUFFIXES
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -45,18 +45,6 @@ def open_closed_streams() -> None:
         except OSError:  # the lowest number that is free, so this one, is what the next open gives
             opened = os.open(os.devnull, os.O_RDONLY if number == 0 else os.O_WRONLY)
             setattr(sys, name, open(opened, mode, closefd=False))  # noqa: SIM115  # as long as the process lives
-
-
-@contextmanager
-def stdout_kept_for_data() -> Iterator[None]:
-    """Somebody else's code runs in the block: what it prints goes to stderr, so that stdout holds our lines alone."""
-    with redirect_stdout(sys.stderr), ExitStack() as undo:
-        with suppress(OSError):  # and so for what does not print through Python
-            kept = os.dup(1)
-            undo.callback(os.close, kept)
-            os.dup2(2, 1)
-            undo.callback(os.dup2, kept, 1)
-        yield
 
 
 def escape_what_a_stream_cannot_show() -> None:

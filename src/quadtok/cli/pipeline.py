@@ -21,15 +21,15 @@ from typing import Any, Literal, TypeVar
 
 import torch
 
-from quadtok.cli.existing import Judge, outstanding, overlay_of, stays_unread, token_file_of
 from quadtok.cli.output import Report
-from quadtok.cli.outputs import Task
-from quadtok.cli.reading import Reading
 from quadtok.cli.running import StopRequest, Trial, stop_on_signals
-from quadtok.cli.scoring import Scoring
 from quadtok.errors import DiskFull, ScorerError, as_ours, scorer_failed
 from quadtok.files import write_atomically
 from quadtok.images import CROP_FRACTION, Fitted, own_stderr, read_bytes
+from quadtok.jobs.preprocess import Reading
+from quadtok.jobs.scoring import Scoring
+from quadtok.jobs.sinks.existing import Judge, outstanding, overlay_of, stays_unread, token_file_of
+from quadtok.jobs.sinks.naming import Task
 from quadtok.marks import Mark, is_passed_over, read_mark
 from quadtok.names import IfExistsName, PixelDtypeName, QuadtreeName
 from quadtok.pictures.encode import encode_picture

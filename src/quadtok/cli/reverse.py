@@ -9,11 +9,11 @@ import typer
 
 from quadtok.cli import options
 from quadtok.cli.given import check_ending, check_flags, refuse_image_ending
-from quadtok.cli.inputs import find_sources
 from quadtok.cli.output import Report, printable, write_data
-from quadtok.cli.outputs import Naming, Task, plan_outputs, tended
 from quadtok.cli.running import Outcome, StopRequest, finish, for_each, say_refused
 from quadtok.errors import InputError
+from quadtok.jobs.sinks.naming import Naming, Task, plan_outputs, tended
+from quadtok.jobs.sources import find_sources
 from quadtok.names import LOSSLESS_SUFFIXES, TOKEN_SUFFIXES, IfExistsName
 
 _TO = "Result"

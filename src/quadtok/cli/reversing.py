@@ -10,13 +10,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from quadtok.cli.existing import stays_unread, write_result
-from quadtok.cli.inputs import Source
-from quadtok.cli.outputs import Task
-from quadtok.cli.reading import other_photograph, read_like
 from quadtok.cli.running import Outcome
-from quadtok.cli.tensors import load_tensors
 from quadtok.errors import InputError, TokenFileError, about
+from quadtok.jobs.preprocess import other_photograph, read_like
+from quadtok.jobs.sinks.existing import stays_unread, write_result
+from quadtok.jobs.sinks.naming import Task
+from quadtok.jobs.sources import Source
+from quadtok.jobs.tensors import load_tensors
 from quadtok.marks import Mark
 from quadtok.names import IfExistsName
 from quadtok.pictures.encode import encode_picture

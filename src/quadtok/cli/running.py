@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
-from quadtok.cli.inputs import Refusal
 from quadtok.cli.output import Report
-from quadtok.cli.outputs import Task
 from quadtok.errors import DiskFull, QuadtokError, ScorerError, as_ours
+from quadtok.jobs.sinks.naming import Task
+from quadtok.jobs.sources import Refusal
 
 
 @dataclass

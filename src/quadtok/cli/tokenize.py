@@ -11,11 +11,11 @@ import typer
 from quadtok.cli import options
 from quadtok.cli.device import check_device_name, resolve_device
 from quadtok.cli.given import check_flags, check_scorer_options, refuse_image_ending
-from quadtok.cli.inputs import find_sources
 from quadtok.cli.output import Report, passed_over, printable, write_data
-from quadtok.cli.outputs import Naming, Task, plan_outputs, tended
 from quadtok.cli.running import StopRequest, finish, say_refused
 from quadtok.cli.settings import check_scorers, parse_geometry, parse_options
+from quadtok.jobs.sinks.naming import Naming, Task, plan_outputs, tended
+from quadtok.jobs.sources import find_sources
 from quadtok.names import IMAGE_SUFFIXES
 
 
@@ -81,9 +81,9 @@ def tokenize(
     with report.progress("tokenize"):
         # From here on torch is needed, which takes seconds to load: everything above has failed already if it could.
         from quadtok.cli.pipeline import Pipeline, Settings
-        from quadtok.cli.reading import Reading
-        from quadtok.cli.scoring import make_scoring
         from quadtok.images import check_color
+        from quadtok.jobs.preprocess import Reading
+        from quadtok.jobs.scoring import make_scoring
 
         settings = Settings(
             reading=Reading(geometry, max_pixels, check_color(background), exif, draft),

@@ -13,12 +13,12 @@ from quadtok.cli import options
 from quadtok.cli.asked import Asked
 from quadtok.cli.device import check_device_name, resolve_device
 from quadtok.cli.given import check_ending, check_flags, check_scorer_options, given, is_given, refuse_together
-from quadtok.cli.inputs import Source, find_sources
 from quadtok.cli.output import Report
-from quadtok.cli.outputs import Naming, plan_outputs, tended
 from quadtok.cli.running import StopRequest, finish, for_each, say_refused
 from quadtok.cli.settings import check_scorers, parse_geometry, parse_options
 from quadtok.errors import InputError
+from quadtok.jobs.sinks.naming import Naming, plan_outputs, tended
+from quadtok.jobs.sources import Source, find_sources
 from quadtok.names import ANIMATION_SUFFIXES, IMAGE_SUFFIXES, PICTURE_SUFFIXES, TOKEN_SUFFIXES, StyleName
 
 if TYPE_CHECKING:
@@ -138,9 +138,9 @@ def visualize(
 
     with report.progress("visualize"):
         from quadtok.cli.gallery import Gallery, Pen, Wishes
-        from quadtok.cli.reading import Reading
-        from quadtok.cli.scoring import Scoring, make_scoring
         from quadtok.images import check_color
+        from quadtok.jobs.preprocess import Reading
+        from quadtok.jobs.scoring import Scoring, make_scoring
 
         sources = [task.source for task in tasks]
 

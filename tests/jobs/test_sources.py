@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from quadtok.cli.inputs import find_sources
 from quadtok.errors import InputError
+from quadtok.jobs.sources import find_sources
 from quadtok.names import IMAGE_SUFFIXES
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from quadtok.cli.settings import Geometry
 from quadtok.errors import InputError, about
+from quadtok.geometry import Geometry
 from quadtok.images import (
     Fitted,
     ImageFile,

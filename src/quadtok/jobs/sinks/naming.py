@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from quadtok.cli.inputs import Source
 from quadtok.errors import InputError, OutputError, QuadtokError
 from quadtok.files import destination, remove_abandoned, sync_folders
+from quadtok.jobs.sources import Source
 from quadtok.marks import is_passed_over, mark_of_file
 
 

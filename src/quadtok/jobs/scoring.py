@@ -8,17 +8,16 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from quadtok.cli.inputs import Source
-from quadtok.cli.output import stdout_kept_for_data
-from quadtok.cli.tensors import load_tensors
 from quadtok.errors import InputError, QuadtokError, described
+from quadtok.jobs.sources import Source
+from quadtok.jobs.tensors import load_tensors
 from quadtok.scorers import ScorerFunction, get_scorer, on_device
 from quadtok.scorers.feature import FeatureScorer
 from quadtok.spec import Spec
@@ -75,12 +74,24 @@ def ours_only(doing: str) -> Iterator[None]:
     What it prints goes to stderr.
     """
     try:
-        with stdout_kept_for_data():
+        with _stdout_kept_for_data():
             yield
     except (QuadtokError, KeyboardInterrupt):
         raise
     except BaseException as problem:
         raise InputError(f"{doing}: {described(problem)}") from problem
+
+
+@contextmanager
+def _stdout_kept_for_data() -> Iterator[None]:
+    """Somebody else's code runs in the block: what it prints goes to stderr, so that stdout holds our lines alone."""
+    with redirect_stdout(sys.stderr), ExitStack() as undo:
+        with suppress(OSError):  # and so for what does not print through Python
+            kept = os.dup(1)
+            undo.callback(os.close, kept)
+            os.dup2(2, 1)
+            undo.callback(os.dup2, kept, 1)
+        yield
 
 
 def _description(scorer: ScorerFunction, name: str) -> dict[str, Any]:

@@ -10,10 +10,10 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from quadtok.cli.outputs import Task
 from quadtok.errors import ImageError, OutputError, TokenFileError, about
 from quadtok.files import destination, open_regular, write_atomically
 from quadtok.images import read_image
+from quadtok.jobs.sinks.naming import Task
 from quadtok.marks import HEAD_BYTES, describe_content, head_of, holds_nothing, image_format, mark_of_file
 from quadtok.names import IfExistsName
 from quadtok.storage.archive import looks_like_ours

@@ -168,7 +168,7 @@ def test_compiled_rows_stand_beside_the_others(monkeypatch):
     rows = quick(["dict", "parallel"], compiled=True)
     assert [row.label for row in rows] == ["dict", "parallel", "dict, compiled", "parallel, compiled"]
     dict_compiled, parallel_compiled = rows[2:]
-    assert dict_compiled.failure.startswith("torch.compile failed for dict: Tensor.tolist()")
+    assert dict_compiled.failure.startswith("torch.compile failed for dict: ")  # the rest is torch's own sentence
     assert "\n" not in dict_compiled.failure
     assert dict_compiled.times == ()
     assert len(parallel_compiled.times) == 3 and parallel_compiled.compile_seconds > 0

@@ -136,8 +136,7 @@ def test_a_palette_in_another_order_is_refused():
 @pytest.mark.parametrize("layout", [Layout("rgb", 8), Layout("rgb", 12), Layout("gray", 16)], ids=str)
 def test_a_file_cut_anywhere_is_refused(layout):
     for data in (written(layout)[0], codestream(scene(layout)[0], layout.bits)):
-        end = data.rindex(b"\xff\xd9") + 2  # old releases of imagecodecs write on behind it
-        for length in range(1, end):
+        for length in range(1, len(data)):
             with pytest.raises(ImageError, match=r"^x: (truncated|broken|not a supported) image"):
                 decode_image(data[:length], "x")
 

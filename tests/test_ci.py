@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
-PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+import quadtok
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 
 
@@ -37,3 +40,11 @@ def test_every_requirement_has_a_floor():
 def test_the_extra_test_asks_for_nothing_that_only_some_tests_need():
     names = {re.split(r"[>\[]", requirement)[0] for requirement in EXTRAS["test"]}
     assert names == {"quadtok", "pytest", "hypothesis", "pytest-xdist"}
+
+
+def test_the_citation_is_of_this_version_and_names_the_paper():
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    facts = dict(re.findall(r"^([\w-]+): \"?(.*?)\"?$", citation, re.MULTILINE))
+    assert (facts["title"], facts["version"]) == ("quadtok", quadtok.__version__)
+    assert (facts["license"], facts["abstract"]) == (PROJECT["license"], PROJECT["description"])
+    assert "arXiv:2304.00287" in citation

@@ -1,17 +1,18 @@
 """Files appear whole or not at all: written under a temporary name, put on the disk, then renamed.
 
 What a run that was killed leaves is a temporary file, never a torn one. Whoever writes a temporary file holds its lock,
-which ends with the process, however that ends: so the next run can tell what nobody will finish.
+which ends with the process, however that ends: so the next run can tell what nobody will finish. Where a system has no
+such locks (Windows), it is told by age alone.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import re
 import secrets
+import socket
 import stat
 import time
 import zlib
@@ -20,6 +21,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from quadtok.errors import DiskFull, OutputError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 TEMPORARY_PREFIX = ".quadtok-"
 _TEMPORARY = re.compile(r"\.quadtok-(?:([0-9a-f]{8})-)?[0-9a-f]{12}\.tmp")
@@ -33,6 +39,17 @@ _KINDS = {
 }
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _MAX_LINKS = 40  # as many as Linux follows
+_OPEN_FILES = ("/proc", "/dev/fd")  # where names stand for what a process holds open: Linux, macOS
+
+
+def _flags(*names: str) -> int:
+    """Those of these flags of `os.open` that the system has."""
+    return sum(getattr(os, name, 0) for name in names)
+
+
+_READ = _flags("O_RDONLY", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY")
+_READ_FOLDER = _flags("O_RDONLY", "O_DIRECTORY", "O_CLOEXEC")
+_LOCK = _flags("O_RDWR", "O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC")
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -82,7 +99,7 @@ def open_regular(path: Path) -> BinaryIO:
     Raises:
         OSError: where it cannot be opened, or is something else.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    descriptor = os.open(path, _READ)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise OSError(errno.EINVAL, "not a regular file")
@@ -93,7 +110,7 @@ def remove_abandoned(folders: Iterable[Path]) -> None:
     """Remove the temporary files in these folders that no process will finish.
 
     That is: whose lock is free, and that were begun on this machine or more than a day ago. The lock alone does not do,
-    as some network disks keep it from other machines.
+    as some network disks keep it from other machines. Without locks all are left for a day.
     """
     for folder in folders:
         with contextlib.suppress(OSError), os.scandir(folder) as entries:
@@ -107,7 +124,7 @@ def sync_folders(folders: Iterable[Path]) -> None:
     """Put the names of what was written there on the disk, where the disk can."""
     for folder in folders:
         with contextlib.suppress(OSError):
-            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            descriptor = os.open(folder, _READ_FOLDER)
             try:
                 os.fsync(descriptor)
             finally:
@@ -121,11 +138,23 @@ def _write_and_rename(target: Path, data: bytes) -> None:
             stream.write(data)
             stream.flush()
             _keep_mode(target, temporary)
-            os.fsync(stream.fileno())
-            os.replace(temporary, target)  # the lock is still held
+            _put_on_disk(stream.fileno())
+            if fcntl is not None:
+                os.replace(temporary, target)  # the lock is still held
+        if fcntl is None:
+            os.replace(temporary, target)  # Windows renames no file that is open
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+def _put_on_disk(descriptor: int) -> None:
+    """Not only into the disk's own memory, where macOS would leave it."""
+    if hasattr(fcntl, "F_FULLFSYNC"):
+        with contextlib.suppress(OSError):  # a disk that cannot
+            fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+            return
+    os.fsync(descriptor)
 
 
 def _keep_mode(target: Path, temporary: Path) -> None:
@@ -139,6 +168,8 @@ def _open_temporary(folder: Path) -> tuple[Path, BinaryIO]:
     while True:
         temporary = folder / f"{TEMPORARY_PREFIX}{_this_machine()}-{secrets.token_hex(6)}.tmp"
         stream = open(temporary, "xb")  # noqa: SIM115  # the caller closes it
+        if fcntl is None:
+            return temporary, stream
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -152,25 +183,33 @@ def _open_temporary(folder: Path) -> tuple[Path, BinaryIO]:
 
 
 def _remove_if_abandoned(path: str, begun_here: bool) -> None:
-    descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    if fcntl is None:
+        if _is_old_file(os.lstat(path)):
+            os.unlink(path)
+        return
+    descriptor = os.open(path, _LOCK)
     try:
         facts = os.fstat(descriptor)
-        if stat.S_ISREG(facts.st_mode) and (begun_here or time.time() - facts.st_mtime > _A_DAY):
+        if _is_old_file(facts) or (begun_here and stat.S_ISREG(facts.st_mode)):
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.unlink(path)
     finally:
         os.close(descriptor)
 
 
+def _is_old_file(facts: os.stat_result) -> bool:
+    return stat.S_ISREG(facts.st_mode) and time.time() - facts.st_mtime > _A_DAY
+
+
 def _this_machine() -> str:
-    return f"{zlib.crc32(os.uname().nodename.encode()):08x}"
+    return f"{zlib.crc32(socket.gethostname().encode()):08x}"
 
 
 def _belongs_to_a_process(path: Path) -> bool:
-    """Whether the links on the way pass /proc, where names stand for what is open and not for what lies on a disk."""
+    """Whether the links on the way pass where names stand for what is open and not for what lies on a disk."""
     for _ in range(_MAX_LINKS):
         folder = os.path.realpath(path.parent)
-        if folder == "/proc" or folder.startswith("/proc/"):
+        if any(folder == place or folder.startswith(f"{place}/") for place in _OPEN_FILES):
             return True
         try:
             path = Path(folder, os.readlink(path))

@@ -111,7 +111,8 @@ def tokenize(
 
 def default_workers() -> int:
     """A thread for each core that this process may use, up to 8: then one thread that scores is the slower part."""
-    return min(8, len(os.sched_getaffinity(0)))
+    may_use = getattr(os, "sched_getaffinity", None)  # Linux tells which; elsewhere all of them are
+    return min(8, len(may_use(0)) if may_use else os.cpu_count() or 1)
 
 
 def _show_plan(tasks: list[Task], report: Report) -> None:

@@ -52,7 +52,7 @@ class Described:
 
     def describe(self) -> dict[str, Any]:
         """See `Scorer`."""
-        raise NotImplementedError
+        raise NotImplementedError  # abstract: only a scorer knows its own name and options
 
     def __repr__(self) -> str:
         options = {name: value for name, value in self.describe().items() if name not in ("name", "weights_sha256")}

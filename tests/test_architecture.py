@@ -141,7 +141,7 @@ def test_no_part_has_two_levels():
         ("quadtok.storage.token_file", "from quadtok import __version__"),
         (
             "quadtok.cli.tokenize",
-            "import quadtok.cli.output\ndef run():\n    import quadtok.storage.token_file",
+            "import quadtok.cli.terminal\ndef run():\n    import quadtok.storage.token_file",
         ),
         ("quadtok", "if TYPE_CHECKING:\n    from quadtok.plan import Plan"),
     ],
@@ -185,8 +185,8 @@ def test_what_the_layout_allows_passes(module, source):
         ("quadtok.scorers.base", "from quadtok.scorers.blur import BlurScorer", "its neighbour quadtok.scorers.blur"),
         (
             "quadtok.bench",
-            "from quadtok.cli.output import say",
-            f"bench (level {LEVEL['bench']}) imports quadtok.cli.output (level {LEVEL['cli']})",
+            "from quadtok.cli.terminal import say",
+            f"bench (level {LEVEL['bench']}) imports quadtok.cli.terminal (level {LEVEL['cli']})",
         ),
         ("quadtok.plan", "from .spec import Spec", "imports .spec: write the whole name"),
         ("quadtok.plan", "from . import spec", "imports .: write the whole name"),

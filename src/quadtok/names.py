@@ -1,4 +1,7 @@
-"""The names a user may type. Imports nothing, so that `--help` can list them without loading torch."""
+"""The names a user may type, and the defaults that flags and functions share.
+
+Imports nothing, so that `--help` can list them without loading torch.
+"""
 
 from typing import Literal
 
@@ -9,6 +12,19 @@ StyleName = Literal["overlay", "blur", "mini", "levels"]
 FitName = Literal["crop", "pad", "squash"]
 PixelDtypeName = Literal["float16", "uint8", "float32", "none"]
 IfExistsName = Literal["resume", "skip", "overwrite", "error"]
+
+DEFAULT_SCORER: ScorerName = "feature"
+DEFAULT_QUADTREE: QuadtreeName = "parallel"
+DEFAULT_NUM_TOKENS = 100
+DEFAULT_IMAGE_SIZE = 256  # both sides, in pixels
+DEFAULT_MIN_PATCH = 16
+DEFAULT_MAX_PATCH = 64
+DEFAULT_BACKGROUND = "white"  # behind transparency
+DEFAULT_PIXEL_DTYPE: PixelDtypeName = "float16"
+DEFAULT_BATCH_SIZE = 32  # images scored at once
+DEFAULT_STYLE: StyleName = "overlay"
+DEFAULT_LINE_COLOR = "#00000055"  # the reference's: black at alpha 85
+MAX_PIXELS = 89_478_485  # of an image; Pillow's own limit: a quarter of a gigabyte of RGB
 
 # What folders are searched for; a file named directly may have any ending, its format is told by content.
 IMAGE_SUFFIXES = frozenset(

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from quadtok.errors import InputError
-from quadtok.names import QuadtreeName
+from quadtok.names import DEFAULT_QUADTREE, DEFAULT_SCORER, QuadtreeName
 from quadtok.patches import extract_patches
 from quadtok.pixels import IMAGENET_MEAN, IMAGENET_STD, check_images, normalize
 from quadtok.plan import SHOWN_IMAGES, Plan, as_slice
@@ -115,7 +115,7 @@ class Tokens:
 
 
 def tokenize(
-    images: Tensor, spec: Spec, scorer: str | ScorerFunction = "feature", quadtree: QuadtreeName = "parallel"
+    images: Tensor, spec: Spec, scorer: str | ScorerFunction = DEFAULT_SCORER, quadtree: QuadtreeName = DEFAULT_QUADTREE
 ) -> Tokens:
     """Choose the patches of each image and read their pixels.
 
@@ -141,7 +141,7 @@ def tokenize(
 
 @without_gradients
 def choose(
-    images: Tensor, spec: Spec, scorer: str | ScorerFunction, quadtree: QuadtreeName = "parallel"
+    images: Tensor, spec: Spec, scorer: str | ScorerFunction, quadtree: QuadtreeName = DEFAULT_QUADTREE
 ) -> tuple[Plan, list[Tensor]]:
     """Score the images `[B, C, H, W]` and choose their patches: the plan, and the saliency it was chosen by."""
     select = get_quadtree(quadtree)

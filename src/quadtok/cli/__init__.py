@@ -16,14 +16,14 @@ import typer
 from quadtok import __version__
 from quadtok.cli.bench import bench
 from quadtok.cli.info import info
-from quadtok.cli.output import (
+from quadtok.cli.reverse import reverse
+from quadtok.cli.terminal import (
     escape_what_a_stream_cannot_show,
     open_closed_streams,
     say_error,
     show_tracebacks,
     tracebacks_are_shown,
 )
-from quadtok.cli.reverse import reverse
 from quadtok.cli.tokenize import tokenize
 from quadtok.cli.visualize import visualize
 from quadtok.errors import InputError, QuadtokError, described

@@ -17,8 +17,8 @@ from quadtok import __version__
 from quadtok.cli import options
 from quadtok.cli.device import check_device_name, resolve_device
 from quadtok.cli.given import check_flags, is_given
-from quadtok.cli.output import passed_over, say_error, write_data, write_json
 from quadtok.cli.settings import check_scorers, parse_geometry, parse_options
+from quadtok.cli.terminal import passed_over, say_error, write_data, write_json
 from quadtok.errors import InputError, OutputError
 from quadtok.files import destination, write_atomically
 from quadtok.geometry import Geometry

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from quadtok.bench import Row, Workload, random_pixels, time_quadtrees
 from quadtok.cli.info import environment
-from quadtok.cli.output import say
+from quadtok.cli.terminal import say
 from quadtok.errors import InputError, as_ours
 from quadtok.geometry import Geometry
 from quadtok.images import MAX_PIXELS, read_bytes

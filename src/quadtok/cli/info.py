@@ -13,7 +13,7 @@ import typer
 from quadtok import __version__
 from quadtok.cli import options
 from quadtok.cli.given import check_flags, given
-from quadtok.cli.output import printable, say_problem, write_data, write_json
+from quadtok.cli.terminal import printable, say_problem, write_data, write_json
 from quadtok.errors import InputError, QuadtokError, as_ours
 from quadtok.jobs.sources import Source, find_sources
 from quadtok.names import TOKEN_SUFFIXES

@@ -21,8 +21,8 @@ from typing import Any, Literal, TypeVar
 
 import torch
 
-from quadtok.cli.output import Report
 from quadtok.cli.running import StopRequest, Trial, stop_on_signals
+from quadtok.cli.terminal import Report
 from quadtok.errors import DiskFull, ScorerError, as_ours, scorer_failed
 from quadtok.files import write_atomically
 from quadtok.images import CROP_FRACTION, Fitted, own_stderr, read_bytes

@@ -9,8 +9,8 @@ import typer
 
 from quadtok.cli import options
 from quadtok.cli.given import check_ending, check_flags, refuse_image_ending
-from quadtok.cli.output import Report, printable, write_data
 from quadtok.cli.running import Outcome, StopRequest, finish, for_each, say_refused
+from quadtok.cli.terminal import Report, printable, write_data
 from quadtok.errors import InputError
 from quadtok.jobs.sinks.naming import Naming, Task, plan_outputs, tended
 from quadtok.jobs.sources import find_sources

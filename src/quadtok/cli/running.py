@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
-from quadtok.cli.output import Report
+from quadtok.cli.terminal import Report
 from quadtok.errors import DiskFull, QuadtokError, ScorerError, as_ours
 from quadtok.jobs.sinks.naming import Task
 from quadtok.jobs.sources import Refusal

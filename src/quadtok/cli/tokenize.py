@@ -11,9 +11,9 @@ import typer
 from quadtok.cli import options
 from quadtok.cli.device import check_device_name, resolve_device
 from quadtok.cli.given import check_flags, check_scorer_options, refuse_image_ending
-from quadtok.cli.output import Report, passed_over, printable, write_data
 from quadtok.cli.running import StopRequest, finish, say_refused
 from quadtok.cli.settings import check_scorers, parse_geometry, parse_options
+from quadtok.cli.terminal import Report, passed_over, printable, write_data
 from quadtok.jobs.sinks.naming import Naming, Task, plan_outputs, tended
 from quadtok.jobs.sources import find_sources
 from quadtok.names import IMAGE_SUFFIXES

@@ -13,9 +13,9 @@ from quadtok.cli import options
 from quadtok.cli.asked import Asked
 from quadtok.cli.device import check_device_name, resolve_device
 from quadtok.cli.given import check_ending, check_flags, check_scorer_options, given, is_given, refuse_together
-from quadtok.cli.output import Report
 from quadtok.cli.running import StopRequest, finish, for_each, say_refused
 from quadtok.cli.settings import check_scorers, parse_geometry, parse_options
+from quadtok.cli.terminal import Report
 from quadtok.errors import InputError
 from quadtok.jobs.sinks.naming import Naming, plan_outputs, tended
 from quadtok.jobs.sources import Source, find_sources

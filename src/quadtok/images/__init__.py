@@ -21,7 +21,6 @@ from quadtok.errors import ImageError, InputError, QuadtokError, about
 from quadtok.images import avif, bmp, gif, jpeg, jpeg2000, png, ppm, tiff
 from quadtok.images.base import (
     DRAFT_DIVISORS,
-    MAX_PIXELS,
     Box,
     Draft,
     DraftRule,
@@ -34,6 +33,7 @@ from quadtok.images.base import (
 from quadtok.images.fit import CROP_FRACTION, Fitted, draft_for, fit_image, fit_native, native_size, to_pixels
 from quadtok.images.quiet import own_stderr, pixel_limit, tiff_manners, without_warnings
 from quadtok.images.reasons import FORMATS, reason
+from quadtok.names import DEFAULT_BACKGROUND, MAX_PIXELS
 
 __all__ = [
     "CROP_FRACTION",
@@ -81,7 +81,7 @@ def read_image(
     path: str | Path,
     *,
     max_pixels: int = MAX_PIXELS,
-    background: str = "white",
+    background: str = DEFAULT_BACKGROUND,
     exif: bool = True,
     draft: DraftRule | None = None,
 ) -> ImageFile:
@@ -119,7 +119,7 @@ def decode_image(
     path: str | Path,
     *,
     max_pixels: int = MAX_PIXELS,
-    background: str = "white",
+    background: str = DEFAULT_BACKGROUND,
     exif: bool = True,
     draft: DraftRule | None = None,
 ) -> ImageFile:

@@ -12,7 +12,6 @@ from PIL import Image
 
 from quadtok.errors import ImageError
 
-MAX_PIXELS = 89_478_485  # Pillow's own limit: a quarter of a gigabyte of RGB
 DRAFT_DIVISORS = (8, 4, 2)  # libjpeg's scaled decoding, as Pillow offers it
 
 

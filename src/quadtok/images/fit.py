@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from quadtok.images.base import DRAFT_DIVISORS, MAX_PIXELS, Box, Draft, DraftRule
-from quadtok.names import FitName
+from quadtok.images.base import DRAFT_DIVISORS, Box, Draft, DraftRule
+from quadtok.names import MAX_PIXELS, FitName
 
 CROP_FRACTION = 0.875  # the share of the short side that the centre crop keeps: the field's evaluation standard
 

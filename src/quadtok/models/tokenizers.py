@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from quadtok.errors import InputError
 from quadtok.models.embed import PatchEmbedding, check_embed_dim, sinusoidal_embedding
-from quadtok.names import QuadtreeName
+from quadtok.names import DEFAULT_QUADTREE, DEFAULT_SCORER, QuadtreeName
 from quadtok.patches import extract_patches
 from quadtok.pixels import check_images, standardize
 from quadtok.plan import Plan
@@ -40,11 +40,11 @@ class QuadtreeTokenizer(nn.Module):
     def __init__(
         self,
         spec: Spec,
-        scorer: str | ScorerFunction = "feature",
+        scorer: str | ScorerFunction = DEFAULT_SCORER,
         *,
         embed_dim: int = 768,
         in_channels: int = 3,
-        quadtree: QuadtreeName = "parallel",
+        quadtree: QuadtreeName = DEFAULT_QUADTREE,
     ) -> None:
         super().__init__()
         get_quadtree(quadtree)

@@ -8,8 +8,8 @@ from dataclasses import replace
 from PIL import Image
 from torch import Tensor
 
-from quadtok.names import StyleName
-from quadtok.pictures.render import BLACK_THIRD, render
+from quadtok.names import DEFAULT_LINE_COLOR, DEFAULT_STYLE, StyleName
+from quadtok.pictures.render import render
 from quadtok.plan import Plan
 from quadtok.quadtrees.base import plan_from_splits
 from quadtok.quadtrees.order import split_order
@@ -22,9 +22,9 @@ def growing_tree(
     image: Image.Image,
     saliency: Sequence[Tensor],
     spec: Spec,
-    style: StyleName = "overlay",
+    style: StyleName = DEFAULT_STYLE,
     *,
-    line_color: str = BLACK_THIRD,
+    line_color: str = DEFAULT_LINE_COLOR,
     line_width: int = 1,
     enlarge: int = 1,
 ) -> Iterator[Image.Image]:

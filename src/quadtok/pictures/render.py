@@ -10,13 +10,12 @@ from PIL import Image, ImageColor
 from torch import Tensor
 
 from quadtok.errors import InputError
-from quadtok.names import StyleName
+from quadtok.names import DEFAULT_LINE_COLOR, DEFAULT_STYLE, StyleName
 from quadtok.pixels import DTYPES, check_dense, denormalize, mean_and_std
 from quadtok.plan import Plan
 from quadtok.thumbnail import SCALE_COLORS
 from quadtok.tokens import Tokens
 
-BLACK_THIRD = "#00000055"  # the reference's lines: black at alpha 85
 LAYOUT_GRAY = "#dddddd"  # what tokens without pixels show
 # How many levels of 255 floats may lie outside their range and be cut off: what resizing and half precision add. On the
 # scale 0…255 it is less, for there normalised numbers lie only two or three below.
@@ -28,11 +27,11 @@ _BILINEAR = Image.Resampling.BILINEAR
 def render(
     image: Tensor | Image.Image,
     plan: Plan,
-    style: StyleName = "overlay",
+    style: StyleName = DEFAULT_STYLE,
     *,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
-    line_color: str = BLACK_THIRD,
+    line_color: str = DEFAULT_LINE_COLOR,
     line_width: int = 1,
     enlarge: int = 1,
 ) -> Image.Image:
@@ -74,11 +73,11 @@ def render(
 
 def render_tokens(
     tokens: Tokens,
-    style: StyleName = "overlay",
+    style: StyleName = DEFAULT_STYLE,
     *,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
-    line_color: str = BLACK_THIRD,
+    line_color: str = DEFAULT_LINE_COLOR,
     line_width: int = 1,
     enlarge: int = 1,
 ) -> Image.Image:
@@ -170,7 +169,7 @@ def _drawn_bytes(
     return values.round().clamp(0, 255).to(torch.uint8)
 
 
-def draw_lines(picture: Image.Image, boxes: list[Box], color: str = BLACK_THIRD, width: int = 1) -> Image.Image:
+def draw_lines(picture: Image.Image, boxes: list[Box], color: str = DEFAULT_LINE_COLOR, width: int = 1) -> Image.Image:
     """Each border between patches once, on the last rows and columns of the patch before it; then the outer frame.
 
     The frame is painted over them, so a translucent border is a shade darker where it meets the top or left edge, as

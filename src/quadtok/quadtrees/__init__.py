@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from quadtok.errors import InputError
+from quadtok.names import DEFAULT_QUADTREE
 from quadtok.quadtrees.base import Quadtree
 from quadtok.quadtrees.dict_lookup import dict_lookup
 from quadtok.quadtrees.parallel import parallel
@@ -17,7 +18,7 @@ QUADTREES: dict[str, Quadtree] = {
 }
 
 
-def get_quadtree(name: str = "parallel") -> Quadtree:
+def get_quadtree(name: str = DEFAULT_QUADTREE) -> Quadtree:
     """The quadtree of this name: a function (saliency, spec) → plan; see `Quadtree` for what it promises.
 
     Args:

@@ -13,7 +13,7 @@ from typing import Any, get_args
 
 from quadtok.errors import InputError
 from quadtok.images import DRAFT_DIVISORS, check_color
-from quadtok.names import FitName
+from quadtok.names import DEFAULT_BACKGROUND, FitName
 
 
 @dataclass(frozen=True)
@@ -113,6 +113,6 @@ def _box(value: object) -> tuple[float, float, float, float] | None:
 
 def _color(value: object) -> str:
     try:
-        return check_color(value) if isinstance(value, str) else "white"
+        return check_color(value) if isinstance(value, str) else DEFAULT_BACKGROUND
     except InputError:
-        return "white"
+        return DEFAULT_BACKGROUND

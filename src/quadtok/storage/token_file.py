@@ -34,7 +34,7 @@ from quadtok import __version__
 from quadtok.errors import InputError, OutputError, QuadtokError, TokenFileError, about
 from quadtok.files import destination, write_atomically
 from quadtok.marks import describe_content, head_of, image_format
-from quadtok.names import PixelDtypeName
+from quadtok.names import DEFAULT_PIXEL_DTYPE, PixelDtypeName
 from quadtok.pixels import denormalize
 from quadtok.plan import Plan
 from quadtok.spec import Spec
@@ -55,7 +55,7 @@ def save_tokens(
     path: str | Path,
     tokens: Tokens,
     *,
-    dtype: PixelDtypeName = "float16",
+    dtype: PixelDtypeName = DEFAULT_PIXEL_DTYPE,
     normalized_with: tuple[Sequence[float], Sequence[float]] | None = None,
     metadata: Mapping[str, Any] | None = None,
 ) -> None:
@@ -88,7 +88,7 @@ def _refuse_image(path: Path) -> None:
 
 def encode_tokens(
     tokens: Tokens,
-    dtype: PixelDtypeName = "float16",
+    dtype: PixelDtypeName = DEFAULT_PIXEL_DTYPE,
     normalized_with: tuple[Sequence[float], Sequence[float]] | None = None,
     metadata: Mapping[str, Any] | None = None,
 ) -> bytes:

@@ -1,6 +1,6 @@
 import pytest
 
-from quadtok.cli.output import printable, say_error
+from quadtok.cli.terminal import printable, say_error
 
 
 @pytest.mark.parametrize(

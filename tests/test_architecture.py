@@ -10,7 +10,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "quadtok"
 # A folder stands for all its files. The package itself, `quadtok/__init__`, is outside: it loads names on first use.
 LEVELS = [
     {"errors", "names"},
-    {"spec", "files", "thumbnail"},
+    {"spec", "files", "thumbnail", "environment"},
     {"zorder", "geometry", "marks", "download", "tracing"},
     {"plan", "pixels"},
     {"patches", "images", "scorers", "quadtrees"},
@@ -32,7 +32,7 @@ WITHIN = {
     "quadtok.jobs": ["sources", "tensors"],
     "quadtok.jobs.sinks": ["naming"],
     "quadtok.storage": ["archive", "record"],
-    "quadtok.bench": ["rows", "memory", "clocks", "referee", "plot"],
+    "quadtok.bench": ["rows", "memory", "clocks", "referee", "plot", "timing"],
 }
 
 MODULES = {

@@ -106,17 +106,3 @@ def test_without_arguments_the_environment(quadtok):
     facts = json.loads(quadtok("info", "--json").out)
     assert facts["type"] == "environment"
     assert facts["torch"].split("+")[0] == torch.__version__.split("+")[0]
-
-
-def test_the_environment_says_that_torchvision_does_not_fit(quadtok, monkeypatch):
-    import builtins
-
-    real = builtins.__import__
-
-    def broken(name, *arguments, **keywords):
-        if name == "torchvision":
-            raise RuntimeError("operator torchvision::nms does not exist")
-        return real(name, *arguments, **keywords)
-
-    monkeypatch.setattr(builtins, "__import__", broken)
-    assert "(does not import: operator torchvision::nms does not exist)" in quadtok("info").out

@@ -18,7 +18,8 @@ from quadtok.cli import options
 from quadtok.cli.device import check_device_name, resolve_device
 from quadtok.cli.given import check_flags, is_given
 from quadtok.cli.settings import check_scorers, parse_geometry, parse_options
-from quadtok.cli.terminal import passed_over, say_error, write_data, write_json
+from quadtok.cli.terminal import passed_over, say, say_error, write_data, write_json
+from quadtok.environment import machine
 from quadtok.errors import InputError, OutputError
 from quadtok.files import destination, write_atomically
 from quadtok.geometry import Geometry
@@ -29,7 +30,7 @@ from quadtok.names import IMAGE_SUFFIXES, QuadtreeName
 
 if TYPE_CHECKING:
     from quadtok.bench import Row
-    from quadtok.cli.benchmark import Benchmark
+    from quadtok.bench.cases import Benchmark
 
 DtypeName = Literal["float32", "float16", "bfloat16", "uint8"]
 
@@ -129,8 +130,8 @@ def bench(
     with _status("loading torch"):
         import torch
 
+        from quadtok.bench.cases import Benchmark, make_scorings
         from quadtok.bench.tables import draw, heading
-        from quadtok.cli.benchmark import Benchmark, machine, make_scorings
 
         device = resolve_device(device)
         if threads is not None:
@@ -139,7 +140,7 @@ def bench(
             implementations=implementations,
             geometries=geometries,
             batches=batches,
-            scorings=make_scorings(scorers, weights=weights, seed=seed, options=scorer_options),
+            scorings=make_scorings(scorers, weights=weights, seed=seed, options=scorer_options, tell=say),
             sources=photographs,
             seed=seed,
             dtype=dtype,

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import platform
-import sys
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +11,7 @@ from quadtok import __version__
 from quadtok.cli import options
 from quadtok.cli.given import check_flags, given
 from quadtok.cli.terminal import printable, say_problem, write_data, write_json
+from quadtok.environment import environment
 from quadtok.errors import InputError, QuadtokError, as_ours
 from quadtok.jobs.sources import Source, find_sources
 from quadtok.names import TOKEN_SUFFIXES
@@ -23,7 +21,6 @@ if TYPE_CHECKING:
     from quadtok.tokens import Tokens
 
 _LONGEST_LINE = 1000
-_PACKAGES = ("torch", "torchvision", "pillow", "numpy", "typer", "rich")
 
 
 def info(
@@ -61,33 +58,6 @@ def info(
     elif check and not quiet:
         write_data(f"{good} good, {bad} bad")
     return 1 if bad else 0
-
-
-def environment() -> dict[str, Any]:
-    """Versions, devices and threads: what a bug report needs."""
-    facts: dict[str, Any] = {
-        "quadtok": __version__,
-        "python": sys.version.split()[0],
-        "platform": platform.platform(),
-    }
-    for package in _PACKAGES:
-        try:
-            facts[package] = version(package)
-        except PackageNotFoundError:
-            facts[package] = "not installed"
-    import torch
-
-    facts["cuda"] = f"{torch.version.cuda} built in, {torch.cuda.device_count()} devices"
-    facts["devices"] = [
-        "cpu",
-        *(torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())),
-    ]
-    facts["threads"] = torch.get_num_threads()
-    try:
-        import torchvision  # noqa: F401  # whether it fits this torch shows only on import
-    except (ImportError, RuntimeError) as problem:
-        facts["torchvision"] += f" (does not import: {str(problem).splitlines()[0]})"
-    return facts
 
 
 def _inspect(source: Source, check: bool, as_json: bool, quiet: bool) -> bool:

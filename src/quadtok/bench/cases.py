@@ -1,11 +1,9 @@
-"""The work of `quadtok bench`: images and scorers for every size and batch, and the rows that come of them."""
+"""What a benchmark times: scorers and images for every size and batch, and the rows that come of them."""
 
 from __future__ import annotations
 
-import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -13,9 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from quadtok.bench import Row, Workload, random_pixels, time_quadtrees
-from quadtok.cli.info import environment
-from quadtok.cli.terminal import say
+from quadtok.bench.rows import Row
+from quadtok.bench.timing import Workload, random_pixels, time_quadtrees
 from quadtok.errors import InputError, as_ours
 from quadtok.geometry import Geometry
 from quadtok.images import MAX_PIXELS, read_bytes
@@ -29,11 +26,19 @@ from quadtok.spec import Spec
 
 @dataclass(frozen=True)
 class Case:
-    """One table of the benchmark: one size, one batch size, one scorer."""
+    """One table of the benchmark: one size, one batch size, one scorer.
+
+    Attributes:
+        geometry: the size, and how many tokens of which.
+        batch: the number of images.
+        scorer: its name.
+        pixels: `[n, 3, H, W]` uint8, the different images there are, repeated to fill the batch.
+    """
 
     geometry: Geometry
     batch: int
     scorer: str
+    pixels: Tensor
 
     def __str__(self) -> str:
         """For who waits."""
@@ -43,8 +48,7 @@ class Case:
     @property
     def size(self) -> tuple[int, int]:
         """(height, width)."""
-        assert self.geometry.size is not None  # the command refuses native sizes
-        return self.geometry.size
+        return _size(self.geometry)
 
 
 @dataclass(frozen=True)
@@ -77,20 +81,33 @@ class Benchmark:
     warmup: int
     min_time: float
 
-    def cases(self) -> list[Case]:
-        """Every size with every batch size and every scorer."""
-        return [Case(*facts) for facts in product(self.geometries, self.batches, self.scorings)]
+    def cases(self) -> Iterator[Case]:
+        """Every size with every batch size and every scorer; the images of a size are read once, when it is its turn.
+
+        Raises:
+            QuadtokError: for an image that cannot be read.
+        """
+        for geometry in self.geometries:
+            pixels = self._pixels(geometry)
+            for batch, scorer in product(self.batches, self.scorings):
+                yield Case(geometry, batch, scorer, pixels)
+
+    def workload(self, case: Case) -> Workload:
+        """What every quadtree is given: the images on the device, in the type to time."""
+        images = case.pixels[torch.arange(case.batch, device="cpu") % len(case.pixels)].to(self.device)
+        if self.dtype != "uint8":
+            images = normalize(images).to(getattr(torch, self.dtype))
+        return Workload(images, case.geometry.spec(*case.size), case.scorer, self._score(case))
 
     def rows(self, case: Case) -> list[Row]:
         """Time all quadtrees on one case.
 
         Raises:
-            QuadtokError: for an image that cannot be read, or a batch that does not fit into memory.
+            QuadtokError: for a batch that does not fit into memory, and whatever a scorer raises.
         """
         try:
-            workload = Workload(self._images(case), case.geometry.spec(*case.size), case.scorer, self._score(case))
             return time_quadtrees(
-                workload,
+                self.workload(case),
                 self.implementations,
                 compiled=self.compiled,
                 warmup=self.warmup,
@@ -98,18 +115,16 @@ class Benchmark:
             )
         except torch.OutOfMemoryError as problem:
             raise InputError(
-                f"{case}: does not fit into the memory of {self.device}; use smaller --batch-sizes or --image-sizes"
+                f"{case}: does not fit into the memory of {self.device}; use smaller batches or images"
             ) from problem
 
-    def _images(self, case: Case) -> Tensor:
-        """`[B, 3, H, W]` on the device: the different images there are, again and again."""
+    def _pixels(self, geometry: Geometry) -> Tensor:
+        """As many different images as the largest batch takes, or as there are."""
         count = max(self.batches)
-        if self.sources:
-            pixels = _read_pixels(tuple(self.sources[:count]), case.geometry)
-        else:
-            pixels = random_pixels(count, *case.size, self.seed)
-        images = pixels[torch.arange(case.batch, device="cpu") % len(pixels)].to(self.device)
-        return images if self.dtype == "uint8" else normalize(images).to(getattr(torch, self.dtype))
+        if not self.sources:
+            return random_pixels(count, *_size(geometry), self.seed)
+        reading = Reading(geometry, MAX_PIXELS, background="white", exif=True)
+        return torch.stack([_read(source.path, reading) for source in self.sources[:count]])
 
     def _score(self, case: Case) -> ScorerFunction:
         scoring, seeds = self.scorings[case.scorer], range(self.seed, self.seed + case.batch)
@@ -120,14 +135,14 @@ class Benchmark:
         return score
 
 
-@lru_cache(maxsize=1)
-def _read_pixels(sources: tuple[Source, ...], geometry: Geometry) -> Tensor:
-    """`[n, 3, H, W]` uint8; kept while the size stays."""
-    reading = Reading(geometry, MAX_PIXELS, background="white", exif=True)
-    return torch.stack([_pixels(source.path, reading) for source in sources])
+def _size(geometry: Geometry) -> tuple[int, int]:
+    if geometry.size is None:
+        raise InputError("the images of a batch have one size: native sizes cannot be timed")
+    return geometry.size
 
 
-def _pixels(path: Path, reading: Reading) -> Tensor:
+def _read(path: Path, reading: Reading) -> Tensor:
+    """`[3, H, W]` uint8."""
     try:
         return reading.decode(read_bytes(path), path).fitted.pixels
     except Exception as problem:
@@ -135,9 +150,12 @@ def _pixels(path: Path, reading: Reading) -> Tensor:
 
 
 def make_scorings(
-    names: Sequence[str], *, weights: str | None, seed: int, options: dict[str, Any]
+    names: Sequence[str], *, weights: str | None, seed: int, options: dict[str, Any], tell: Callable[[str], None]
 ) -> dict[str, Scoring]:
-    """The scorers of these names; `weights` are the feature scorer's, `options` go to each."""
+    """The scorers of these names; `weights` are the feature scorer's, `options` go to each.
+
+    `tell` hears which weights were loaded, if any.
+    """
     return {
         name: make_scoring(
             name,
@@ -146,24 +164,7 @@ def make_scorings(
             seed=seed,
             options=options,
             sources=[],
-            tell=say,
+            tell=tell,
         )
         for name in names
     }
-
-
-def machine(device: str) -> dict[str, Any]:
-    """The environment, and what the numbers were measured on."""
-    return {**environment(), "processor": _processor(device)}
-
-
-def _processor(device: str) -> str:
-    if device.startswith("cuda"):
-        return torch.cuda.get_device_name(device)
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    threads = torch.get_num_threads()
-    return f"{names[0] if names else platform.machine()}, {threads} thread{'s' * (threads > 1)}"

@@ -1,11 +1,18 @@
-"""A folder of JPEGs to token files: `quadtok tokenize` against a plain loop of the same steps.
+"""A folder of JPEGs to token files: `quadtok tokenize` against a plain loop over the reference's operations.
 
-    python benchmarks/folder.py --images 2000 --folder jpegs
+    python benchmarks/folder.py --images 300 --scorer blur feature --repeats 3 --folder jpegs
 
-Makes the JPEGs from the sample photographs, 500 to 4000 pixels on the long side, the same ones every time (about 0.7 MB
-each; kept in --folder for the next run). Each row of the table is a process of its own; `busy` is its user and system
-time by its wall time, start and imports included: 2.0 is two cores at work from beginning to end. Memory is
-the resident set of the process, read whenever an image is reported: the most of a hundred images.
+Makes the JPEGs from the sample photographs, 500 to 4000 pixels on the long side, the same ones every time (about 0.9 MB
+each; kept in --folder for the next run). A table for each scorer; each row is a process of its own, the first one
+`plain_loop.py`: one image after another, with as many threads as torch takes by itself. The rows take turns, so that
+whatever else the machine does hits all alike; of each the run of median wall time is shown.
+
+`busy` is user and system time by wall time: 2.0 is two cores at work from beginning to end, start and imports included;
+`at work` is the same from the first image that is done to the last. `others` is how many cores all other processes kept
+busy meanwhile: what they took, no row could have. Memory is the resident set of the process, read whenever an image is
+reported: the most of a hundred images.
+
+Under a table stands how many boxes of the plain loop quadtok chose as well. Without drafts both see the same pixels.
 """
 
 from __future__ import annotations
@@ -27,22 +34,37 @@ from PIL import Image, ImageOps
 
 SAMPLES = Path(__file__).parent.parent / "sample_images"
 SHORTEST, LONGEST = 500, 4000
-QUADTOK = [sys.executable, "-m", "quadtok", "tokenize", "--scorer", "blur", "--json", "--quiet"]
-RUNS = {
-    "plain loop": [sys.executable, __file__, "--loop"],
-    "quadtok, -j 0, no draft": [*QUADTOK, "-j", "0", "--no-draft"],
-    "quadtok, no draft": [*QUADTOK, "--no-draft"],
-    "quadtok, -j 0": [*QUADTOK, "-j", "0"],
-    "quadtok": QUADTOK,
+SCORERS = ["feature", "blur", "random", "precomputed"]
+COMPARED = 100  # images whose boxes are compared
+PLAIN, EXACT = "plain loop", "quadtok, no draft"
+# Rows of a table: what is given to `quadtok tokenize`, and to the plain loop nothing.
+ROWS: dict[str, list[str]] = {
+    PLAIN: [],
+    "quadtok, -j 0, no draft": ["-j", "0", "--no-draft"],
+    EXACT: ["--no-draft"],
+    "quadtok, -j 0": ["-j", "0"],
+    "quadtok": [],
 }
 
 
 @dataclass(frozen=True)
 class Run:
-    """What a process cost: seconds, and the most megabytes at images 200 to 300, at the last 100, and ever."""
+    """What a process cost: seconds, how many cores worked, and megabytes.
+
+    Attributes:
+        wall: seconds from start to end.
+        busy: processor time by wall time, from start to end.
+        at_work: the same from the first image to the last.
+        others: processor time of everything else on the machine by wall time.
+        early: the most megabytes at images 200 to 300.
+        late: at the last 100.
+        peak: ever.
+    """
 
     wall: float
-    cpu: float
+    busy: float
+    at_work: float
+    others: float
     early: float
     late: float
     peak: float
@@ -75,41 +97,68 @@ def _make_jpeg(path: Path, index: int) -> None:
     temporary.replace(path)
 
 
-def plain_loop(paths: list[Path], output: Path) -> None:
-    """What one would write without thinking of speed: one image after another, each step waiting for the last."""
-    from quadtok import Spec, get_scorer, save_tokens, tokenize
-    from quadtok.images import fit_image, read_image
+def make_maps(folder: Path, paths: list[Path]) -> None:
+    """An importance map for each image, `[16, 16]`, as Grad-CAM might give it; what is there stays."""
+    import torch
 
-    spec, scorer = Spec(256, 256, 16, 64, 100), get_scorer("blur")
-    output.mkdir(parents=True, exist_ok=True)
-    for path in paths:
-        pixels = fit_image(read_image(path).image, 256, 256, "crop").pixels
-        save_tokens(output / f"{path.stem}.pt", tokenize(pixels[None], spec, scorer)[0])
-        print(path, flush=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    for index, path in enumerate(paths):
+        map_path = folder / f"{path.stem}.pt"
+        if not map_path.exists():
+            torch.save(torch.from_numpy(np.random.default_rng(index).random((16, 16), dtype=np.float32)), map_path)
 
 
-def measure(command: list[str], paths: list[Path], number: int) -> Run:
+def command(row: str, scorer: str, maps: Path) -> list[str]:
+    """The process of a row; it takes paths from stdin, each behind a NUL, and `-o`."""
+    start = [str(Path(__file__).with_name("plain_loop.py"))]
+    if row != PLAIN:
+        start = ["-m", "quadtok", "tokenize", "-0", "-", "--json", "--quiet"]
+    return [
+        sys.executable,
+        *start,
+        *["--scorer", scorer],
+        *(["--maps", str(maps)] if scorer == "precomputed" else []),
+        *ROWS[row],
+    ]
+
+
+def measure(command: list[str], paths: list[Path]) -> Run:
     """Run a command that takes paths and `-o`, and says a line for each image that is done."""
     output = Path(tempfile.mkdtemp(prefix="quadtok-benchmark-"))
-    start, sizes = time.perf_counter(), []
-    listed = "\0".join(map(str, paths))
-    process = subprocess.Popen([*command, "-0", "-", "-o", str(output)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    sizes, clocks = [], []
+    start, worked_before = time.perf_counter(), _worked_by_all()
+    process = subprocess.Popen([*command, "-o", str(output)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert process.stdin is not None and process.stdout is not None
-    process.stdin.write(listed.encode())
+    process.stdin.write(listed(paths))
     process.stdin.close()
-    for _, line in zip(range(number), process.stdout, strict=False):
+    for _, line in zip(paths, process.stdout, strict=False):
         assert b'"failed"' not in line, line
         sizes.append(_resident(process.pid))
+        clocks.append((time.perf_counter(), _worked(process.pid)))
     process.stdout.read()
     _, status, usage = os.wait4(process.pid, 0)
-    wall = time.perf_counter() - start
+    wall, by_all = time.perf_counter() - start, _worked_by_all() - worked_before
+    by_this = usage.ru_utime + usage.ru_stime
     written = len(list(output.glob("*.pt")))
     shutil.rmtree(output)
-    if status or written != number:
-        raise SystemExit(f"{' '.join(command)}: status {status}, {written} of {number} files")
-    cpu = usage.ru_utime + usage.ru_stime
-    early = sizes[200:300] or sizes
-    return Run(wall, cpu, max(early), max(sizes[-100:]), usage.ru_maxrss / 1024)
+    if status or written != len(paths):
+        raise SystemExit(f"{' '.join(command)}: status {status}, {written} of {len(paths)} files")
+    (first, worked_first), (last, worked_last) = clocks[0], clocks[-1]
+    between = max(last - first, 1e-9)
+    return Run(
+        wall,
+        busy=by_this / wall,
+        at_work=(worked_last - worked_first) / between,
+        others=max(0.0, by_all - by_this) / wall,
+        early=max(sizes[200:300] or sizes),
+        late=max(sizes[-100:]),
+        peak=usage.ru_maxrss / 1024,
+    )
+
+
+def listed(paths: list[Path]) -> bytes:
+    """As `find -print0` would."""
+    return b"".join(os.fsencode(path) + b"\0" for path in paths)
 
 
 def _resident(pid: int) -> float:
@@ -121,47 +170,98 @@ def _resident(pid: int) -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
+def _worked(pid: int) -> float:
+    """Seconds of processor time, user and system, that a process has had; one that nobody waited for still tells."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _worked_by_all() -> float:
+    """Seconds of processor time that this machine has spent on anything, or another took from it."""
+    user, nice, system, _, _, *interrupts = map(int, Path("/proc/stat").read_text().splitlines()[0].split()[1:9])
+    return (user + nice + system + sum(interrupts)) / os.sysconf("SC_CLK_TCK")
+
+
 def print_table(runs: dict[str, Run], number: int) -> None:
     """Markdown; times of the same run side by side."""
-    baseline = runs.get("plain loop")
-    print("| | wall | images/s | × plain loop | busy | MB, images 200–300 | MB, last 100 | MB at most |")
-    print("|---|---|---|---|---|---|---|---|")
+    baseline = runs.get(PLAIN)
+    print(
+        "| | wall | images/s | × plain loop | busy | at work | others "
+        "| MB, images 200–300 | MB, last 100 | MB at most |\n|" + "---|" * 10
+    )
     for name, run in runs.items():
         times = f"{baseline.wall / run.wall:.2f}" if baseline else ""
-        print(
-            f"| {name} | {run.wall:.1f} s | {number / run.wall:.1f} | {times} | {run.cpu / run.wall:.2f} "
-            f"| {run.early:.0f} | {run.late:.0f} | {run.peak:.0f} |"
-        )
+        cores = f"{run.busy:.2f} | {run.at_work:.2f} | {run.others:.2f}"
+        memory = f"{run.early:.0f} | {run.late:.0f} | {run.peak:.0f}"
+        print(f"| {name} | {run.wall:.1f} s | {number / run.wall:.1f} | {times} | {cores} | {memory} |")
+
+
+def same_boxes(scorer: str, paths: list[Path], maps: Path) -> str:
+    """How many boxes of the plain loop quadtok chose as well."""
+    chosen = []
+    for row, read in ((PLAIN, _boxes_of_plain_loop), (EXACT, _boxes_of_quadtok)):
+        with tempfile.TemporaryDirectory(prefix="quadtok-benchmark-") as folder:
+            subprocess.run(
+                [*command(row, scorer, maps), "-o", folder], input=listed(paths), stdout=subprocess.DEVNULL, check=True
+            )
+            chosen.append({(path.stem, *box) for path in paths for box in read(Path(folder) / f"{path.stem}.pt")})
+    plain, ours = chosen
+    return f"{len(plain & ours)} of {len(plain)} boxes of the plain loop are quadtok's ({len(paths)} images, {EXACT})"
+
+
+def _boxes_of_plain_loop(path: Path) -> list[tuple[int, int, int]]:
+    """(left, top, scale); what stands last in a row is the centre in finest patches, and the scale."""
+    import torch
+    from plain_loop import MIN_PATCH
+
+    rows = torch.load(path, weights_only=True)[:, -3:].tolist()
+    half = MIN_PATCH / 2
+    return [
+        (round(x * MIN_PATCH - half * 2**scale), round(y * MIN_PATCH - half * 2**scale), int(scale))
+        for x, y, scale in rows
+    ]
+
+
+def _boxes_of_quadtok(path: Path) -> list[tuple[int, int, int]]:
+    from quadtok import load_tokens
+
+    plan = load_tokens(path).plan
+    return list(zip(plan.left[0].tolist(), plan.top[0].tolist(), plan.scale[0].tolist(), strict=True))
+
+
+def run_scorer(scorer: str, rows: list[str], repeats: int, paths: list[Path], maps: Path) -> None:
+    """Measure the rows and print their table."""
+    runs: dict[str, list[Run]] = {row: [] for row in rows}
+    for _ in range(repeats):
+        for row, done in runs.items():
+            done.append(measure(command(row, scorer, maps), paths))
+    print(f"\n### --scorer {scorer}\n")
+    print_table({row: sorted(done, key=lambda run: run.wall)[len(done) // 2] for row, done in runs.items()}, len(paths))
+    if scorer != "random" and PLAIN in rows:  # the reference's draws are none of ours
+        print(f"\n{same_boxes(scorer, paths[:COMPARED], maps)}", flush=True)
 
 
 def main() -> None:
     """Make the images, run, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=2000, metavar="N")
+    parser.add_argument("--scorer", nargs="+", choices=SCORERS, default=["blur", "feature"], help="a table for each")
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "quadtok-jpegs")
-    parser.add_argument("--only", action="append", choices=RUNS, help="rows of the table; all if left out")
+    parser.add_argument("--only", action="append", choices=ROWS, help="rows of the table; all if left out")
     parser.add_argument("--repeats", type=int, default=1, metavar="N", help="runs of each row; the median one counts")
-    parser.add_argument("--loop", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("-0", dest="inputs", help=argparse.SUPPRESS)
-    parser.add_argument("-o", dest="output", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.loop:
-        plain_loop([Path(name) for name in sys.stdin.read().split("\0")], arguments.output)
-        return
 
     make_jpegs(arguments.folder, arguments.images)
     paths = [arguments.folder / f"{index:05}.jpg" for index in range(arguments.images)]
+    maps = arguments.folder / "maps"
+    if "precomputed" in arguments.scorer:
+        make_maps(maps, paths)
     size = sum(path.stat().st_size for path in paths) / 2**20
     cores = len(os.sched_getaffinity(0))
-    print(f"{arguments.images} JPEGs, {size:.0f} MB; {cores} cores, Python {platform.python_version()}\n")
+    print(f"{arguments.images} JPEGs, {size:.0f} MB; {cores} cores, Python {platform.python_version()}")
     _read_all(paths)
-    runs: dict[str, list[Run]] = {name: [] for name in arguments.only or RUNS}
-    for _ in range(arguments.repeats):
-        for name, done in runs.items():
-            done.append(measure(RUNS[name], paths, len(paths)))
-    print_table(
-        {name: sorted(done, key=lambda run: run.wall)[len(done) // 2] for name, done in runs.items()}, len(paths)
-    )
+    for scorer in arguments.scorer:
+        run_scorer(scorer, arguments.only or list(ROWS), arguments.repeats, paths, maps)
 
 
 def _read_all(paths: list[Path]) -> None:

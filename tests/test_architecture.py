@@ -11,7 +11,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "quadtok"
 LEVELS = [
     {"errors", "names"},
     {"spec", "files", "thumbnail", "environment"},
-    {"zorder", "geometry", "marks", "download", "tracing"},
+    {"zorder", "geometry", "marks", "download", "tracing", "shown"},
     {"plan", "pixels"},
     {"patches", "images", "scorers", "quadtrees"},
     {"tokens", "reversal"},

@@ -144,6 +144,17 @@ def test_sizes_and_centers_follow_from_the_boxes(spec):
         torch.testing.assert_close(plan.centers[image], expected, rtol=2**-22, atol=0)
 
 
+@pytest.mark.parametrize("spec", SPECS, ids=str)
+def test_counts_say_how_many_tokens_of_each_scale_an_image_has(spec, device):
+    plan = Plan.uniform(spec, 0, batch=2) if spec.num_scales == 1 else plan_of(spec)
+    counts = plan.to(device).counts
+    assert (counts.dtype, counts.device.type, counts.shape) == (torch.int64, device, (len(plan), spec.num_scales))
+    for image in range(len(plan)):
+        sizes = [size for _, _, size in boxes(plan, image)]
+        assert counts[image].tolist() == [sizes.count(spec.patch_size(scale)) for scale in range(spec.num_scales)]
+    assert plan[:0].counts.shape == (0, spec.num_scales)
+
+
 def test_a_finest_patch_of_column_i_has_its_center_at_i_and_a_half():
     assert Plan.uniform(Spec(28, 42, 14, 14, 6), scale=0).centers[0].tolist() == [
         [0.5, 0.5], [1.5, 0.5], [2.5, 0.5],

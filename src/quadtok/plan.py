@@ -18,12 +18,11 @@ import torch
 from torch import Tensor
 
 from quadtok.errors import InputError
+from quadtok.shown import SHOWN_IMAGES, as_png, in_words
 from quadtok.spec import Spec
-from quadtok.thumbnail import mosaic_png, scale_tiles
 from quadtok.zorder import corners, from_z_order, number_of_cells
 
 INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.uint16, torch.uint32, torch.uint64)
-SHOWN_IMAGES = 4  # in a picture for notebooks
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,6 +135,11 @@ class Plan:
         return corner + torch.exp2(self.scale.float() - 1)[..., None]
 
     @property
+    def counts(self) -> Tensor:
+        """`[B, S]` int64: how many tokens of each image have each of the spec's S scales, the finest first."""
+        return torch.stack([(self.scale == scale).sum(dim=1) for scale in range(self.spec.num_scales)], dim=1)
+
+    @property
     def cell_to_token(self) -> Tensor:
         """`[B, H/p, W/p]` int64: which token covers each finest cell. Right for tokens in any order."""
         rows, cols = self.spec.grid(0)
@@ -213,29 +217,10 @@ class Plan:
             **{name: getattr(self, name).clone() for name in ("left", "top", "scale")},
         }
 
-    def thumbnail(self, tiles: Tensor | None = None) -> bytes:
-        """A PNG of the boxes of the first four images, side by side. Waits for the device.
-
-        Args:
-            tiles: `[B, N, t, t, 3]` uint8, what to show of each token; by default one colour a patch size.
-        """
-        first = self[:SHOWN_IMAGES]
-        row, col, scale, token = (
-            field.cpu().numpy()
-            for field in (
-                first.top // self.spec.min_patch,
-                first.left // self.spec.min_patch,
-                first.scale,
-                first.cell_to_token,
-            )
-        )
-        shown = scale_tiles(scale) if tiles is None else tiles[:SHOWN_IMAGES].cpu().numpy()
-        return mosaic_png(token, row, col, scale, shown)
-
     def _repr_png_(self) -> bytes | None:
         # A notebook asks for it unasked: where there is nothing to draw, the words have to do.
         with contextlib.suppress(Exception):
-            return self.thumbnail()
+            return as_png(self[:SHOWN_IMAGES])
         return None
 
     def _with_fields(self, change: Callable[[Tensor], Tensor]) -> Plan:
@@ -257,20 +242,7 @@ class Plan:
         return self.spec == other.spec and all(_same_integers(ours, theirs) for ours, theirs in pairs)
 
     def __repr__(self) -> str:
-        spec, batch = self.spec, self.scale.shape[0]
-        images, each = (f"{batch} images", " each") if batch != 1 else ("1 image", "")
-        place = "" if self.scale.device.type == "cpu" else f", on {self.scale.device}"
-        return f"Plan({images} of {spec.height}×{spec.width}, {spec.num_tokens} tokens{each}{self._sizes()}{place})"
-
-    def _sizes(self) -> str:
-        """How many tokens of each patch size; the sizes alone where a look at the numbers would wait, or fail."""
-        sizes = [self.spec.patch_size(scale) for scale in range(self.spec.num_scales)]
-        if self.scale.device.type == "cpu":
-            with contextlib.suppress(Exception):  # a tensor of a compiler, a tracer or a transform has no numbers
-                counts = [int((self.scale == scale).sum()) for scale in range(len(sizes))]
-                in_all = "" if self.scale.shape[0] == 1 else " in all"
-                return f": {', '.join(map('{} of {} px'.format, counts, sizes))}{in_all}"
-        return f" of {', '.join(map(str, sizes))} px"
+        return f"Plan({in_words(self)})"
 
 
 def as_slice(image: int | slice, batch: int) -> slice:

@@ -14,10 +14,11 @@ from quadtok.errors import InputError
 from quadtok.names import DEFAULT_QUADTREE, DEFAULT_SCORER, QuadtreeName
 from quadtok.patches import extract_patches
 from quadtok.pixels import IMAGENET_MEAN, IMAGENET_STD, check_images, normalize
-from quadtok.plan import SHOWN_IMAGES, Plan, as_slice
+from quadtok.plan import Plan, as_slice
 from quadtok.quadtrees import get_quadtree
 from quadtok.quadtrees.base import check_saliency
 from quadtok.scorers import ScorerFunction, get_scorer, on_device
+from quadtok.shown import SHOWN_IMAGES, as_png
 from quadtok.spec import Spec
 from quadtok.tracing import without_gradients
 
@@ -105,7 +106,8 @@ class Tokens:
     def _repr_png_(self) -> bytes | None:
         # A notebook asks for it unasked: where there is nothing to draw, the words have to do.
         with contextlib.suppress(Exception):
-            return self.plan.thumbnail(None if self.patches is None else _tiles(self.patches[:SHOWN_IMAGES]))
+            tiles = None if self.patches is None else _tiles(self.patches[:SHOWN_IMAGES])
+            return as_png(self.plan[:SHOWN_IMAGES], tiles)
         return None
 
     def _pixels(self) -> Tensor:

@@ -97,7 +97,7 @@ def _as_text(path: Path, tokens: Tokens) -> str:
     spec, record = tokens.plan.spec, Record.of(tokens.metadata)
     requested = f", {record.tokens_requested} requested" if record.tokens_requested else ""
     share = f"{spec.num_tokens} of {spec.num_cells} ({spec.num_tokens / spec.num_cells:.0%})"
-    counts = tokens.plan.scale[0].bincount(minlength=spec.num_scales).tolist()
+    counts = tokens.plan.counts[0].tolist()
     lines = {
         "tokens": f"{share} for {spec.width}×{spec.height} pixels{requested}",
         "patches": ", ".join(f"{spec.patch_size(scale)} px: {count}" for scale, count in enumerate(counts)),

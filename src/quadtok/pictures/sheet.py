@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -44,8 +43,8 @@ def sheet(rows: Sequence[Sequence[Panel]], title: str = "") -> Image.Image:
 
 def describe_scales(plan: Plan) -> str:
     """`52 of 16 px, 47 of 32 px, 1 of 64 px`, for the plan of one image."""
-    counts = Counter(plan.size[0].tolist())
-    return ", ".join(f"{counts[size]} of {size} px" for size in sorted(counts))
+    counts = enumerate(plan.counts[0].tolist())
+    return ", ".join(f"{count} of {plan.spec.patch_size(scale)} px" for scale, count in counts if count)
 
 
 def _write(page: Image.Image, left: int, top: int, text: str, width: int, ink: str = INK) -> None:

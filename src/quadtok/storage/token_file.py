@@ -161,7 +161,7 @@ def decode_tokens(data: bytes) -> Tokens:
 def describe_tokens(tokens: Tokens) -> dict[str, Any]:
     """What tokens of one image are made of, as JSON values: the geometry, how many of each patch size, the metadata."""
     spec = tokens.plan.spec
-    counts = torch.bincount(tokens.plan.scale[0], minlength=spec.num_scales).tolist()
+    counts = tokens.plan.counts[0].tolist()
     geometry = _geometry(spec)
     return {
         **geometry,

@@ -29,7 +29,7 @@ WITHIN = {
     "quadtok.scorers.feature": ["base", "object_net", "shufflenet", "weights"],
     "quadtok.models": ["embed"],
     "quadtok.pictures": ["render"],
-    "quadtok.jobs": ["sources", "tensors"],
+    "quadtok.jobs": ["walk", "sources", "tensors"],
     "quadtok.jobs.sinks": ["naming"],
     "quadtok.storage": ["archive", "record"],
     "quadtok.bench": ["rows", "memory", "clocks", "referee", "plot", "timing"],

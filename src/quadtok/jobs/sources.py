@@ -7,19 +7,17 @@ typing error.
 
 from __future__ import annotations
 
-import fnmatch
 import glob
 import os
 import sys
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import takewhile
 from pathlib import Path
 
-from quadtok.errors import InputError, QuadtokError
+from quadtok.errors import InputError
+from quadtok.jobs.walk import Refusal, matches, walk
 
-_MOST_WAYS = 100
+__all__ = ["Found", "Refusal", "Source", "find_sources"]
 
 
 @dataclass(frozen=True)
@@ -37,14 +35,6 @@ class Source:
     path: Path
     relative: Path
     found: bool = False
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """An input that cannot be taken, which is known before any work."""
-
-    path: Path
-    problem: QuadtokError
 
 
 @dataclass(frozen=True)
@@ -137,7 +127,8 @@ def _read_list(null_separated: bool) -> list[str]:
     try:
         data = b"" if sys.stdin is None else sys.stdin.buffer.read()
     except OSError as problem:
-        raise InputError(f"the list on stdin cannot be read: {_reason(problem)}") from problem
+        reason = (problem.strerror or "no reason given").lower()
+        raise InputError(f"the list on stdin cannot be read: {reason}") from problem
     if b"\0" in data and not null_separated:
         raise InputError("the list on stdin holds NUL bytes: use -0 with find -print0")
     if null_separated and b"\0" not in data and b"\n" in data and not os.path.lexists(data):
@@ -176,7 +167,7 @@ def _expand(argument: str, suffixes: frozenset[str]) -> Iterable[_Item]:
 
 
 def _in_folder(folder: Path, suffixes: frozenset[str]) -> list[_Item]:
-    items = [_named(item, folder) for item in _walk(folder, suffixes, frozenset())]
+    items = [_named(item, folder) for item in walk(folder, suffixes, frozenset())]
     return items or [Refusal(folder, InputError(f"no {_kind(suffixes)} found in {folder}"))]
 
 
@@ -185,12 +176,12 @@ def _in_glob(pattern: str, suffixes: frozenset[str]) -> list[_Item]:
     fixed = next(number for number, part in enumerate(parts) if glob.has_magic(part))
     root = Path(*parts[:fixed])
     items: list[_Item] = []
-    for match in sorted(_matches(root, parts[fixed:]), key=_by_path):
+    for match in sorted(matches(root, parts[fixed:]), key=_by_path):
         if isinstance(match, Refusal):
             items.append(match)
         elif os.path.isdir(match):
             above = frozenset(os.path.realpath(parent) for parent in match.parents if parent.is_relative_to(root))
-            items += [_named(item, root) for item in _walk(match, suffixes, above)]
+            items += [_named(item, root) for item in walk(match, suffixes, above)]
         elif match.suffix.lower() in suffixes:
             items.append(Source(match, match.relative_to(root), found=True))
     return items or [Refusal(Path(pattern), InputError(f"no {_kind(suffixes)} match {pattern}"))]
@@ -202,108 +193,6 @@ def _by_path(found: Path | Refusal) -> str:
 
 def _named(item: Path | Refusal, root: Path) -> _Item:
     return item if isinstance(item, Refusal) else Source(item, item.relative_to(root), found=True)
-
-
-def _matches(root: Path, pattern: Sequence[str]) -> Iterator[Path | Refusal]:
-    """What in this folder matches the parts of a pattern, one a level, in any order; `**` is any number of folders.
-
-    Python's `glob` passes over folders that it may not list without a word, and follows loops of links.
-    """
-    # Where to look, for which parts, and what `**` has come through already, without links. A list and no recursion:
-    # folders may lie deeper than Python's calls.
-    waiting: list[tuple[Path, Sequence[str], frozenset[str]]] = [(root, pattern, frozenset())]
-    ways = _Ways(root)
-    while waiting:
-        folder, parts, above = waiting.pop()
-        if not parts:
-            yield folder
-            continue
-        part, rest = parts[0], parts[1:]
-        if not glob.has_magic(part):
-            if os.path.isdir(folder / part) or (not rest and os.path.lexists(folder / part)):
-                waiting.append((folder / part, rest, frozenset()))
-            continue
-        real = os.path.realpath(folder)
-        if part == "**" and real in above:
-            continue
-        if part == "**":
-            waiting.append((folder, rest, above))
-        entries = ways.entries(folder, real)
-        if isinstance(entries, Refusal):
-            yield entries
-            continue
-        for path, is_folder in entries:
-            if path.name.startswith(".") and not part.startswith("."):
-                continue
-            if part == "**" and is_folder and rest:
-                waiting.append((path, parts, above | {real}))
-            elif part != "**" and (is_folder or not rest) and fnmatch.fnmatchcase(path.name, part):
-                waiting.append((path, rest, frozenset()))
-
-
-def _walk(top: Path, suffixes: frozenset[str], above: frozenset[str]) -> Iterator[Path | Refusal]:
-    """Files with these endings, sorted, hidden ones skipped. A link that leads back to a folder above is a loop."""
-    waiting = [(top, True, above)]  # the next one last
-    ways = _Ways(top)
-    while waiting:
-        path, is_folder, above = waiting.pop()
-        if not is_folder:
-            if path.suffix.lower() in suffixes:
-                yield path
-            continue
-        real = os.path.realpath(path)
-        if real in above:
-            continue
-        entries = ways.entries(path, real)
-        if isinstance(entries, Refusal):
-            yield entries
-            continue
-        inside = above | {real}
-        shown = [(entry, is_dir, inside) for entry, is_dir in entries if not entry.name.startswith(".")]
-        waiting += reversed(shown)
-
-
-class _Ways:
-    """How often each folder below `top` was come to. Twenty folders that link to each other lead to one in 18! ways."""
-
-    def __init__(self, top: Path) -> None:
-        self._top = top
-        self._number: Counter[str] = Counter()
-        self._refused: set[str] = set()
-
-    def entries(self, folder: Path, real: str) -> list[tuple[Path, bool]] | Refusal:
-        """See `_entries`. After `_MOST_WAYS` ways there, one over several links is refused, which is said once."""
-        self._number[real] += 1
-        if self._number[real] <= _MOST_WAYS or self._links(folder) < 2:
-            return _entries(folder)
-        if real in self._refused:
-            return []
-        self._refused.add(real)
-        return Refusal(folder, InputError(f"{folder}: over {_MOST_WAYS} ways lead here through links, others are cut"))
-
-    def _links(self, folder: Path) -> int:
-        way = takewhile(lambda part: part != self._top, (folder, *folder.parents))
-        return sum(map(os.path.islink, way))
-
-
-def _entries(folder: Path) -> list[tuple[Path, bool]] | Refusal:
-    """What is in a folder, sorted, and whether it is a folder itself; links are followed."""
-    try:
-        with os.scandir(folder) as entries:
-            return [(folder / entry.name, _is_folder(entry)) for entry in sorted(entries, key=lambda entry: entry.name)]
-    except OSError as problem:
-        return Refusal(folder, InputError(f"{folder}: {_reason(problem)}"))
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link in a circle, or into a folder that may not be entered
-        return False
-
-
-def _reason(problem: OSError) -> str:
-    return (problem.strerror or "cannot be listed").lower()
 
 
 def _kind(suffixes: frozenset[str]) -> str:

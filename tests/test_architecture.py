@@ -9,7 +9,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "quadtok"
 
 # A folder stands for all its files. The package itself, `quadtok/__init__`, is outside: it loads names on first use.
 LEVELS = [
-    {"errors", "names"},
+    {"errors", "names", "quiet"},
     {"spec", "files", "thumbnail", "environment"},
     {"zorder", "geometry", "marks", "download", "tracing", "shown"},
     {"plan", "pixels"},

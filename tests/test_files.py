@@ -6,12 +6,21 @@ import socket
 import stat
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
+import torch
 
-from quadtok.errors import DiskFull, OutputError
-from quadtok.files import TEMPORARY_PREFIX, remove_abandoned, write_atomically
+from quadtok.errors import DiskFull, ImageError, OutputError, WeightsError
+from quadtok.files import (
+    TEMPORARY_PREFIX,
+    load_safely,
+    open_regular,
+    read_regular,
+    remove_abandoned,
+    write_atomically,
+)
 
 
 def test_a_file_is_written_with_the_folders_on_its_way(tmp_path):
@@ -269,3 +278,91 @@ def test_a_file_that_is_replaced_keeps_who_may_read_it(tmp_path, mode):
     write_atomically(path, b"new")
     assert path.read_bytes() == b"new"
     assert path.stat().st_mode & 0o777 == mode
+
+
+class TestReading:
+    """Of regular files alone; whoever reads says which error it is."""
+
+    def test_a_file_is_read_whole_through_links_too(self, tmp_path):
+        (tmp_path / "x").write_bytes(b"content")
+        (tmp_path / "link").symlink_to("x")
+        assert read_regular(tmp_path / "x", ImageError) == read_regular(tmp_path / "link", ImageError) == b"content"
+
+    @pytest.mark.parametrize(
+        ("make", "reason"),
+        [
+            (lambda path: None, "no such file"),
+            (lambda path: path.symlink_to("nowhere"), "no such file"),
+            (lambda path: path.mkdir(), "is a folder"),
+            (os.mkfifo, "not a regular file"),
+            (lambda path: held_by("socket", path), "not a regular file"),
+            (lambda path: held_by("device", path), "not a regular file"),
+            (lambda path: path.symlink_to(path), "Too many levels of symbolic links"),
+        ],
+        ids=["nothing", "a link to nothing", "a folder", "a pipe", "a socket", "a device", "a circle"],
+    )
+    @pytest.mark.parametrize("error", [ImageError, WeightsError])
+    def test_what_cannot_be_read_is_the_readers_own_error_with_the_reason(self, tmp_path, error, make, reason):
+        make(tmp_path / "x")
+        for read in (read_regular, lambda path, error: load_safely(path, error, "odd")):
+            with pytest.raises(error) as refused:
+                read(tmp_path / "x", error)
+            assert str(refused.value) == reason
+
+    @pytest.mark.parametrize("name", ["a\0b", "\ud800"])
+    def test_names_that_no_file_can_have_are_refused_like_missing_files(self, tmp_path, name):
+        with pytest.raises(ImageError, match="no file can have this name"):
+            read_regular(tmp_path / name, ImageError)
+
+    def test_a_pipe_is_not_even_opened(self, tmp_path):
+        os.mkfifo(tmp_path / "pipe")
+        writer = threading.Thread(target=lambda: open(tmp_path / "pipe", "wb").close())
+        writer.start()  # and waits for somebody to read
+        with pytest.raises(ImageError):
+            read_regular(tmp_path / "pipe", ImageError)
+        writer.join(0.3)
+        assert writer.is_alive()
+        open(tmp_path / "pipe", "rb").close()
+        writer.join()
+
+    def test_a_file_that_becomes_a_pipe_meanwhile_is_refused_and_closed(self, tmp_path, monkeypatch):
+        (tmp_path / "x").touch()
+        before, look = len(os.listdir("/proc/self/fd")), os.stat
+
+        def look_too_early(path, **options):
+            seen = look(path, **options)
+            path.unlink()
+            os.mkfifo(path)
+            return seen
+
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "stat", look_too_early)
+            with pytest.raises(OSError, match="not a regular file"):
+                open_regular(tmp_path / "x")
+        assert len(os.listdir("/proc/self/fd")) == before
+
+
+class TestLoading:
+    """What torch saved, without running anything in it."""
+
+    def test_tensors_and_plain_values_come_back_on_the_cpu(self, tmp_path):
+        content = {"a": torch.arange(3), "b": [1, "two", None]}
+        torch.save(content, tmp_path / "x.pt")
+        found = load_safely(tmp_path / "x.pt", WeightsError, "not a state dict")
+        assert torch.equal(found.pop("a"), content.pop("a")) and found == content
+
+    def test_code_is_not_run(self, tmp_path):
+        class Evil:
+            def __reduce__(self):
+                return (os.mkdir, (str(tmp_path / "ran"),))
+
+        torch.save({"a": Evil()}, tmp_path / "x.pt")
+        with pytest.raises(WeightsError, match="^not a state dict$"):
+            load_safely(tmp_path / "x.pt", WeightsError, "not a state dict")
+        assert not (tmp_path / "ran").exists()
+
+    @pytest.mark.parametrize("data", [b"", b"text", b"PK\3\4" + bytes(50), bytes(1000)], ids=repr)
+    def test_anything_else_gets_the_readers_sentence(self, tmp_path, data):
+        (tmp_path / "x.pt").write_bytes(data)
+        with pytest.raises(WeightsError, match="^not a state dict$"):
+            load_safely(tmp_path / "x.pt", WeightsError, "not a state dict")

@@ -7,7 +7,6 @@ import sys
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -113,23 +112,23 @@ def test_ghostscript_is_never_started(tmp_path, monkeypatch):
 
 def test_a_file_without_permission_is_refused(tmp_path, monkeypatch):
     # The permission bits alone would not do: tests may run as root, who reads everything.
-    def denied(path):
+    def denied(path, flags):
         raise PermissionError(13, "Permission denied")
 
     path = bad_images.one_pixel(tmp_path)
-    monkeypatch.setattr(Path, "read_bytes", denied)
+    monkeypatch.setattr(os, "open", denied)
     assert refusal(path) == f"{path}: permission denied"
 
 
 def test_a_file_that_vanishes_after_it_was_found_is_refused(tmp_path, monkeypatch):
-    read_bytes = Path.read_bytes
+    really_open = os.open
 
-    def vanishing(path):
-        path.unlink()
-        return read_bytes(path)
+    def vanishing(path, flags):
+        os.unlink(path)
+        return really_open(path, flags)
 
     path = bad_images.one_pixel(tmp_path)
-    monkeypatch.setattr(Path, "read_bytes", vanishing)
+    monkeypatch.setattr(os, "open", vanishing)
     assert refusal(path) == f"{path}: no such file"
 
 

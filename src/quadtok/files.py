@@ -16,11 +16,12 @@ import socket
 import stat
 import time
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
-from quadtok.errors import DiskFull, OutputError
+from quadtok.errors import DiskFull, OutputError, QuadtokError
+from quadtok.quiet import without_warnings
 
 try:
     import fcntl
@@ -93,17 +94,77 @@ def destination(path: Path) -> Path:
     return Path(os.path.realpath(path)) if os.path.islink(path) else path
 
 
+def read_regular(path: Path, error: type[QuadtokError]) -> bytes:
+    """All bytes of a regular file; see `reading`."""
+    with reading(path, error) as stream:
+        return stream.read()
+
+
+@contextlib.contextmanager
+def reading(path: Path, error: type[QuadtokError]) -> Iterator[BinaryIO]:
+    """Open a regular file and read it in the block. Pipes, sockets and devices are not opened.
+
+    Raises:
+        error: of this type, where there is no such file or it cannot be read: the reason alone, for `about` to put the
+            path before.
+    """
+    try:
+        with open_regular(path) as stream:
+            yield stream
+    except FileNotFoundError:
+        raise error("no such file") from None
+    except PermissionError:
+        raise error("permission denied") from None
+    except OSError as problem:
+        raise error(problem.strerror or "cannot be read") from problem
+
+
 def open_regular(path: Path) -> BinaryIO:
-    """Open a regular file to read it; never waits, as opening a pipe would.
+    """Open a regular file to read it; anything else is not opened: a pipe would wait, and a tape be wound back.
 
     Raises:
         OSError: where it cannot be opened, or is something else.
     """
+    try:
+        _check_regular(os.stat(path).st_mode)
+    except ValueError as problem:  # a NUL, or characters that the system has no bytes for
+        raise OSError(errno.EINVAL, "no file can have this name") from problem
     descriptor = os.open(path, _READ)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    try:
+        _check_regular(os.fstat(descriptor).st_mode)  # it may be another by now
+    except OSError:
         os.close(descriptor)
-        raise OSError(errno.EINVAL, "not a regular file")
+        raise
     return open(descriptor, "rb")
+
+
+def _check_regular(mode: int) -> None:
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "is a folder" if stat.S_ISDIR(mode) else "not a regular file")
+
+
+def load_safely(path: Path, error: type[QuadtokError], otherwise: str) -> Any:
+    """What `torch.save` wrote to a regular file, on the CPU; nothing that the file says is run.
+
+    Raises:
+        error: of this type, as `reading`, or with the sentence `otherwise`: where it is no such file, or holds more
+            than tensors and plain values.
+    """
+    with reading(path, error) as stream:
+        try:
+            return load_plain(stream)
+        except OSError:
+            raise
+        except Exception as problem:  # torch.load raises half a dozen types, in paragraphs
+            raise error(otherwise) from problem
+
+
+def load_plain(stream: BinaryIO) -> Any:
+    """Tensors and plain values that `torch.save` wrote, on the CPU; raises whatever torch does."""
+    import torch
+
+    with without_warnings():  # of kinds of tensors that are in beta, and of what damage made of a pickle
+        return torch.load(stream, map_location="cpu", weights_only=True)
 
 
 def remove_abandoned(folders: Iterable[Path]) -> None:

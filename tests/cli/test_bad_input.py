@@ -115,24 +115,28 @@ def test_a_folder_named_like_an_image_is_walked(quadtok, tmp_path):
 def test_an_unreadable_file_is_said_to_be_so(quadtok, photo, monkeypatch):
     """Case 25. Tests may run as root, who may read everything: so the refusal is simulated."""
 
-    def refuse(path):
-        raise PermissionError(13, "Permission denied")
+    really_open = os.open
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    def refuse(path, *arguments, **options):
+        if path == photo:
+            raise PermissionError(13, "Permission denied")
+        return really_open(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "open", refuse)
     result = tokenize(quadtok, photo)
     assert (result.code, result.lines[0]) == (1, f"quadtok: error: {photo}: permission denied")
 
 
 def test_the_digest_is_of_the_bytes_that_were_read(quadtok, photo, monkeypatch):
     """Case 26: a file that changes between listing and reading."""
-    read = Path.read_bytes
+    really_open = os.open
 
-    def replace_first(path):
+    def replace_first(path, *arguments, **options):
         if path == photo:
             Image.new("RGB", (70, 70), "blue").save(photo, "JPEG")
-        return read(path)
+        return really_open(path, *arguments, **options)
 
-    monkeypatch.setattr(Path, "read_bytes", replace_first)
+    monkeypatch.setattr(os, "open", replace_first)
     assert tokenize(quadtok, photo).code == 0
     assert load_tokens(photo.with_suffix(".pt")).metadata["source"]["size"] == [70, 70]
 

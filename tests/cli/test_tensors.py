@@ -150,7 +150,7 @@ NO_TENSORS = {
     make_empty: "not a tensor that can be loaded safely",
     os.mkfifo: "not a regular file",
     make_folder: "is a folder",
-    link_to_nothing: "not a regular file",
+    link_to_nothing: "no such file",
     lambda path: None: "no such file",
 }
 

@@ -303,7 +303,7 @@ def test_a_page_of_a_name_that_is_no_text_is_written(quadtok, photo, tmp_path):
 def test_weights_from_a_pipe_are_refused_and_not_waited_for(quadtok, photo, tmp_path, command):
     os.mkfifo(tmp_path / "pipe")
     result = quadtok(command, photo, "--scorer", "feature", "--weights", tmp_path / "pipe")
-    assert (result.code, result.lines) == (2, [f"quadtok: error: weights {tmp_path / 'pipe'}: is not a regular file"])
+    assert (result.code, result.lines) == (2, [f"quadtok: error: weights {tmp_path / 'pipe'}: not a regular file"])
 
 
 def test_what_is_refused_while_it_is_drawn_names_the_input(quadtok, photo, tmp_path):

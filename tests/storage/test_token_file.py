@@ -344,7 +344,7 @@ def test_errors_begin_with_the_path(tmp_path):
     path = tmp_path / "tokens.pt"
     for make, message in (
         (lambda: None, "no such file"),
-        (path.mkdir, "not a regular file"),
+        (path.mkdir, "is a folder"),
         (path.rmdir, "no such file"),
         (lambda: os.mkfifo(path), "not a regular file"),
         (path.unlink, "no such file"),

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import stat
 from collections.abc import Callable
 from dataclasses import replace
 from io import BytesIO
@@ -18,6 +17,7 @@ from pathlib import Path
 from PIL import Image, ImageColor
 
 from quadtok.errors import ImageError, InputError, QuadtokError, about
+from quadtok.files import read_regular
 from quadtok.images import avif, bmp, gif, jpeg, jpeg2000, png, ppm, tiff
 from quadtok.images.base import (
     DRAFT_DIVISORS,
@@ -31,9 +31,10 @@ from quadtok.images.base import (
     unsupported,
 )
 from quadtok.images.fit import CROP_FRACTION, Fitted, draft_for, fit_image, fit_native, native_size, to_pixels
-from quadtok.images.quiet import own_stderr, pixel_limit, tiff_manners, without_warnings
+from quadtok.images.quiet import own_stderr, pixel_limit, tiff_manners
 from quadtok.images.reasons import FORMATS, reason
 from quadtok.names import DEFAULT_BACKGROUND, MAX_PIXELS
+from quadtok.quiet import without_warnings
 
 __all__ = [
     "CROP_FRACTION",
@@ -111,7 +112,10 @@ def read_bytes(path: str | Path) -> bytes:
         ImageError: one sentence that begins with the path.
     """
     with about(path):
-        return _regular_bytes(Path(path))
+        data = read_regular(Path(path), ImageError)
+        if not data:
+            raise ImageError("empty file")
+        return data
 
 
 def decode_image(
@@ -143,22 +147,6 @@ def _decoded(data: bytes, max_pixels: int, background: str, exif: bool, draft: D
     else:
         found = _read_by_pillow(prepared, max_pixels, exif, draft)
     return replace(found, image=_rgb(_rotated(found.image, found.orientation), background))
-
-
-def _regular_bytes(path: Path) -> bytes:
-    try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise ImageError("is a folder" if path.is_dir() else "not a regular file")
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise ImageError("no such file") from None
-    except PermissionError:
-        raise ImageError("permission denied") from None
-    except OSError as problem:
-        raise ImageError(problem.strerror or "cannot be read") from problem
-    if not data:
-        raise ImageError("empty file")
-    return data
 
 
 def _prepared(data: bytes) -> Prepared:

@@ -1,4 +1,4 @@
-"""Pillow without its manners: warnings, a global limit, and complaints straight to file descriptor 2."""
+"""Pillow without its manners: a global limit, and complaints straight to file descriptor 2."""
 
 from __future__ import annotations
 
@@ -6,15 +6,11 @@ import contextlib
 import logging
 import os
 import threading
-import warnings
 from collections.abc import Iterator
 
 from PIL import Image
 
 _limit = threading.Lock()  # held while Pillow's pixel limit (and for a TIFF, file descriptor 2) is ours
-_quiet = threading.Lock()
-_quiet_readers = 0
-_filters = contextlib.ExitStack()
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # logged errors are raised too; unhandled, they are printed
 
 
@@ -57,25 +53,3 @@ def tiff_manners(image_format: str | None, max_pixels: int) -> Iterator[None]:
             undo.callback(os.dup2, kept, 2)
             os.dup2(nowhere, 2)
         yield
-
-
-@contextlib.contextmanager
-def without_warnings() -> Iterator[None]:
-    """Pillow warns about what we refuse ourselves, and about metadata that it then skips.
-
-    `warnings.catch_warnings` alone would leave its filters behind when two threads leave it in another order than
-    they came: the first to come changes them, and the last to go changes them back.
-    """
-    global _quiet_readers
-    with _quiet:
-        if not _quiet_readers:
-            _filters.enter_context(warnings.catch_warnings())
-            warnings.simplefilter("ignore")
-        _quiet_readers += 1
-    try:
-        yield
-    finally:
-        with _quiet:
-            _quiet_readers -= 1
-            if not _quiet_readers:
-                _filters.close()

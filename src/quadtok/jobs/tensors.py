@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from quadtok.errors import InputError, described
-from quadtok.images.quiet import without_warnings
+from quadtok.errors import InputError, about, described
+from quadtok.files import load_safely
+from quadtok.quiet import without_warnings
 
 LARGEST_VIEW = 1 << 30  # bytes that a tensor may take and not bring along: expanded, or sparse
 
@@ -27,22 +27,13 @@ def load_tensors(path: Path, what: str) -> Tensor | list[Tensor]:
     Raises:
         InputError: where there is no such file, or it holds something else, or nothing that has numbers.
     """
-    if os.path.lexists(path) and not os.path.isfile(path):
-        raise InputError(f"{what}: {'is a folder' if os.path.isdir(path) else 'not a regular file'}")
-    try:
-        with without_warnings():  # torch's, about kinds of tensors that are in beta
-            found = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise InputError(f"{what}: no such file") from None
-    except OSError as problem:
-        raise InputError(f"{what}: {problem.strerror or 'cannot be read'}") from problem
-    except Exception as problem:  # torch.load raises half a dozen types, in paragraphs
-        raise InputError(
-            f"{what}: not a tensor that can be loaded safely; write it with torch.save(tensor, path)"
-        ) from problem
-    if isinstance(found, list | tuple) and not isinstance(found, torch.Size):
-        return [_plain(entry, f"{what}: holds a {type(found).__name__} with", "tensors alone") for entry in found]
-    return _plain(found, f"{what}: holds", "a tensor; expected a tensor, written with torch.save(tensor, path)")
+    with about(what):
+        found = load_safely(
+            path, InputError, "not a tensor that can be loaded safely; write it with torch.save(tensor, path)"
+        )
+        if isinstance(found, list | tuple) and not isinstance(found, torch.Size):
+            return [_plain(entry, f"holds a {type(found).__name__} with", "tensors alone") for entry in found]
+        return _plain(found, "holds", "a tensor; expected a tensor, written with torch.save(tensor, path)")
 
 
 def _plain(found: object, holds: str, expected: str) -> Tensor:

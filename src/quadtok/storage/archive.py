@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from quadtok.errors import TokenFileError
-from quadtok.images.quiet import without_warnings
+from quadtok.files import load_plain
 
 FORMAT = "quadtok"
 _PROTOCOL = 2  # of torch.save's pickles
@@ -31,8 +31,7 @@ def unpickle(data: bytes) -> dict[str, Any]:
         TokenFileError: where it is none that can be trusted.
     """
     try:
-        with without_warnings():  # of what damage made of the pickle, on stderr
-            content = torch.load(_trustworthy(data), map_location="cpu", weights_only=True)
+        content = load_plain(_trustworthy(data))
     except TokenFileError:
         raise
     except Exception as problem:  # zipfile, pickletools and torch.load raise a dozen types, torch's in paragraphs

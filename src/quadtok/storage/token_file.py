@@ -21,6 +21,7 @@ terabyte), the checksum, and that the tokens tile the image, which takes nothing
 from __future__ import annotations
 
 import json
+import os
 import zlib
 from collections.abc import Mapping, Sequence
 from io import BytesIO
@@ -32,7 +33,7 @@ from torch import Tensor
 
 from quadtok import __version__
 from quadtok.errors import InputError, OutputError, QuadtokError, TokenFileError, about
-from quadtok.files import destination, write_atomically
+from quadtok.files import destination, reading, write_atomically
 from quadtok.marks import describe_content, head_of, image_format
 from quadtok.names import DEFAULT_PIXEL_DTYPE, PixelDtypeName
 from quadtok.pixels import denormalize
@@ -235,14 +236,11 @@ def read_token_file(path: Path) -> bytes:
     Raises:
         TokenFileError: where it is no regular file, or too large for one.
     """
-    try:
-        if not path.is_file():
-            raise TokenFileError("not a regular file" if path.exists() else "no such file")
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise TokenFileError(f"{path.stat().st_size} bytes are more than a token file has")
-        return path.read_bytes()
-    except OSError as problem:
-        raise TokenFileError(problem.strerror or "cannot be read") from problem
+    with reading(path, TokenFileError) as stream:
+        size = os.fstat(stream.fileno()).st_size
+        if size > MAX_FILE_BYTES:
+            raise TokenFileError(f"{size} bytes are more than a token file has")
+        return stream.read()
 
 
 def _check_types(content: Mapping[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -10,7 +11,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from quadtok.errors import WeightsError
+from quadtok.errors import WeightsError, about
+from quadtok.files import load_safely
 
 Net = TypeVar("Net", bound=nn.Module)
 
@@ -21,19 +23,13 @@ def read_state(path: Path) -> Mapping[str, Tensor]:
     Raises:
         WeightsError: where there is no such file or it is no state dict.
     """
-    if path.exists() and not path.is_file():  # opening a pipe would wait for ever
-        raise WeightsError(f"weights {path}: is {'a folder' if path.is_dir() else 'not a regular file'}")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise WeightsError(
-            f"weights {path}: no such file; give bundled, imagenet or the path of a state dict"
-        ) from None
-    except Exception as problem:  # torch.load raises half a dozen types, in paragraphs
-        raise WeightsError(f"weights {path}: not a state dict that can be loaded safely") from problem
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise WeightsError(f"weights {path}: not a state dict (a mapping of names to tensors)")
-    return state
+    with about(f"weights {path}"):
+        if not os.path.exists(path):
+            raise WeightsError("no such file; give bundled, imagenet or the path of a state dict")
+        state = load_safely(path, WeightsError, "not a state dict that can be loaded safely")
+        if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+            raise WeightsError("not a state dict (a mapping of names to tensors)")
+        return state
 
 
 def weights_digest(state: Mapping[str, Tensor]) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, TiffImagePlugin
 
-TOO_LARGE = "pixels exceed --max-pixels 89 478 485"
+TOO_LARGE = "pixels exceed max_pixels 89 478 485"
 UNSUPPORTED = "unsupported format (allowed: JPEG, PNG, WEBP, BMP, GIF, PPM, TIFF, AVIF, JPEG2000)"
 
 

@@ -1,6 +1,10 @@
-"""Imports point only to a lower level (design.md, "Layout"). Read off the source; nothing is imported."""
+"""What the source looks like: imports point only to a lower level, sentences fit their level, nothing grows too long.
+
+Read off the source; nothing is imported.
+"""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -33,6 +37,14 @@ WITHIN = {
     "quadtok.jobs.sinks": ["naming"],
     "quadtok.storage": ["archive", "record"],
     "quadtok.bench": ["rows", "memory", "clocks", "referee", "plot", "timing"],
+}
+
+LONGEST_FILE, LONGEST_FUNCTION = 300, 40  # lines; of a function without its docstring
+LONG_FILES = {"quadtok.cli.pipeline"}  # the engine, on its way to quadtok.jobs
+LONG_FUNCTIONS = {
+    "quadtok.patches.fused": {"_gather_kernel"},  # a GPU kernel is one function
+    # Commands, whose parameters are on their way into groups.
+    **{f"quadtok.cli.{name}": {name} for name in ("bench", "reverse", "tokenize", "visualize")},
 }
 
 MODULES = {
@@ -213,3 +225,56 @@ def test_what_the_layout_allows_passes(module, source):
 def test_what_the_layout_forbids_gets_its_sentence(module, source, sentence):
     (complaint,) = complaints(module, source)
     assert sentence in complaint
+
+
+def long_functions(tree):
+    """Names of functions that have more lines than they may, and how many."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            first = node.body[0]
+            docstring = first.end_lineno - first.lineno + 1 if ast.get_docstring(node) else 0
+            lines = node.end_lineno - node.lineno + 1 - docstring
+            if lines > LONGEST_FUNCTION:
+                yield node.name, lines
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if module not in LONG_FILES])
+def test_no_file_is_too_long_to_be_read_at_once(module):
+    assert len(MODULES[module].read_text().splitlines()) <= LONGEST_FILE, "find its second idea, and give that a file"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_no_function_is_too_long_to_be_read_at_once(module):
+    found = long_functions(ast.parse(MODULES[module].read_text()))
+    assert [(name, lines) for name, lines in found if name not in LONG_FUNCTIONS.get(module, ())] == []
+
+
+def test_a_functions_length_is_counted_without_its_docstring():
+    body = "    x = 1\n" * (LONGEST_FUNCTION - 1)
+    docstring = '    """One\n\n    Two.\n    """\n'
+    assert list(long_functions(ast.parse(f"def f():\n{docstring}{body}"))) == []
+    assert list(long_functions(ast.parse(f"class C:\n  async def f():\n{docstring}{body}    return x\n"))) == [
+        ("f", LONGEST_FUNCTION + 1)
+    ]
+
+
+def flags_in_sentences(tree):
+    """Texts that name a flag of the command line, but for docstrings."""
+    docstrings = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
+            yield from re.findall(r"(?<![\w-])--[a-z][\w-]*", node.value)
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if "." in name and LEVEL[part_of(name)] < LEVEL["jobs"]])
+def test_a_sentence_of_the_library_names_arguments_and_no_flags(module):
+    assert list(flags_in_sentences(ast.parse(MODULES[module].read_text()))) == []
+
+
+def test_flags_are_found_in_sentences_and_not_in_docstrings():
+    source = 'def f(x):\n    """As `--help`."""\n    raise ValueError(f"{x}: use --over-write, a--b or --- then")'
+    assert list(flags_in_sentences(ast.parse(source))) == ["--over-write"]

@@ -112,7 +112,7 @@ class Tokens:
 
     def _pixels(self) -> Tensor:
         if self.patches is None:
-            raise InputError("these tokens hold no pixels, only their layout (--dtype none)")
+            raise InputError("these tokens hold no pixels, only their layout (dtype 'none')")
         return self.patches
 
 

@@ -437,7 +437,7 @@ def test_a_raw_file_of_canon_is_refused():
 def test_the_limit_on_pixels_is_honoured_to_the_pixel(layout, planar):
     data, pixels = written(layout, planar=planar, tags={274: [6]})
     assert off(shown(data, max_pixels=HEIGHT * WIDTH), upright(pixels, 6)) <= 1
-    with pytest.raises(ImageError, match=r"^x\.tif: 273 pixels exceed --max-pixels 272$"):
+    with pytest.raises(ImageError, match=r"^x\.tif: 273 pixels exceed max_pixels 272$"):
         shown(data, max_pixels=HEIGHT * WIDTH - 1)
 
 

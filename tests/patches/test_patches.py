@@ -223,7 +223,7 @@ def test_a_layout_alone_moves_and_is_indexed_and_says_that_it_holds_no_pixels(de
     assert layout[1].patches is None
     assert layout[1].saliency is None
     for needs_pixels in (layout.to_reference_layout, layout.normalized):
-        with pytest.raises(InputError, match=r"these tokens hold no pixels, only their layout \(--dtype none\)"):
+        with pytest.raises(InputError, match=r"these tokens hold no pixels, only their layout \(dtype 'none'\)"):
             needs_pixels()
 
 

@@ -210,7 +210,7 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
 
 
 def _too_large(pixels: int, limit: int) -> str:
-    return f"{_grouped(pixels)} pixels exceed --max-pixels {_grouped(limit)}"
+    return f"{_grouped(pixels)} pixels exceed max_pixels {_grouped(limit)}"
 
 
 def _grouped(number: int) -> str:

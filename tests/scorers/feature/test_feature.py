@@ -429,8 +429,8 @@ def test_offline_the_imagenet_weights_name_both_ways_out(monkeypatch, tmp_path):
     said = refusal(weights="imagenet")
     assert "Connection refused" in said
     assert "https://download.pytorch.org/models/shufflenetv2_x0.5" in said
-    assert "--weights FILE" in said
-    assert "--weights bundled" in said
+    assert "give its path as weights" in said
+    assert "weights='bundled'" in said
     assert not any(path.is_file() for path in tmp_path.rglob("*"))
 
 
@@ -459,7 +459,7 @@ class NoTorchvision(importlib.abc.MetaPathFinder):
     [
         (
             ModuleNotFoundError("No module named 'torchvision'", name="torchvision"),
-            "^these weights need torchvision: pip install torch torchvision from one index, or use --weights bundled$",
+            "^these weights need torchvision: pip install torch torchvision from one index, or use weights='bundled'$",
         ),
         (
             RuntimeError("operator torchvision::nms does not exist\nTraceback: ..."),

@@ -129,8 +129,8 @@ def imagenet_state() -> Mapping[str, Tensor]:
     except (OSError, OutputError) as problem:
         raise WeightsError(
             f"the ImageNet weights could not be fetched from {url} ({_first_line(problem)}): "
-            "download that file elsewhere and give its path as weights (--weights FILE), or use those that "
-            "come with quadtok (--weights bundled)"
+            "download that file elsewhere and give its path as weights, or use those that come with quadtok, "
+            "weights='bundled'"
         ) from problem
     return read_state(path)
 
@@ -145,7 +145,7 @@ def _torchvision_models() -> Any:
 
 def _torchvision_sentence(problem: Exception) -> str:
     if isinstance(problem, ModuleNotFoundError) and problem.name == "torchvision":
-        return "these weights need torchvision: pip install torch torchvision from one index, or use --weights bundled"
+        return "these weights need torchvision: pip install torch torchvision from one index, or use weights='bundled'"
     return (
         f"torchvision does not fit torch {torch.__version__} ({_first_line(problem)}): "
         "reinstall both from one index; the bundled weights and the other scorers work without it"

@@ -14,7 +14,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "quadtok"
 # A folder stands for all its files. The package itself, `quadtok/__init__`, is outside: it loads names on first use.
 LEVELS = [
     {"errors", "names", "quiet"},
-    {"spec", "files", "thumbnail", "environment"},
+    {"spec", "files", "colors", "thumbnail", "environment"},
     {"zorder", "geometry", "marks", "download", "tracing", "shown"},
     {"plan", "pixels"},
     {"patches", "images", "scorers", "quadtrees"},
@@ -26,7 +26,6 @@ LEVELS = [
     {"__main__"},
 ]
 LEVEL = {part: number for number, parts in enumerate(LEVELS) for part in parts}
-FREE_FOLDERS = {"cli"}  # whose files may import each other
 # Inside a folder, the lowest first: who stands here may be imported by those behind it, and by all that are not named.
 WITHIN = {
     "quadtok.quadtrees": ["base", "order", "parallel_numpy"],
@@ -36,6 +35,7 @@ WITHIN = {
     "quadtok.jobs": ["walk", "sources", "tensors"],
     "quadtok.jobs.sinks": ["naming"],
     "quadtok.storage": ["archive", "record"],
+    "quadtok.cli": ["terminal", "given", "grouped", "flags", "asked", "running", "pipeline", "gallery", "reversing"],
     "quadtok.bench": ["rows", "memory", "clocks", "referee", "plot", "timing"],
 }
 
@@ -103,7 +103,7 @@ def forbidden(module, target):
         return None
     if ours != theirs:
         return f"{module} (level {LEVEL[ours]}) imports {target} (level {LEVEL[theirs]}): imports point to lower levels"
-    if ours in FREE_FOLDERS or target.startswith(f"{module}.") or target in bases(module) or is_within(module, target):
+    if target.startswith(f"{module}.") or target in bases(module) or is_within(module, target):
         return None
     return f"{module} imports its neighbour {target}: files of a folder import only their own base"
 

@@ -8,10 +8,13 @@ from PIL import Image
 
 from helpers import SAMPLE_IMAGES
 from quadtok import get_scorer
-from quadtok.bench.cases import Benchmark, make_scorings
+from quadtok.bench.cases import Benchmark
 from quadtok.errors import InputError, QuadtokError
 from quadtok.geometry import Budget, Geometry
+from quadtok.jobs.preprocess import Reading
+from quadtok.jobs.scoring import make_scoring
 from quadtok.jobs.sources import Source
+from quadtok.names import DEFAULT_BACKGROUND, MAX_PIXELS
 from quadtok.pixels import normalize
 from quadtok.quadtrees import QUADTREES
 
@@ -21,17 +24,21 @@ def geometry(*size):
 
 
 def benchmark(scorers=("random",), **changes):
+    geometries = changes.pop("geometries", [geometry(64, 64)])
     changes = {
-        "geometries": [geometry(64, 64)],
         "batches": [2],
         "seed": 0,
         "sources": [],
         "dtype": "uint8",
         **changes,
     }
-    scorings = make_scorings(scorers, weights=None, seed=changes["seed"], options={}, tell=print)
+    scorings = {
+        name: make_scoring(name, weights=None, maps=None, seed=changes["seed"], options={}, sources=[], tell=print)
+        for name in scorers
+    }
     return Benchmark(
         implementations=["dict"],
+        readings=[Reading(geometry, MAX_PIXELS, DEFAULT_BACKGROUND, exif=True) for geometry in geometries],
         scorings=scorings,
         device="cpu",
         compiled=False,

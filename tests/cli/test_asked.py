@@ -3,7 +3,7 @@
 import pytest
 
 from quadtok.cli.asked import Asked
-from quadtok.cli.settings import parse_budget
+from quadtok.cli.flags.grid import parse_budget
 from quadtok.errors import InputError
 from quadtok.spec import Spec
 

@@ -16,7 +16,7 @@ from PIL import Image, TiffImagePlugin
 import bad_images
 from helpers import GOLDEN
 from quadtok.cli import pipeline
-from quadtok.cli.tokenize import default_workers
+from quadtok.cli.flags.running import default_workers
 
 WORKERS = [0, 1, 4]
 

@@ -351,7 +351,7 @@ def test_a_defect_outside_of_all_inputs_is_a_sentence_too(quadtok, photo, monkey
     def broken(*arguments):
         raise ForeignError
 
-    monkeypatch.setattr(sys.modules["quadtok.cli.tokenize"], "find_sources", broken)
+    monkeypatch.setattr(sys.modules["quadtok.cli.flags.inputs"], "find_sources", broken)
     result = quadtok("tokenize", photo)
     assert (result.code, len(result.lines)) == (1, 1)
     assert "error: ForeignError: two lines: a defect of quadtok; please report it" in result.err
@@ -363,7 +363,7 @@ def test_an_interrupt_before_the_work_begins_is_130(quadtok, photo, monkeypatch)
     def interrupted(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sys.modules["quadtok.cli.tokenize"], "find_sources", interrupted)
+    monkeypatch.setattr(sys.modules["quadtok.cli.flags.inputs"], "find_sources", interrupted)
     assert quadtok("tokenize", photo).code == 130
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,9 +14,9 @@ from quadtok.bench.rows import Row
 from quadtok.bench.timing import Workload, random_pixels, time_quadtrees
 from quadtok.errors import InputError, as_ours
 from quadtok.geometry import Geometry
-from quadtok.images import MAX_PIXELS, read_bytes
+from quadtok.images import read_bytes
 from quadtok.jobs.preprocess import Reading
-from quadtok.jobs.scoring import Scoring, make_scoring
+from quadtok.jobs.scoring import Scoring
 from quadtok.jobs.sources import Source
 from quadtok.pixels import normalize
 from quadtok.scorers import ScorerFunction
@@ -57,7 +56,7 @@ class Benchmark:
 
     Attributes:
         implementations: names of quadtrees.
-        geometries: sizes and budgets; no native sizes.
+        readings: how images are read, for each size and budget; no native sizes.
         batches: numbers of images.
         scorings: scorers by their names.
         sources: image files, repeated to fill a batch; none: random images.
@@ -70,7 +69,7 @@ class Benchmark:
     """
 
     implementations: Sequence[str]
-    geometries: Sequence[Geometry]
+    readings: Sequence[Reading]
     batches: Sequence[int]
     scorings: dict[str, Scoring]
     sources: Sequence[Source]
@@ -87,10 +86,10 @@ class Benchmark:
         Raises:
             QuadtokError: for an image that cannot be read.
         """
-        for geometry in self.geometries:
-            pixels = self._pixels(geometry)
+        for reading in self.readings:
+            pixels = self._pixels(reading)
             for batch, scorer in product(self.batches, self.scorings):
-                yield Case(geometry, batch, scorer, pixels)
+                yield Case(reading.geometry, batch, scorer, pixels)
 
     def workload(self, case: Case) -> Workload:
         """What every quadtree is given: the images on the device, in the type to time."""
@@ -118,12 +117,11 @@ class Benchmark:
                 f"{case}: does not fit into the memory of {self.device}; use smaller batches or images"
             ) from problem
 
-    def _pixels(self, geometry: Geometry) -> Tensor:
+    def _pixels(self, reading: Reading) -> Tensor:
         """As many different images as the largest batch takes, or as there are."""
         count = max(self.batches)
         if not self.sources:
-            return random_pixels(count, *_size(geometry), self.seed)
-        reading = Reading(geometry, MAX_PIXELS, background="white", exif=True)
+            return random_pixels(count, *_size(reading.geometry), self.seed)
         return torch.stack([_read(source.path, reading) for source in self.sources[:count]])
 
     def _score(self, case: Case) -> ScorerFunction:
@@ -147,24 +145,3 @@ def _read(path: Path, reading: Reading) -> Tensor:
         return reading.decode(read_bytes(path), path).fitted.pixels
     except Exception as problem:
         raise as_ours(problem, path) from problem
-
-
-def make_scorings(
-    names: Sequence[str], *, weights: str | None, seed: int, options: dict[str, Any], tell: Callable[[str], None]
-) -> dict[str, Scoring]:
-    """The scorers of these names; `weights` are the feature scorer's, `options` go to each.
-
-    `tell` hears which weights were loaded, if any.
-    """
-    return {
-        name: make_scoring(
-            name,
-            weights=weights if name == "feature" else None,
-            maps=None,
-            seed=seed,
-            options=options,
-            sources=[],
-            tell=tell,
-        )
-        for name in names
-    }

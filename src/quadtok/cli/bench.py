@@ -7,6 +7,7 @@ import io
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
@@ -14,19 +15,18 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 import typer
 
 from quadtok import __version__
-from quadtok.cli import options
-from quadtok.cli.device import check_device_name, resolve_device
-from quadtok.cli.given import check_flags, is_given
-from quadtok.cli.settings import check_scorers, parse_geometry, parse_options
+from quadtok.cli.flags import QUADTREE, RUN, SAY, Device, Grid, Json, Listed, PreprocessFlags, ScorerFlags
+from quadtok.cli.given import refuse_stdout
+from quadtok.cli.grouped import grouped
 from quadtok.cli.terminal import passed_over, say, say_error, write_data, write_json
 from quadtok.environment import machine
 from quadtok.errors import InputError, OutputError
 from quadtok.files import destination, write_atomically
 from quadtok.geometry import Geometry
 from quadtok.jobs.sinks.naming import without_our_pictures
-from quadtok.jobs.sources import Found, find_sources
+from quadtok.jobs.sources import Found, Source
 from quadtok.marks import describe_content, head_of, holds_nothing, mark_of_file
-from quadtok.names import IMAGE_SUFFIXES, QuadtreeName
+from quadtok.names import IMAGE_SUFFIXES, FitName, QuadtreeName
 
 if TYPE_CHECKING:
     from quadtok.bench import Row
@@ -34,129 +34,220 @@ if TYPE_CHECKING:
 
 DtypeName = Literal["float32", "float16", "bfloat16", "uint8"]
 
-_QUADTREE, _RUN, _SAY = "Quadtree", "Running", "Reporting"
 _CSV_HEAD = b"implementation,compiled,scorer,"
 _PLOT_SUFFIXES = (".png", ".svg")
 
 
-def bench(
-    context: typer.Context,
+@dataclass(frozen=True)
+class Photographs(Listed):
+    """Images to time with, or none."""
+
     inputs: Annotated[
         list[str] | None,
         typer.Argument(metavar="INPUTS", help="Images, repeated to fill a batch; none: random ones."),
-    ] = None,
-    null: options.Null = False,
-    impl: Annotated[
-        str, typer.Option(metavar="all|NAME,...", rich_help_panel=_QUADTREE, help="Which quadtrees to time.")
-    ] = "all",
+    ] = None
+
+    def find(self, suffixes: frozenset[str]) -> Found:
+        """As above; where none were given, none."""
+        return super().find(suffixes) if self.inputs else Found([], [])
+
+
+@dataclass(frozen=True)
+class Contestants(ScorerFlags):
+    """Scorers and quadtrees, several of both."""
+
     scorer: Annotated[
         str,
-        typer.Option(metavar="NAME,...", rich_help_panel=_QUADTREE, help="random, blur, feature or MODULE:NAME."),
-    ] = "random",
-    scorer_option: options.ScorerOption = None,
-    weights: options.Weights = None,
+        typer.Option(metavar="NAME,...", rich_help_panel=QUADTREE, help="random, blur, feature or MODULE:NAME."),
+    ] = "random"
     seed: Annotated[
         int,
         typer.Option(
-            rich_help_panel=_QUADTREE,
+            rich_help_panel=QUADTREE,
             envvar="QUADTOK_SEED",
             help="Of random images; --scorer random adds each image's place in the batch.",
         ),
-    ] = 0,
-    tokens: options.Tokens = "100",
-    image_sizes: Annotated[
-        str, typer.Option("--image-sizes", "-s", metavar="N|HxW,...", rich_help_panel=_QUADTREE, help="A table each.")
-    ] = "256",
-    min_patch: options.MinPatch = 16,
-    max_patch: options.MaxPatch = 64,
-    fit: options.Fit = None,
-    batch_sizes: Annotated[
-        str, typer.Option("--batch-sizes", "-b", metavar="N,...", rich_help_panel=_RUN, help="A table each.")
-    ] = "128",
+    ] = ScorerFlags.seed
+    impl: Annotated[
+        str, typer.Option(metavar="all|NAME,...", rich_help_panel=QUADTREE, help="Which quadtrees to time.")
+    ] = "all"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the scorers."""
+        return tuple(_parts(self.scorer))
+
+    @property
+    def quadtrees(self) -> list[str]:
+        """Their names, each once."""
+        return list(get_args(QuadtreeName)) if self.impl == "all" else _parts(self.impl)
+
+    def check(self, context: typer.Context) -> None:
+        """As above; and no unknown quadtree, and no scorer that would need maps."""
+        super().check(context)
+        known = get_args(QuadtreeName)
+        for name in self.quadtrees:
+            if name not in known:
+                raise InputError(f"--impl: there is no quadtree {name!r}: choose from {', '.join(known)}, or all")
+        if "precomputed" in self.names:
+            raise InputError(
+                "--scorer precomputed: bench has no maps to read; time random, blur, feature or MODULE:NAME"
+            )
+
+
+@dataclass(frozen=True)
+class Sizes(Grid):
+    """As in `tokenize`, but several sizes, each with something to choose."""
+
+    image_size: Annotated[
+        str,
+        typer.Option("--image-sizes", "-s", metavar="N|HxW,...", rich_help_panel=QUADTREE, help="A table each."),
+    ] = Grid.image_size
+
+    def geometries(self, fit: FitName | None) -> list[Geometry]:
+        """As above.
+
+        Raises:
+            InputError: also for what has no single size, or nothing to time.
+        """
+        return [_fixed(geometry) for geometry in super().geometries(fit)]
+
+    def _listed(self) -> tuple[list[str], list[str]]:
+        return _parts(self.image_size), [self.tokens]
+
+
+@dataclass(frozen=True)
+class Timing(Device):
+    """Where to time, what of, and how long."""
+
     device: Annotated[
         str,
-        typer.Option(metavar="auto|cpu|cuda[:N]", rich_help_panel=_RUN, envvar="QUADTOK_DEVICE", help="Where to run."),
-    ] = "auto",
+        typer.Option(metavar="auto|cpu|cuda[:N]", rich_help_panel=RUN, envvar="QUADTOK_DEVICE", help="Where to run."),
+    ] = Device.device
+    batch_sizes: Annotated[
+        str, typer.Option("--batch-sizes", "-b", metavar="N,...", rich_help_panel=RUN, help="A table each.")
+    ] = "128"
     dtype: Annotated[
-        DtypeName, typer.Option(rich_help_panel=_RUN, help="Of the images; all but uint8 are normalised.")
-    ] = "float32",
+        DtypeName, typer.Option(rich_help_panel=RUN, help="Of the images; all but uint8 are normalised.")
+    ] = "float32"
     threads: Annotated[
-        int | None, typer.Option(min=1, rich_help_panel=_RUN, show_default="torch's choice", help="On the CPU.")
-    ] = None,
+        int | None, typer.Option(min=1, rich_help_panel=RUN, show_default="torch's choice", help="On the CPU.")
+    ] = None
     compiled: Annotated[
         bool,
-        typer.Option("--compile", rich_help_panel=_RUN, help="Add rows with torch.compile; its own time stands apart."),
-    ] = False,
-    warmup: Annotated[int, typer.Option(min=0, rich_help_panel=_RUN, help="Untimed runs of each quadtree.")] = 3,
+        typer.Option("--compile", rich_help_panel=RUN, help="Add rows with torch.compile; its own time stands apart."),
+    ] = False
+    warmup: Annotated[int, typer.Option(min=0, rich_help_panel=RUN, help="Untimed runs of each quadtree.")] = 3
     min_time: Annotated[
-        float, typer.Option(min=0, rich_help_panel=_RUN, help="Seconds of each row; never under 3 repetitions.")
-    ] = 1.0,
+        float, typer.Option(min=0, rich_help_panel=RUN, help="Seconds of each row; never under 3 repetitions.")
+    ] = 1.0
+
+    def batches(self) -> list[int]:
+        """Numbers of images.
+
+        Raises:
+            InputError: for what is no such number.
+        """
+        return [_batch_size(text) for text in _parts(self.batch_sizes)]
+
+
+@dataclass(frozen=True)
+class Results(Json):
+    """What becomes of the numbers."""
+
     as_json: Annotated[
         bool,
-        typer.Option("--json", rich_help_panel=_SAY, help="JSON lines on stdout: one per row, then a summary."),
-    ] = False,
+        typer.Option("--json", rich_help_panel=SAY, help="JSON lines on stdout: one per row, then a summary."),
+    ] = Json.as_json
     csv_file: Annotated[
-        Path | None, typer.Option("--csv", metavar="FILE", rich_help_panel=_SAY, help="Also write the rows as CSV.")
-    ] = None,
+        Path | None, typer.Option("--csv", metavar="FILE", rich_help_panel=SAY, help="Also write the rows as CSV.")
+    ] = None
     plot: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE.png|svg",
-            rich_help_panel=_SAY,
+            rich_help_panel=SAY,
             help="Also draw time against batch size or image size, whichever has several values.",
         ),
-    ] = None,
+    ] = None
+
+    def check(self, context: typer.Context) -> None:
+        """Files, and two of them."""
+        refuse_stdout(context, ["csv_file", "plot"])
+        if self.csv_file is not None and self.plot is not None and self.csv_file.resolve() == self.plot.resolve():
+            raise InputError(f"--plot and --csv name one file, {self.plot}: give two")
+
+    def check_places(self, several: bool) -> None:
+        """Refuse at once what would fail after all the timing."""
+        if self.plot is not None:
+            _check_plot(self.plot, several)
+        for flag, path in (("--csv", self.csv_file), ("--plot", self.plot)):
+            if path is not None:
+                _refuse_what_is_not_ours(flag, path)
+
+    def write(self, rows: list[Row], facts: dict[str, Any]) -> None:
+        """Write the files that were asked for."""
+        from quadtok.bench.tables import draw, heading
+
+        if self.csv_file is not None:
+            write_atomically(self.csv_file, _as_csv(rows))
+        if self.plot is not None and any(row.times for row in rows):
+            write_atomically(self.plot, draw(rows, heading(facts), self.plot.suffix[1:].lower()))
+
+
+@grouped
+def bench(
+    context: typer.Context,
+    inputs: Photographs,
+    contestants: Contestants,
+    sizes: Sizes,
+    preprocess: PreprocessFlags,
+    timing: Timing,
+    results: Results,
 ) -> int:
     """Time the quadtrees, and check that all of them give the same plan."""
-    check_flags(context)
-    if is_given(context, "fit") and not inputs:
-        raise InputError("--fit is about image files: give INPUTS, too")
-    implementations = parse_implementations(impl)
-    geometries = [_fixed(parse_geometry(size, fit, min_patch, max_patch, tokens)) for size in _listed(image_sizes)]
-    batches = [_batch_size(text) for text in _listed(batch_sizes)]
-    scorers, scorer_options = _listed(scorer), parse_options(scorer_option or [])
-    _check_scorers(scorers, weights)
-    check_device_name(device)
-    if plot is not None:
-        _check_plot(plot, several=len(batches) > 1 or len(geometries) > 1)
-    _check_places(csv_file, plot)
-    found = find_sources(inputs, IMAGE_SUFFIXES, null) if inputs else Found([], [])
+    if not inputs.inputs and (ignored := preprocess.given(context)):
+        raise InputError(f"{ignored[0]} is about image files: give INPUTS, too")
+    geometries, batches = sizes.geometries(preprocess.fit), timing.batches()
+    results.check_places(several=len(batches) > 1 or len(geometries) > 1)
+    photographs = _photographs(inputs)
+
+    with _status("loading torch"):
+        import torch
+
+        from quadtok.bench.cases import Benchmark
+
+        device = timing.resolve()
+        if timing.threads is not None:
+            torch.set_num_threads(timing.threads)
+        benchmark = Benchmark(
+            implementations=contestants.quadtrees,
+            readings=[preprocess.reading(geometry) for geometry in geometries],
+            batches=batches,
+            scorings={name: contestants.scoring(name, photographs, say) for name in contestants.names},
+            sources=photographs,
+            seed=contestants.seed,
+            dtype=timing.dtype,
+            device=device,
+            compiled=timing.compiled,
+            warmup=timing.warmup,
+            min_time=timing.min_time,
+        )
+        facts = machine(device)
+
+    rows = _run(benchmark, facts, results.as_json)
+    results.write(rows, facts)
+    return _verdict(rows)
+
+
+def _photographs(inputs: Photographs) -> list[Source]:
+    found = inputs.find(IMAGE_SUFFIXES)
     photographs, ours = without_our_pictures(found.sources)
     if found.sources and not photographs:
         raise InputError(f"no photographs: {passed_over(len(ours))}; name one to time it all the same")
     if found.refused:  # timing other images than were asked for would be another benchmark
         raise found.refused[0].problem
-
-    with _status("loading torch"):
-        import torch
-
-        from quadtok.bench.cases import Benchmark, make_scorings
-        from quadtok.bench.tables import draw, heading
-
-        device = resolve_device(device)
-        if threads is not None:
-            torch.set_num_threads(threads)
-        benchmark = Benchmark(
-            implementations=implementations,
-            geometries=geometries,
-            batches=batches,
-            scorings=make_scorings(scorers, weights=weights, seed=seed, options=scorer_options, tell=say),
-            sources=photographs,
-            seed=seed,
-            dtype=dtype,
-            device=device,
-            compiled=compiled,
-            warmup=warmup,
-            min_time=min_time,
-        )
-        facts = machine(device)
-
-    rows = _run(benchmark, facts, as_json)
-    if csv_file is not None:
-        write_atomically(csv_file, _as_csv(rows))
-    if plot is not None and any(row.times for row in rows):
-        write_atomically(plot, draw(rows, heading(facts), plot.suffix[1:].lower()))
-    return _verdict(rows)
+    return photographs
 
 
 def _run(benchmark: Benchmark, facts: dict[str, Any], as_json: bool) -> list[Row]:
@@ -191,17 +282,7 @@ def _verdict(rows: list[Row]) -> int:
     return 1 if mismatches else 0
 
 
-def parse_implementations(text: str) -> list[str]:
-    """`all`, or names of quadtrees, each once."""
-    known = get_args(QuadtreeName)
-    names = list(known) if text == "all" else _listed(text)
-    for name in names:
-        if name not in known:
-            raise InputError(f"--impl: there is no quadtree {name!r}: choose from {', '.join(known)}, or all")
-    return names
-
-
-def _listed(text: str) -> list[str]:
+def _parts(text: str) -> list[str]:
     """`a,b` to its parts, each once."""
     return list(dict.fromkeys(part.strip() for part in text.split(",")))
 
@@ -224,12 +305,6 @@ def _fixed(geometry: Geometry) -> Geometry:
     return geometry
 
 
-def _check_scorers(names: list[str], weights: str | None) -> None:
-    check_scorers(names, weights)
-    if "precomputed" in names:
-        raise InputError("--scorer precomputed: bench has no maps to read; time random, blur, feature or MODULE:NAME")
-
-
 def _check_plot(plot: Path, several: bool) -> None:
     """Refuse at once what would fail after all the timing."""
     if plot.suffix.lower() not in _PLOT_SUFFIXES:
@@ -240,18 +315,15 @@ def _check_plot(plot: Path, several: bool) -> None:
         raise InputError("--plot needs matplotlib: pip install 'quadtok[plot]'")
 
 
-def _check_places(csv_file: Path | None, plot: Path | None) -> None:
-    """Refuse at once what is not to be replaced: anything but what bench wrote there before."""
-    if csv_file is not None and plot is not None and csv_file.resolve() == plot.resolve():
-        raise InputError(f"--plot and --csv name one file, {plot}: give two")
-    for flag, path in (("--csv", csv_file), ("--plot", plot)):
-        if path is None or not destination(path).exists() or holds_nothing(path):
-            continue
-        head, mark = head_of(path), mark_of_file(path)
-        if not (head.startswith(_CSV_HEAD) if flag == "--csv" else mark is not None and mark.kind == "plot"):
-            raise OutputError(
-                f"{flag} {path}: is {describe_content(head)} that bench did not write; it is kept: choose another name"
-            )
+def _refuse_what_is_not_ours(flag: str, path: Path) -> None:
+    """Anything but what bench wrote there before is not to be replaced."""
+    if not destination(path).exists() or holds_nothing(path):
+        return
+    head, mark = head_of(path), mark_of_file(path)
+    if not (head.startswith(_CSV_HEAD) if flag == "--csv" else mark is not None and mark.kind == "plot"):
+        raise OutputError(
+            f"{flag} {path}: is {describe_content(head)} that bench did not write; it is kept: choose another name"
+        )
 
 
 def _as_csv(rows: list[Row]) -> bytes:

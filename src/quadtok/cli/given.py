@@ -11,7 +11,6 @@ from quadtok.errors import InputError
 from quadtok.names import IMAGE_SUFFIXES
 
 _OTHER_IMAGES = frozenset((".heic", ".heif", ".jxl", ".svg", ".ico", ".psd"))
-_WITHOUT_OPTIONS = ("random", "precomputed")
 IMAGE_ENDINGS = IMAGE_SUFFIXES | _OTHER_IMAGES
 
 
@@ -39,37 +38,15 @@ def refuse_together(context: typer.Context, name: str, others: Sequence[str], wh
         raise InputError(f"{first[0]} and {rest[0]}: {why}")
 
 
-def check_flags(context: typer.Context) -> None:
-    """Refuse what no command can do: the flags that commands share, as far as this one has them.
+def refuse_stdout(context: typer.Context, names: Sequence[str]) -> None:
+    """Refuse `-` as the name of an output.
 
     Raises:
-        InputError: for the first contradiction.
+        InputError: for the first of the parameters that is so.
     """
-    values = context.params
-    if is_given(context, "if_exists") and values.get("overwrite") and values["if_exists"] != "overwrite":
-        raise InputError(f"--if-exists {values['if_exists']} and --overwrite contradict each other: give one")
-    refuse_together(context, "output", ["output_dir"], "one names the file and the other its folder: give one")
-    refuse_together(context, "output", ["keep_ext"], "--output is the whole name already: leave --keep-ext out")
-    if values.get("quiet") and values.get("verbose"):
-        raise InputError("--quiet and --verbose contradict each other: give one")
-    listed = values.get("inputs") or values.get("tokens") or values.get("files") or []
-    if values.get("null") and "-" not in listed:
-        raise InputError("--null is about a list on stdin: give - as an input, too")
-    for name in ("output", "output_dir", "animate", "html", "csv_file", "plot"):
-        if str(values.get(name)) == "-":
+    for name in names:
+        if str(context.params.get(name)) == "-":
             raise InputError(f"{given(context, [name])[0]} -: nothing is written to stdout: give a name")
-
-
-def check_scorer_options(context: typer.Context, names: Sequence[str]) -> None:
-    """Refuse options that no scorer of the run takes.
-
-    Raises:
-        InputError: naming the scorers.
-    """
-    takers = [name for name in names if name == "feature" or (len(names) == 1 and name not in _WITHOUT_OPTIONS)]
-    if is_given(context, "scorer_option") and not takers:
-        several = "; with several scorers it is for feature alone" if len(names) > 1 else ""
-        raise InputError(f"--scorer-option: {', '.join(names)} would not get it{several}")
 
 
 def check_ending(flag: str, path: Path, allowed: Collection[str], what: str) -> None:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from quadtok import __version__
-from quadtok.cli import options
-from quadtok.cli.given import check_flags, given
+from quadtok.cli.flags import Answer, Listed
+from quadtok.cli.given import given
+from quadtok.cli.grouped import grouped
 from quadtok.cli.terminal import printable, say_problem, write_data, write_json
 from quadtok.environment import environment
 from quadtok.errors import InputError, QuadtokError, as_ours
-from quadtok.jobs.sources import Source, find_sources
+from quadtok.jobs.sources import Source
 from quadtok.names import TOKEN_SUFFIXES
 
 if TYPE_CHECKING:
@@ -23,23 +25,29 @@ if TYPE_CHECKING:
 _LONGEST_LINE = 1000
 
 
-def info(
-    context: typer.Context,
-    files: Annotated[
+@dataclass(frozen=True)
+class Files(Listed):
+    """Token files, or none."""
+
+    inputs: Annotated[
         list[str] | None,
         typer.Argument(metavar="[FILES...]", help="Token files, folders or globs; none: the environment."),
-    ] = None,
+    ] = None
+
+
+@grouped
+def info(
+    context: typer.Context,
+    files: Files,
+    say: Answer,
     check: Annotated[
         bool,
         typer.Option("--check", help="Only verify: checksum, tiling, shapes. Exit 1 if any file is bad."),
     ] = False,
-    null: options.Null = False,
-    as_json: options.Json = False,
-    quiet: options.Quiet = False,
 ) -> int:
     """Describe token files, or the environment."""
-    check_flags(context)
-    if not files:
+    as_json, quiet = say.as_json, say.quiet
+    if not files.inputs:
         if ignored := given(context, ["check", "quiet"]):
             raise InputError(f"{ignored[0]} is about token files: give some")
         facts = environment()
@@ -48,7 +56,7 @@ def info(
         else:
             write_data("\n".join(f"{key:<12} {value}" for key, value in facts.items()))
         return 0
-    found = find_sources(files, TOKEN_SUFFIXES, null)
+    found = files.find(TOKEN_SUFFIXES)
     for refusal in found.refused:
         _say_bad(refusal.path, refusal.problem, as_json)
     bad = sum(not _inspect(source, check, as_json, quiet) for source in found.sources) + len(found.refused)

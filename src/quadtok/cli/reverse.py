@@ -2,31 +2,39 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from quadtok.cli import options
-from quadtok.cli.given import check_ending, check_flags, refuse_image_ending
+from quadtok.cli.flags import Inputs, Output, Reporting, Stopping
+from quadtok.cli.given import check_ending, refuse_image_ending
+from quadtok.cli.grouped import Group, grouped
 from quadtok.cli.running import Outcome, StopRequest, finish, for_each, say_refused
-from quadtok.cli.terminal import Report, printable, write_data
+from quadtok.cli.terminal import printable, write_data
 from quadtok.errors import InputError
-from quadtok.jobs.sinks.naming import Naming, Task, plan_outputs, tended
-from quadtok.jobs.sources import find_sources
-from quadtok.names import LOSSLESS_SUFFIXES, TOKEN_SUFFIXES, IfExistsName
+from quadtok.jobs.sinks.naming import Task, plan_outputs, tended
+from quadtok.names import LOSSLESS_SUFFIXES, TOKEN_SUFFIXES
 
 _TO = "Result"
 SUFFIXES = {"image": ".reversed.png", "features": ".features.pth"}
 
 
-def reverse(
-    context: typer.Context,
-    tokens: Annotated[
-        list[str], typer.Argument(metavar="TOKENS...", help="Token files, folders or globs; - reads a list from stdin.")
-    ],
-    null: options.Null = False,
-    relative_to: options.RelativeTo = None,
+@dataclass(frozen=True)
+class TokenInputs(Inputs):
+    """Token files."""
+
+    inputs: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="TOKENS...", help="Token files, folders or globs; - reads a list from stdin."),
+    ]
+
+
+@dataclass(frozen=True)
+class Result(Group):
+    """What the tokens become."""
+
     to: Annotated[
         Literal["image", "features"],
         typer.Option(
@@ -34,59 +42,74 @@ def reverse(
             help="image: from the stored pixels, each token spread over its box. "
             "features: a tensor \\[D, H/p, W/p] from --features.",
         ),
-    ] = "image",
+    ] = "image"
     features: Annotated[
         Path | None,
         typer.Option(metavar="FILE", rich_help_panel=_TO, help="A tensor \\[N, D] or \\[B, N, D] in token order."),
-    ] = None,
+    ] = None
     smooth: Annotated[
         bool, typer.Option("--smooth", rich_help_panel=_TO, help="Interpolate bilinearly inside each box.")
-    ] = False,
+    ] = False
     against: Annotated[
         Path | None,
         typer.Option(metavar="IMAGE", rich_help_panel=_TO, help="Print the PSNR against the photograph, of one input."),
-    ] = None,
-    output_dir: options.OutputDir = None,
-    output: options.OutputFile = None,
-    keep_ext: options.KeepExt = False,
-    if_exists: options.IfExists = "resume",
-    overwrite: options.Overwrite = False,
-    fail_fast: options.FailFast = False,
-    as_json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = 0,
+    ] = None
+
+    def check(self, context: typer.Context) -> None:
+        """What belongs to the one result does not go with the other."""
+        if (self.to == "features") != (self.features is not None):
+            raise InputError("--to features and --features FILE go together: give both")
+        if self.to == "features" and (self.smooth or self.against):
+            raise InputError("--smooth and --against go with --to image")
+
+    def check_name(self, output: Path) -> None:
+        """Refuse a name that does not fit the result."""
+        if self.to == "features":
+            refuse_image_ending("--output", output, "a tensor", ".pth")
+        else:
+            check_ending("--output", output, LOSSLESS_SUFFIXES, "a restored image, which is kept without loss,")
+
+    @property
+    def also_read(self) -> list[Path]:
+        """Files that are read besides the token files."""
+        return [path for path in (self.against, self.features) if path is not None]
+
+
+@grouped
+def reverse(
+    context: typer.Context,
+    inputs: TokenInputs,
+    result: Result,
+    output: Output,
+    running: Stopping,
+    say: Reporting,
 ) -> int:
     """Rebuild the image, or a dense feature map, from tokens."""
-    check_flags(context)
-    if (to == "features") != (features is not None):
-        raise InputError("--to features and --features FILE go together: give both")
-    if to == "features" and (smooth or against):
-        raise InputError("--smooth and --against go with --to image")
-    if output is not None and to == "features":
-        refuse_image_ending("--output", output, "a tensor", ".pth")
-    elif output is not None:
-        check_ending("--output", output, LOSSLESS_SUFFIXES, "a restored image, which is kept without loss,")
-    found = find_sources(tokens, TOKEN_SUFFIXES, null, relative_to)
-    naming = Naming(SUFFIXES[to], folder=output_dir, file=output, keep_ext=keep_ext)
-    tasks, _ = plan_outputs(found.sources, naming, also_read=[path for path in (against, features) if path is not None])
-    if against is not None and len(tasks) != 1:
+    if output.output is not None:
+        result.check_name(output.output)
+    found = inputs.find(TOKEN_SUFFIXES)
+    tasks, _ = plan_outputs(found.sources, output.naming(SUFFIXES[result.to]), also_read=result.also_read)
+    if result.against is not None and len(tasks) != 1:
         raise InputError(f"--against is the photograph of one token file and there are {len(tasks)} inputs")
-    report = Report(len(tasks) + len(found.refused), as_json=as_json, quiet=quiet, verbose=verbose)
-    if not say_refused(found.refused, report, fail_fast):
+    report = say.report(len(tasks) + len(found.refused))
+    if not say_refused(found.refused, report, running.fail_fast):
         return finish(report, StopRequest())
 
     with report.progress("reverse"):
         from quadtok.cli.reversing import FeatureReverser, ImageReverser
 
-        policy: IfExistsName = "overwrite" if overwrite else if_exists
-        do = FeatureReverser(features, found.sources, policy) if features else ImageReverser(smooth, against, policy)
+        do = (
+            FeatureReverser(result.features, found.sources, output.policy)
+            if result.features
+            else ImageReverser(result.smooth, result.against, output.policy)
+        )
 
         def do_and_say(task: Task) -> Outcome:
             outcome = do(task)
-            if "psnr" in outcome.facts and not as_json:
+            if "psnr" in outcome.facts and not say.as_json:
                 write_data(f"{printable(str(task.source.path))}: PSNR {outcome.facts['psnr']} dB")
             return outcome
 
         with tended(tasks):
-            stop = for_each(tasks, report, fail_fast, do_and_say)
+            stop = for_each(tasks, report, running.fail_fast, do_and_say)
     return finish(report, stop)

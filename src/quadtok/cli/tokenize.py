@@ -3,75 +3,83 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Annotated, Any
 
 import typer
 
-from quadtok.cli import options
-from quadtok.cli.device import check_device_name, resolve_device
-from quadtok.cli.given import check_flags, check_scorer_options, refuse_image_ending
+from quadtok.cli.flags import (
+    OUTPUT,
+    RUN,
+    Batches,
+    Grid,
+    Inputs,
+    MapScorerFlags,
+    Output,
+    PreprocessFlags,
+    Reporting,
+    Running,
+)
+from quadtok.cli.given import refuse_image_ending
+from quadtok.cli.grouped import grouped
 from quadtok.cli.running import StopRequest, finish, say_refused
-from quadtok.cli.settings import check_scorers, parse_geometry, parse_options
 from quadtok.cli.terminal import Report, passed_over, printable, write_data
 from quadtok.jobs.sinks.naming import Naming, Task, plan_outputs, tended
-from quadtok.jobs.sources import find_sources
-from quadtok.names import IMAGE_SUFFIXES
+from quadtok.names import DEFAULT_PIXEL_DTYPE, IMAGE_SUFFIXES, PixelDtypeName
 
 
+@dataclass(frozen=True)
+class TokenFiles(Output):
+    """Where token files go, and what is in them."""
+
+    dtype: Annotated[
+        PixelDtypeName,
+        typer.Option(
+            rich_help_panel=OUTPUT,
+            help="Stored pixels: float16 is exact, uint8 half as large and within half a step, none the layout alone.",
+        ),
+    ] = DEFAULT_PIXEL_DTYPE
+    overlay: Annotated[
+        bool,
+        typer.Option("--overlay", rich_help_panel=OUTPUT, help="Also draw each image's patches: NAME.overlay.png."),
+    ] = False
+
+    def check(self, context: typer.Context) -> None:
+        """As above; and no name of an image."""
+        super().check(context)
+        if self.output is not None:
+            refuse_image_ending("--output", self.output, "a token file", ".pt")
+
+    def naming(self, suffix: str) -> Naming:
+        """As above; and the pictures beside them."""
+        return replace(super().naming(suffix), overlay=self.overlay)
+
+
+@grouped
 def tokenize(
     context: typer.Context,
-    inputs: options.Inputs,
-    null: options.Null = False,
-    relative_to: options.RelativeTo = None,
-    tokens: options.Tokens = "100",
-    image_size: options.ImageSize = "256",
-    min_patch: options.MinPatch = 16,
-    max_patch: options.MaxPatch = 64,
-    scorer: options.Scorer = "feature",
-    scorer_option: options.ScorerOption = None,
-    weights: options.Weights = None,
-    maps: options.Maps = None,
-    seed: options.Seed = 0,
-    impl: options.Impl = "parallel",
-    fit: options.Fit = None,
-    background: options.Background = "white",
-    exif: options.Exif = True,
-    draft: options.Draft = True,
-    max_pixels: options.MaxPixels = 89_478_485,
-    output_dir: options.OutputDir = None,
-    output: options.OutputFile = None,
-    keep_ext: options.KeepExt = False,
-    dtype: options.Dtype = "float16",
-    overlay: options.Overlay = False,
-    if_exists: options.IfExists = "resume",
-    overwrite: options.Overwrite = False,
-    device: options.Device = "auto",
-    batch_size: options.BatchSize = 32,
-    workers: options.Workers = None,
-    fail_fast: options.FailFast = False,
-    dry_run: options.DryRun = False,
-    as_json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = 0,
+    inputs: Inputs,
+    grid: Grid,
+    scorer: MapScorerFlags,
+    preprocess: PreprocessFlags,
+    output: TokenFiles,
+    batches: Batches,
+    running: Running,
+    say: Reporting,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", rich_help_panel=RUN, help="Show what would be written; write nothing.")
+    ] = False,
 ) -> int:
     """Write one quadtree token file per image."""
-    check_flags(context)
-    check_scorer_options(context, [scorer])
-    if output is not None:
-        refuse_image_ending("--output", output, "a token file", ".pt")
-    geometry = parse_geometry(image_size, fit, min_patch, max_patch, tokens)
-    scorer_options = parse_options(scorer_option or [])
-    check_scorers([scorer], weights)
-    check_device_name(device)
-    found = find_sources(inputs, IMAGE_SUFFIXES, null, relative_to)
-    naming = Naming(".pt", folder=output_dir, file=output, keep_ext=keep_ext, overlay=overlay)
+    geometry = grid.geometry(preprocess.fit)
+    scorer.check_maps()
+    found = inputs.find(IMAGE_SUFFIXES)
     # A file of maps has a row for each input that is tokenized: so which are must be known first.
-    also_read = [Path(path) for path in (maps, weights) if path is not None]
-    tasks, ours = plan_outputs(found.sources, naming, look_at_all=dry_run or maps is not None, also_read=also_read)
-    report = Report(len(tasks) + len(ours) + len(found.refused), as_json=as_json, quiet=quiet, verbose=verbose)
+    look_at_all = dry_run or scorer.maps is not None
+    tasks, ours = plan_outputs(found.sources, output.naming(".pt"), look_at_all=look_at_all, also_read=scorer.also_read)
+    report = say.report(len(tasks) + len(ours) + len(found.refused))
     report.pass_over([str(source.path) for source in ours])
-    goes_on = say_refused(found.refused, report, fail_fast)
+    goes_on = say_refused(found.refused, report, running.fail_fast)
     if dry_run:
         _show_plan(tasks, report)
         return 1 if report.counts["failed"] else 0
@@ -81,38 +89,21 @@ def tokenize(
     with report.progress("tokenize"):
         # From here on torch is needed, which takes seconds to load: everything above has failed already if it could.
         from quadtok.cli.pipeline import Pipeline, Settings
-        from quadtok.images import check_color
-        from quadtok.jobs.preprocess import Reading
-        from quadtok.jobs.scoring import make_scoring
 
         settings = Settings(
-            reading=Reading(geometry, max_pixels, check_color(background), exif, draft),
-            quadtree=impl,
-            dtype=dtype,
-            device=resolve_device(device),
-            batch_size=batch_size,
-            workers=default_workers() if workers is None else workers,
-            if_exists="overwrite" if overwrite else if_exists,
-            fail_fast=fail_fast,
+            reading=preprocess.reading(geometry),
+            quadtree=scorer.impl,
+            dtype=output.dtype,
+            device=batches.resolve(),
+            batch_size=batches.batch_size,
+            workers=running.threads,
+            if_exists=output.policy,
+            fail_fast=running.fail_fast,
         )
-        scoring = make_scoring(
-            scorer,
-            weights=weights,
-            maps=maps,
-            seed=seed,
-            options=scorer_options,
-            sources=[task.source for task in tasks],
-            tell=report.tell,
-        )
+        scoring = scorer.scoring(scorer.scorer, [task.source for task in tasks], report.tell)
         with tended(tasks):
             stop = Pipeline(settings, scoring, report).run(tasks)
     return finish(report, stop, settings=settings.describe())
-
-
-def default_workers() -> int:
-    """A thread for each core that this process may use, up to 8: then one thread that scores is the slower part."""
-    may_use = getattr(os, "sched_getaffinity", None)  # Linux tells which; elsewhere all of them are
-    return min(8, len(may_use(0)) if may_use else os.cpu_count() or 1)
 
 
 def _show_plan(tasks: list[Task], report: Report) -> None:

@@ -3,40 +3,68 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from quadtok.cli import options
 from quadtok.cli.asked import Asked
-from quadtok.cli.device import check_device_name, resolve_device
-from quadtok.cli.given import check_ending, check_flags, check_scorer_options, given, is_given, refuse_together
+from quadtok.cli.flags import (
+    QUADTREE,
+    Device,
+    Grid,
+    Inputs,
+    MapScorerFlags,
+    Output,
+    PreprocessFlags,
+    Reporting,
+    Stopping,
+)
+from quadtok.cli.given import check_ending, given, is_given, refuse_stdout, refuse_together
+from quadtok.cli.grouped import Group, grouped
 from quadtok.cli.running import StopRequest, finish, for_each, say_refused
-from quadtok.cli.settings import check_scorers, parse_geometry, parse_options
-from quadtok.cli.terminal import Report
+from quadtok.colors import check_color
 from quadtok.errors import InputError
+from quadtok.geometry import Geometry
 from quadtok.jobs.sinks.naming import Naming, plan_outputs, tended
-from quadtok.jobs.sources import Source, find_sources
-from quadtok.names import ANIMATION_SUFFIXES, IMAGE_SUFFIXES, PICTURE_SUFFIXES, TOKEN_SUFFIXES, StyleName
+from quadtok.jobs.sources import Source
+from quadtok.names import (
+    ANIMATION_SUFFIXES,
+    DEFAULT_LINE_COLOR,
+    DEFAULT_STYLE,
+    IMAGE_SUFFIXES,
+    PAGE_SUFFIXES,
+    PICTURE_SUFFIXES,
+    TOKEN_SUFFIXES,
+    StyleName,
+)
 
 if TYPE_CHECKING:
-    from quadtok.cli.gallery import Kind
+    from quadtok.cli.gallery import Kind, Pen
+    from quadtok.jobs.scoring import Scoring
 
 _PICTURE = "Picture"
-# What decides the plan of a photograph, and what is read of it; a token file holds its plan already.
-_OF_PHOTOGRAPHS = ("scorer_option", "weights", "maps", "seed", "impl", "fit", "background", "exif", "max_pixels")
+# What else decides the plan of a photograph; a token file holds its plan already.
+_OF_PHOTOGRAPHS = ("scorer_option", "weights", "maps", "seed", "impl")
+_DIFFERENT = "--sheet (or --compare, or several --tokens), --animate and --html are different pictures: give one"
 
 
-def visualize(
-    context: typer.Context,
+@dataclass(frozen=True)
+class DrawnInputs(Inputs):
+    """Token files and images."""
+
     inputs: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(metavar="INPUTS...", help="Token files (which need nothing else) or images (tokenized first)."),
-    ],
-    null: options.Null = False,
-    relative_to: options.RelativeTo = None,
+    ]
+
+
+@dataclass(frozen=True)
+class Picture(Group):
+    """What is drawn, and how."""
+
     style: Annotated[
         StyleName,
         typer.Option(
@@ -44,183 +72,209 @@ def visualize(
             help="overlay: borders on the image. blur: what the tokens keep. mini: tokens at their size. "
             "levels: tinted by patch size.",
         ),
-    ] = "overlay",
+    ] = DEFAULT_STYLE
     line_color: Annotated[
         str, typer.Option(metavar="COLOR", rich_help_panel=_PICTURE, help="A name, #RRGGBB or #RRGGBBAA.")
-    ] = "#00000055",
-    line_width: Annotated[int, typer.Option(min=0, rich_help_panel=_PICTURE, help="In pixels; 0 for none.")] = 1,
-    scale: Annotated[int, typer.Option(min=1, max=16, rich_help_panel=_PICTURE, help="Enlarge the picture.")] = 1,
+    ] = DEFAULT_LINE_COLOR
+    line_width: Annotated[int, typer.Option(min=0, rich_help_panel=_PICTURE, help="In pixels; 0 for none.")] = 1
+    scale: Annotated[int, typer.Option(min=1, max=16, rich_help_panel=_PICTURE, help="Enlarge the picture.")] = 1
     sheet: Annotated[
         bool, typer.Option("--sheet", rich_help_panel=_PICTURE, help="Original, blurred and mini side by side.")
-    ] = False,
-    compare: Annotated[
-        str | None,
-        typer.Option(
-            metavar="SCORER,...",
-            rich_help_panel=_PICTURE,
-            help="A sheet with one row per scorer; with several --tokens, one column per budget.",
-        ),
-    ] = None,
+    ] = False
     animate: Annotated[
         Path | None,
         typer.Option(metavar="OUT.gif|OUT.webp", rich_help_panel=_PICTURE, help="The tree growing, of one input."),
-    ] = None,
+    ] = None
     html: Annotated[
         Path | None,
         typer.Option(metavar="OUT.html", rich_help_panel=_PICTURE, help="A page to explore the tree, of one input."),
-    ] = None,
+    ] = None
     image: Annotated[
         Path | None,
         typer.Option(metavar="FILE", rich_help_panel=_PICTURE, help="Draw a token file on its photograph."),
-    ] = None,
+    ] = None
+
+    def check(self, context: typer.Context) -> None:
+        """One kind of picture, under a name that fits; a line only where one is drawn."""
+        refuse_stdout(context, ["animate", "html"])
+        whole_name = "the first is the whole name already"
+        for flag in ("animate", "html"):
+            refuse_together(context, flag, ["output", "output_dir", "keep_ext"], whole_name)
+        if (self.animate is not None) + (self.html is not None) + self.sheet > 1:
+            raise InputError(_DIFFERENT)
+        if self.animate is not None:
+            check_ending("--animate", self.animate, ANIMATION_SUFFIXES, "an animation")
+        if self.html is not None:
+            check_ending("--html", self.html, PAGE_SUFFIXES, "a page")
+        if is_given(context, "line_color"):
+            check_color(self.line_color)
+            if self.line_width == 0:
+                raise InputError("--line-color and --line-width 0: no line is drawn: leave one out")
+
+    def pen(self) -> Pen:
+        """How a plan is drawn. Loads torch."""
+        from quadtok.cli.gallery import Pen
+
+        return Pen(self.style, self.line_color, self.line_width, self.scale)
+
+
+@dataclass(frozen=True)
+class Budgets(Grid):
+    """As in `tokenize`, but for several budgets."""
+
     tokens: Annotated[
         str,
         typer.Option(
-            "--tokens",
-            "-n",
-            metavar="N|P%,...",
-            rich_help_panel="Quadtree",
-            help="As in tokenize; several are columns.",
+            "--tokens", "-n", metavar="N|P%,...", rich_help_panel=QUADTREE, help="As in tokenize; several are columns."
         ),
-    ] = "100",
-    image_size: options.ImageSize = "256",
-    min_patch: options.MinPatch = 16,
-    max_patch: options.MaxPatch = 64,
-    scorer: options.Scorer = "feature",
-    scorer_option: options.ScorerOption = None,
-    weights: options.Weights = None,
-    maps: options.Maps = None,
-    seed: options.Seed = 0,
-    impl: options.Impl = "parallel",
-    fit: options.Fit = None,
-    background: options.Background = "white",
-    exif: options.Exif = True,
-    max_pixels: options.MaxPixels = 89_478_485,
-    output_dir: options.OutputDir = None,
-    output: options.OutputFile = None,
-    keep_ext: options.KeepExt = False,
-    if_exists: options.IfExists = "resume",
-    overwrite: options.Overwrite = False,
-    device: options.Device = "auto",
-    fail_fast: options.FailFast = False,
-    as_json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = 0,
+    ] = Grid.tokens
+
+    def _listed(self) -> tuple[list[str], list[str]]:
+        return [self.image_size], self.tokens.split(",")
+
+
+@dataclass(frozen=True)
+class ComparedScorers(MapScorerFlags):
+    """As in `tokenize`, but several may be compared."""
+
+    compare: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SCORER,...", rich_help_panel=_PICTURE,
+            help="A sheet with one row per scorer; with several --tokens, one column per budget.",
+        ),
+    ] = None  # fmt: skip
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the scorers that are compared, or of the one."""
+        return tuple(self.compare.split(",")) if self.compare else super().names
+
+    def check(self, context: typer.Context) -> None:
+        """As above; and one list of scorers."""
+        refuse_together(context, "compare", ["scorer"], "--compare lists the scorers: leave --scorer out")
+        super().check(context)
+
+
+@grouped
+def visualize(
+    context: typer.Context,
+    inputs: DrawnInputs,
+    picture: Picture,
+    grid: Budgets,
+    scorers: ComparedScorers,
+    preprocess: PreprocessFlags,
+    output: Output,
+    device: Device,
+    running: Stopping,
+    say: Reporting,
 ) -> int:
     """Draw the quadtree of token files or images."""
-    check_flags(context)
-    geometries = [parse_geometry(image_size, fit, min_patch, max_patch, text) for text in tokens.split(",")]
-    scorer_options = parse_options(scorer_option or [])
-    names = compare.split(",") if compare else [scorer]
-    check_scorers(names, weights)
-    check_device_name(device)
-    kind = _kind(sheet or compare is not None or len(geometries) > 1, animate, html)
-    _check_flags(context, kind, names, one_budget=len(geometries) == 1)
-    if output is not None:
-        check_ending("--output", output, PICTURE_SUFFIXES, "a picture")
-    found = find_sources(inputs, IMAGE_SUFFIXES | TOKEN_SUFFIXES, null, relative_to)
-    _check_flags_of_photographs(context, found.sources)
-    naming = Naming(
-        ".sheet.png" if kind == "sheet" else f".{style}.png",
-        folder=output_dir,
-        file=animate or html or output,
-        file_flag="--animate" if animate else "--html" if html else "--output",
-        keep_ext=keep_ext,
+    geometries = grid.geometries(preprocess.fit)
+    kind = _kind(context, picture, output.output, sheet=bool(scorers.compare) or len(geometries) > 1)
+    if kind == "sheet" and len(geometries) == 1:
+        refuse_together(context, "style", ["sheet", "compare"], "with one budget a sheet has styles of its own")
+    found = inputs.find(IMAGE_SUFFIXES | TOKEN_SUFFIXES)
+    if not _has_photographs(found.sources):
+        _refuse_flags_of_photographs(context, preprocess)
+    also_read = [*scorers.also_read, *([picture.image] if picture.image is not None else [])]
+    tasks, passed_over = plan_outputs(
+        found.sources, _naming(picture, output, kind), look_at_all=scorers.maps is not None, also_read=also_read
     )
-    also_read = [Path(path) for path in (maps, weights, image) if path is not None]
-    tasks, passed_over = plan_outputs(found.sources, naming, look_at_all=maps is not None, also_read=also_read)
-    if image is not None and len(tasks) != 1:
+    sources = [task.source for task in tasks]
+    if _has_photographs(sources):
+        scorers.check_maps()
+    if picture.image is not None and len(tasks) != 1:
         raise InputError(f"--image is the photograph of one token file and there are {len(tasks)} inputs")
-    report = Report(len(tasks) + len(passed_over) + len(found.refused), as_json=as_json, quiet=quiet, verbose=verbose)
+    report = say.report(len(tasks) + len(passed_over) + len(found.refused))
     report.pass_over([str(source.path) for source in passed_over])
-    if not say_refused(found.refused, report, fail_fast):
+    if not say_refused(found.refused, report, running.fail_fast):
         return finish(report, StopRequest())
 
     with report.progress("visualize"):
-        from quadtok.cli.gallery import Gallery, Pen, Wishes
-        from quadtok.images import check_color
-        from quadtok.jobs.preprocess import Reading
-        from quadtok.jobs.scoring import Scoring, make_scoring
-
-        sources = [task.source for task in tasks]
+        from quadtok.cli.gallery import Gallery, Wishes
 
         @cache
         def scoring(name: str) -> Scoring:
-            return make_scoring(
-                name,
-                weights=weights if name == "feature" else None,
-                maps=maps if name == "precomputed" else None,
-                seed=seed,
-                options=scorer_options if len(names) == 1 or name == "feature" else {},
-                sources=sources,
-                tell=report.tell,
-            )
+            return scorers.scoring(name, sources, report.tell)
 
-        if any(source.path.suffix.lower() not in TOKEN_SUFFIXES for source in sources):
-            for name in names:  # a scorer that cannot be had is said before any work
+        if _has_photographs(sources):
+            for name in scorers.names:  # a scorer that cannot be had is said before any work
                 scoring(name)
         wishes = Wishes(
             kind=kind,
-            pen=Pen(style, check_color(line_color), line_width, scale),
-            scorers=tuple(names),
+            pen=picture.pen(),
+            scorers=scorers.names,
             scoring=scoring,
-            readings=tuple(Reading(geometry, max_pixels, check_color(background), exif) for geometry in geometries),
-            quadtree=impl,
-            device=resolve_device(device),
-            image=image,
-            asked=Asked(
-                budgets=tuple(geometry.budget for geometry in geometries) if is_given(context, "tokens") else None,
-                size=(geometries[0].size or "native") if is_given(context, "image_size") else None,
-                min_patch=min_patch if is_given(context, "min_patch") else None,
-                max_patch=max_patch if is_given(context, "max_patch") else None,
-                scorers=tuple(names) if given(context, ["scorer", "compare"]) else None,
-            ),
+            readings=tuple(preprocess.reading(geometry) for geometry in geometries),
+            quadtree=scorers.impl,
+            device=device.resolve(),
+            image=picture.image,
+            asked=_asked(context, geometries, scorers.names),
         )
-        gallery = Gallery(wishes, "overwrite" if overwrite else if_exists, report.note)
+        gallery = Gallery(wishes, output.policy, report.note)
         with tended(tasks):
-            stop = for_each(tasks, report, fail_fast, gallery)
+            stop = for_each(tasks, report, running.fail_fast, gallery)
     return finish(report, stop)
 
 
-def _kind(sheet: bool, animate: Path | None, html: Path | None) -> Kind:
-    asked: dict[Kind, bool] = {"sheet": sheet, "animation": animate is not None, "page": html is not None}
-    wanted = [kind for kind, is_asked in asked.items() if is_asked]
-    if len(wanted) > 1:
-        raise InputError(
-            "--sheet (or --compare, or several --tokens), --animate and --html are different pictures: give one"
-        )
-    if animate is not None:
-        check_ending("--animate", animate, ANIMATION_SUFFIXES, "an animation")
-    if html is not None:
-        check_ending("--html", html, (".html", ".htm"), "a page")
-    return wanted[0] if wanted else "picture"
-
-
-def _check_flags(context: typer.Context, kind: Kind, names: list[str], one_budget: bool) -> None:
-    """Refuse flags of which one would be ignored.
+def _kind(context: typer.Context, picture: Picture, output: Path | None, sheet: bool) -> Kind:
+    """What is drawn: what a flag says, or else what the name of the output asks for.
 
     Raises:
-        InputError: for the first of them.
+        InputError: for two kinds at once, a name that is none's, and flags that would be ignored.
     """
-    for whole in ("animate", "html"):
-        refuse_together(context, whole, ["output", "output_dir", "keep_ext"], "the first is the whole name already")
-    refuse_together(context, "compare", ["scorer"], "--compare lists the scorers: leave --scorer out")
-    refuse_together(context, "html", ["style", "line_color", "line_width", "scale"], "the page has controls of its own")
-    if kind == "sheet" and one_budget:
-        refuse_together(context, "style", ["sheet", "compare"], "with one budget a sheet has styles of its own")
-    if is_given(context, "line_color") and context.params["line_width"] == 0:
-        raise InputError("--line-color and --line-width 0: no line is drawn: leave one out")
-    check_scorer_options(context, names)
-    if is_given(context, "maps") and "precomputed" not in names:
-        raise InputError("--maps and --scorer precomputed go together: give both")
+    sheet = sheet or picture.sheet
+    ending = output.suffix.lower() if output is not None else ""
+    if sheet and (picture.animate is not None or picture.html is not None):
+        raise InputError(_DIFFERENT)
+    if picture.html is not None or (ending in PAGE_SUFFIXES and not sheet):
+        for flag in ("html", "output"):
+            refuse_together(
+                context, flag, ["style", "line_color", "line_width", "scale"], "the page has controls of its own"
+            )
+        return "page"
+    if output is not None:
+        check_ending("--output", output, PICTURE_SUFFIXES, "a picture")
+    if sheet:
+        return "sheet"
+    # What ends in .gif is meant to move; .webp and .tif are formats of pictures, too.
+    return "animation" if picture.animate is not None or ending == ".gif" else "picture"
 
 
-def _check_flags_of_photographs(context: typer.Context, sources: Sequence[Source]) -> None:
+def _naming(picture: Picture, output: Output, kind: Kind) -> Naming:
+    naming = output.naming(".sheet.png" if kind == "sheet" else f".{picture.style}.png")
+    if picture.animate is not None:
+        return replace(naming, file=picture.animate, file_flag="--animate")
+    if picture.html is not None:
+        return replace(naming, file=picture.html, file_flag="--html")
+    if kind in ("page", "animation"):  # a folder is no way out for several inputs
+        return replace(naming, file_flag=f"--output {output.output}")
+    return naming
+
+
+def _has_photographs(sources: Sequence[Source]) -> bool:
+    return any(source.path.suffix.lower() not in TOKEN_SUFFIXES for source in sources)
+
+
+def _refuse_flags_of_photographs(context: typer.Context, preprocess: PreprocessFlags) -> None:
     """Refuse what is about photographs where there are none.
 
     Raises:
         InputError: with all such flags.
     """
-    ignored = given(context, _OF_PHOTOGRAPHS)
-    if ignored and all(source.path.suffix.lower() in TOKEN_SUFFIXES for source in sources):
+    ignored = given(context, _OF_PHOTOGRAPHS) + preprocess.given(context)
+    if ignored:
         raise InputError(f"{', '.join(ignored)}: the inputs are token files, which hold their plan: give photographs")
+
+
+def _asked(context: typer.Context, geometries: Sequence[Geometry], scorers: tuple[str, ...]) -> Asked:
+    """What was typed of the plan: token files must agree with it."""
+    first = geometries[0]
+    return Asked(
+        budgets=tuple(geometry.budget for geometry in geometries) if is_given(context, "tokens") else None,
+        size=(first.size or "native") if is_given(context, "image_size") else None,
+        min_patch=first.min_patch if is_given(context, "min_patch") else None,
+        max_patch=first.max_patch if is_given(context, "max_patch") else None,
+        scorers=scorers if given(context, ["scorer", "compare"]) else None,
+    )

@@ -16,7 +16,8 @@ from pathlib import Path
 
 from PIL import Image, ImageColor
 
-from quadtok.errors import ImageError, InputError, QuadtokError, about
+from quadtok.colors import check_color
+from quadtok.errors import ImageError, QuadtokError, about
 from quadtok.files import read_regular
 from quadtok.images import avif, bmp, gif, jpeg, jpeg2000, png, ppm, tiff
 from quadtok.images.base import (
@@ -258,16 +259,3 @@ def _rgb(image: Image.Image, background: str) -> Image.Image:
     color = ImageColor.getrgb(background)[:3]
     backdrop = Image.new("RGBA", image.size, (*color, 255))
     return Image.alpha_composite(backdrop, image.convert("RGBA")).convert("RGB")
-
-
-def check_color(color: str) -> str:
-    """The colour itself, if Pillow can read it.
-
-    Raises:
-        InputError: otherwise.
-    """
-    try:
-        ImageColor.getrgb(color)
-    except ValueError:
-        raise InputError(f"{color!r} is no colour: use a name such as white, or #RRGGBB") from None
-    return color

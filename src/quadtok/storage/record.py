@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
+from quadtok.colors import check_color
 from quadtok.errors import InputError
-from quadtok.images import DRAFT_DIVISORS, check_color
-from quadtok.names import DEFAULT_BACKGROUND, FitName
+from quadtok.images import DRAFT_DIVISORS
+from quadtok.names import DEFAULT_BACKGROUND, DEFAULT_FIT, DEFAULT_NATIVE_FIT, FitName
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def _fit(value: object, native: bool) -> FitName:
     for name in get_args(FitName):
         if value == name:
             return name
-    return "pad" if native else "crop"  # what `tokenize` does unless told otherwise
+    return DEFAULT_NATIVE_FIT if native else DEFAULT_FIT  # what `tokenize` does unless told otherwise
 
 
 def _size(value: object) -> tuple[int, int] | None:

@@ -2,7 +2,9 @@ from fractions import Fraction
 
 import pytest
 
-from quadtok.cli.settings import parse_budget, parse_geometry, parse_options, parse_size
+from quadtok.cli.flags import Grid
+from quadtok.cli.flags.grid import parse_budget, parse_size
+from quadtok.cli.flags.scorer import parse_options
 from quadtok.errors import InputError, SpecError
 from quadtok.geometry import Budget
 
@@ -41,8 +43,8 @@ def test_other_texts_are_no_budgets(text):
         parse_budget(text)
 
 
-def geometry(image_size="256", tokens="100", min_patch=16, max_patch=64, fit=None):
-    return parse_geometry(image_size, fit, min_patch, max_patch, tokens)
+def geometry(image_size="256", fit=None, **flags):
+    return Grid(image_size=image_size, **flags).geometry(fit)
 
 
 def test_a_fixed_size_wants_a_reachable_count():

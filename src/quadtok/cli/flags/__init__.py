@@ -1,0 +1,35 @@
+"""The flags that commands share: a file for each of their panels, a group for the flags that go together.
+
+A group's `check` refuses what its flags cannot mean, before torch is loaded; another method gives the value that the
+work takes. A command that differs subclasses a group in its own file.
+"""
+
+from quadtok.cli.flags.base import OUTPUT, QUADTREE, RUN, SAY
+from quadtok.cli.flags.grid import Grid
+from quadtok.cli.flags.inputs import Inputs, Listed
+from quadtok.cli.flags.output import Output
+from quadtok.cli.flags.preprocess import PreprocessFlags
+from quadtok.cli.flags.reporting import Answer, Json, Reporting
+from quadtok.cli.flags.running import Batches, Device, Running, Stopping
+from quadtok.cli.flags.scorer import MapScorerFlags, ScorerFlags
+
+__all__ = [
+    "OUTPUT",
+    "QUADTREE",
+    "RUN",
+    "SAY",
+    "Answer",
+    "Batches",
+    "Device",
+    "Grid",
+    "Inputs",
+    "Json",
+    "Listed",
+    "MapScorerFlags",
+    "Output",
+    "PreprocessFlags",
+    "Reporting",
+    "Running",
+    "ScorerFlags",
+    "Stopping",
+]

@@ -1,0 +1,53 @@
+"""What to work on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from quadtok.cli.grouped import Group
+from quadtok.errors import InputError
+from quadtok.jobs.sources import Found, find_sources
+
+
+@dataclass(frozen=True)
+class Listed(Group):
+    """Files, folders and globs."""
+
+    inputs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="INPUTS...", help="Image files, folders or quoted globs; - reads one path per line from stdin."
+        ),
+    ]
+    null: Annotated[bool, typer.Option("--null", "-0", help="Paths on stdin end in NUL (for find -print0).")] = False
+
+    def check(self, context: typer.Context) -> None:
+        """`--null` needs a list."""
+        if self.null and "-" not in (self.inputs or []):
+            raise InputError("--null is about a list on stdin: give - as an input, too")
+
+    def find(self, suffixes: frozenset[str]) -> Found:
+        """The files that the inputs name; of folders those with these endings."""
+        return find_sources(self.inputs or [], suffixes, self.null)
+
+
+@dataclass(frozen=True)
+class Inputs(Listed):
+    """Files, folders and globs of which each file has outputs."""
+
+    relative_to: Annotated[
+        Path | None,
+        typer.Option(
+            "--relative-to", metavar="DIR",
+            show_default="each input's folder; of a list, the folder that holds all of it",
+            help="Name outputs by the inputs' paths below DIR; they mirror them, as do maps and random seeds.",
+        ),
+    ] = None  # fmt: skip
+
+    def find(self, suffixes: frozenset[str]) -> Found:
+        """The files that the inputs name, with the names that their outputs go by."""
+        return find_sources(self.inputs or [], suffixes, self.null, self.relative_to)

@@ -1,0 +1,71 @@
+"""Where results go, and what may be replaced."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from quadtok.cli.flags.base import OUTPUT
+from quadtok.cli.given import is_given, refuse_stdout, refuse_together
+from quadtok.cli.grouped import Group
+from quadtok.errors import InputError
+from quadtok.jobs.sinks.naming import Naming
+from quadtok.names import DEFAULT_IF_EXISTS, IfExistsName
+
+
+@dataclass(frozen=True)
+class Output(Group):
+    """Names of outputs, and a policy for those that exist."""
+
+    output_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "--output-dir", "-o", metavar="DIR", rich_help_panel=OUTPUT, show_default="beside each input",
+            help="Where to write; created; mirrors the input tree.",
+        ),
+    ] = None  # fmt: skip
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", metavar="FILE", rich_help_panel=OUTPUT, help="Exact output name, for one input."),
+    ] = None
+    keep_ext: Annotated[
+        bool,
+        typer.Option(
+            "--keep-ext", rich_help_panel=OUTPUT, help="cat.jpg becomes cat.jpg.pt, so cat.png can stand beside it."
+        ),
+    ] = False
+    if_exists: Annotated[
+        IfExistsName,
+        typer.Option(
+            rich_help_panel=OUTPUT,
+            help="resume: skip outputs made from the same input with the same settings, refuse others.",
+        ),
+    ] = DEFAULT_IF_EXISTS
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite", rich_help_panel=OUTPUT,
+            help="Short for --if-exists overwrite: replaces any file but an input, and an image that quadtok did not "
+            "make.",
+        ),
+    ] = False  # fmt: skip
+
+    def check(self, context: typer.Context) -> None:
+        """One policy, and one name."""
+        if is_given(context, "if_exists") and self.overwrite and self.if_exists != "overwrite":
+            raise InputError(f"--if-exists {self.if_exists} and --overwrite contradict each other: give one")
+        refuse_together(context, "output", ["output_dir"], "one names the file and the other its folder: give one")
+        refuse_together(context, "output", ["keep_ext"], "--output is the whole name already: leave --keep-ext out")
+        refuse_stdout(context, ["output", "output_dir"])
+
+    def naming(self, suffix: str) -> Naming:
+        """How outputs are called; `suffix` where `--output` does not say."""
+        return Naming(suffix, folder=self.output_dir, file=self.output, keep_ext=self.keep_ext)
+
+    @property
+    def policy(self) -> IfExistsName:
+        """What becomes of an output that exists."""
+        return "overwrite" if self.overwrite else self.if_exists

@@ -1,0 +1,172 @@
+"""Who decides where to split."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_args
+
+import typer
+
+from quadtok.cli.flags.base import QUADTREE
+from quadtok.cli.given import is_given
+from quadtok.cli.grouped import Group
+from quadtok.errors import InputError
+from quadtok.jobs.sources import Source
+from quadtok.names import DEFAULT_QUADTREE, DEFAULT_SCORER, QuadtreeName, ScorerName
+
+if TYPE_CHECKING:
+    from quadtok.jobs.scoring import Scoring
+
+_WITHOUT_OPTIONS = ("random", "precomputed")
+
+
+@dataclass(frozen=True)
+class ScorerFlags(Group):
+    """A scorer and its options."""
+
+    scorer: Annotated[
+        str,
+        typer.Option(
+            metavar="feature|blur|precomputed|random|MODULE:NAME", rich_help_panel=QUADTREE,
+            help="What decides where to split; MODULE:NAME is a function of yours, (uint8 images, spec) to saliency.",
+        ),
+    ] = DEFAULT_SCORER  # fmt: skip
+    scorer_option: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--scorer-option", metavar="KEY=VALUE", rich_help_panel=QUADTREE,
+            help="An option of the scorer, such as stride=16, error=cosine_distance, high_res_fraction=0.5.",
+        ),
+    ] = None  # fmt: skip
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            metavar="bundled|imagenet|FILE", rich_help_panel=QUADTREE, show_default="bundled",
+            help="For --scorer feature: bundled, imagenet (the paper's, downloaded at first use) or a state dict.",
+        ),
+    ] = None  # fmt: skip
+    seed: Annotated[
+        int,
+        typer.Option(
+            rich_help_panel=QUADTREE, envvar="QUADTOK_SEED",
+            help="For --scorer random; an image's layout depends on this and on its relative name alone.",
+        ),
+    ] = 0  # fmt: skip
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the scorers of this run: one here; a command may take several."""
+        return (self.scorer,)
+
+    def check(self, context: typer.Context) -> None:
+        """No unknown scorer; no options and weights that no scorer takes."""
+        self._check_options(context)
+        for name in self.names:
+            if name not in get_args(ScorerName) and ":" not in name:
+                known = ", ".join(get_args(ScorerName))
+                raise InputError(f"there is no scorer {name!r}: choose one of {known}, or module:attribute")
+        if self.weights is not None and "feature" not in self.names:
+            raise InputError(f"--weights belongs to --scorer feature, not to {', '.join(self.names)}")
+
+    def scoring(self, name: str, sources: Sequence[Source], tell: Callable[[str], None]) -> Scoring:
+        """The scoring of one of the names. Loads torch.
+
+        Args:
+            name: one of `names`.
+            sources: the inputs.
+            tell: hears which weights were loaded, if any.
+
+        Raises:
+            QuadtokError: whatever loading the scorer raises.
+        """
+        return self._scoring(name, sources, tell, None)
+
+    def _scoring(self, name: str, sources: Sequence[Source], tell: Callable[[str], None], maps: Path | None) -> Scoring:
+        from quadtok.jobs.scoring import make_scoring
+
+        return make_scoring(
+            name,
+            weights=self.weights if name == "feature" else None,
+            maps=maps,
+            seed=self.seed,
+            options=parse_options(self.scorer_option or []) if self._takes_options(name) else {},
+            sources=sources,
+            tell=tell,
+        )
+
+    def _takes_options(self, name: str) -> bool:
+        """Options are those of the only scorer, or else of the feature scorer: of several, none fits all."""
+        return name == "feature" or (len(self.names) == 1 and name not in _WITHOUT_OPTIONS)
+
+    def _check_options(self, context: typer.Context) -> None:
+        parse_options(self.scorer_option or [])
+        if is_given(context, "scorer_option") and not any(map(self._takes_options, self.names)):
+            several = "; with several scorers it is for feature alone" if len(self.names) > 1 else ""
+            raise InputError(f"--scorer-option: {', '.join(self.names)} would not get it{several}")
+
+
+@dataclass(frozen=True)
+class MapScorerFlags(ScorerFlags):
+    """A scorer which may also read maps, and the quadtree."""
+
+    maps: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE|DIR", rich_help_panel=QUADTREE,
+            help="For --scorer precomputed: a .pt file with a map \\[h, w] for all inputs or \\[B, h, w] for each, "
+            "or a folder with NAME.pt for each.",
+        ),
+    ] = None  # fmt: skip
+    impl: Annotated[
+        QuadtreeName,
+        typer.Option(rich_help_panel=QUADTREE, help="Which quadtree; all give the same plan, bit for bit."),
+    ] = DEFAULT_QUADTREE
+
+    def check(self, context: typer.Context) -> None:
+        """As above; and no maps that no scorer reads."""
+        super().check(context)
+        if self.maps is not None and "precomputed" not in self.names:
+            self._refuse_maps()
+
+    def check_maps(self) -> None:
+        """Where there is something to score, `precomputed` needs its maps.
+
+        Raises:
+            InputError: where they are not given.
+        """
+        if self.maps is None and "precomputed" in self.names:
+            self._refuse_maps()
+
+    def scoring(self, name: str, sources: Sequence[Source], tell: Callable[[str], None]) -> Scoring:
+        """As above; the maps are for `precomputed`."""
+        return self._scoring(name, sources, tell, self.maps if name == "precomputed" else None)
+
+    @property
+    def also_read(self) -> list[Path]:
+        """Files and folders that scoring reads besides the inputs."""
+        return [Path(path) for path in (self.maps, self.weights) if path is not None]
+
+    def _refuse_maps(self) -> None:
+        raise InputError("--maps and --scorer precomputed go together: give both")
+
+
+def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
+    """`key=value` texts to scorer options; numbers become numbers."""
+    options: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key.isidentifier():
+            raise InputError(f"--scorer-option {pair!r} is not of the form key=value")
+        options[key] = _number(value)
+    return options
+
+
+def _number(text: str) -> int | float | str:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text

@@ -35,7 +35,18 @@ WITHIN = {
     "quadtok.jobs": ["walk", "sources", "tensors"],
     "quadtok.jobs.sinks": ["naming"],
     "quadtok.storage": ["archive", "record"],
-    "quadtok.cli": ["terminal", "given", "grouped", "flags", "asked", "running", "pipeline", "gallery", "reversing"],
+    "quadtok.cli": [
+        "terminal",
+        "given",
+        "grouped",
+        "flags",
+        "bench_flags",
+        "asked",
+        "running",
+        "pipeline",
+        "gallery",
+        "reversing",
+    ],
     "quadtok.bench": ["rows", "memory", "clocks", "referee", "plot", "timing"],
 }
 
@@ -43,8 +54,8 @@ LONGEST_FILE, LONGEST_FUNCTION = 300, 40  # lines; of a function without its doc
 LONG_FILES = {"quadtok.cli.pipeline"}  # the engine, on its way to quadtok.jobs
 LONG_FUNCTIONS = {
     "quadtok.patches.fused": {"_gather_kernel"},  # a GPU kernel is one function
-    # Commands, whose parameters are on their way into groups.
-    **{f"quadtok.cli.{name}": {name} for name in ("bench", "reverse", "tokenize", "visualize")},
+    # Commands, whose work is on its way into quadtok.jobs.
+    **{f"quadtok.cli.{name}": {name} for name in ("tokenize", "visualize")},
 }
 
 MODULES = {

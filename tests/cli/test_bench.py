@@ -208,7 +208,7 @@ def test_what_cannot_work_is_refused_before_anything_is_timed(time_it, arguments
 
 
 def test_without_matplotlib_plot_is_refused_before_the_timing(time_it, monkeypatch):
-    monkeypatch.setattr(import_module("quadtok.cli.bench"), "find_spec", lambda name: None)
+    monkeypatch.setattr(import_module("quadtok.cli.bench_flags"), "find_spec", lambda name: None)
     result = time_it("-b", "1,2", "--plot", "x.png")
     assert (result.code, result.out) == (2, "")
     assert result.err == "quadtok: error: --plot needs matplotlib: pip install 'quadtok[plot]'\n"

@@ -174,6 +174,17 @@ def patches_in_tie_order(spec: Spec, finest: int = 1) -> list[tuple[int, int, in
     return sorted(patches, key=lambda patch: (-patch[0], z_order_key(patch[1], patch[2], spec)))
 
 
+def children_by_geometry(spec: Spec) -> list[list[int]]:
+    """For each node the numbers of its four quadrants, in Morton order; the finest are numbered behind the nodes."""
+    patches = patches_in_tie_order(spec, finest=0)
+    number = {patch: place for place, patch in enumerate(patches)}
+    halves = [(scale - 1, left, top, spec.patch_size(scale - 1)) for scale, left, top in patches if scale]
+    return [
+        [number[scale, x, y] for y in (top, top + half) for x in (left, left + half)]
+        for scale, left, top, half in halves
+    ]
+
+
 def split_patches(plan: Plan, image: int = 0) -> set[tuple[int, int, int]]:
     """(scale, left, top) of the patches that were split: every ancestor of a token."""
     spec = plan.spec

@@ -60,20 +60,22 @@ def split_order(saliency: Sequence[Tensor], spec: Spec) -> Tensor:
     return smallest(record_keys(ranks, spec), ranks.shape[1], in_order=True)
 
 
-def record_keys(ranks: Tensor, spec: Spec) -> list[Tensor]:
+def record_keys(ranks: Tensor, spec: Spec, bits: int = INT64_BITS) -> list[Tensor]:
     """The records of every node as numbers that compare as they do.
 
     Args:
         ranks: `[B, n]` ranks from 1, distinct in each image, nodes in tie order.
         spec: the integers of the run.
+        bits: that one number may have.
 
     Returns:
         One tensor `[B, n]` int64, or several, most significant first, where one number cannot hold all digits.
     """
-    digit_bits = ranks.shape[1].bit_length()
-    if digit_bits * (spec.num_scales - 1) <= INT64_BITS:
+    num_nodes = (spec.num_cells - spec.num_roots) // 3  # the shape would say so, but torch.jit has no integers there
+    digit_bits = num_nodes.bit_length()
+    if digit_bits * (spec.num_scales - 1) <= bits:
         return [_numbers(ranks, digit_bits, spec)]
-    return packed(path_records(ranks, spec))
+    return packed(path_records(ranks, spec), num_nodes + 1, bits)
 
 
 def _numbers(ranks: Tensor, digit_bits: int, spec: Spec) -> Tensor:
@@ -122,10 +124,9 @@ def _append(inherited: list[Tensor], own: Tensor) -> list[Tensor]:
     return records
 
 
-def packed(digits: list[Tensor]) -> list[Tensor]:
-    """As few integers `[B, n]` as hold all the digits, most significant first."""
-    base = digits[0].shape[1] + 1
-    per_integer = max(1, INT64_BITS // base.bit_length())
+def packed(digits: list[Tensor], base: int, bits: int = INT64_BITS) -> list[Tensor]:
+    """As few integers `[B, n]` of so many bits as hold all the digits below `base`, most significant first."""
+    per_integer = max(1, bits // base.bit_length())
     keys = []
     for start in range(0, len(digits), per_integer):
         key = digits[start]

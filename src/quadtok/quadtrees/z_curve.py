@@ -23,5 +23,10 @@ def z_curve(saliency: Sequence[Tensor], spec: Spec) -> Plan:
     """One split of every image a step; the children of node i are `R + 4i … R + 4i + 3`."""
     ranks = node_ranks(saliency, spec)
     quadrant = torch.arange(4, device=ranks.device)
-    splits = split_best_first(ranks, lambda nodes: spec.num_roots + 4 * nodes[:, None] + quadrant, spec)
+    splits = split_best_first(ranks, lambda nodes: children(nodes, quadrant, spec), spec)
     return plan_from_splits(splits, spec)
+
+
+def children(nodes: Tensor, quadrant: Tensor, spec: Spec) -> Tensor:
+    """`[B, 4]` int64: the children of nodes `[B]`, in Morton order; `quadrant` holds 0, 1, 2, 3."""
+    return spec.num_roots + 4 * nodes[:, None] + quadrant

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -48,3 +49,12 @@ def photos(tmp_path):
 @pytest.fixture
 def photo(photos):
     return photos / "coffee.jpg"
+
+
+@pytest.fixture
+def large(tmp_path):
+    """A JPEG four times as large as it will be, of stripes that a decoder at a quarter of its size takes for gray."""
+    stripes = np.kron(np.arange(1024) % 2 * 255, np.ones((1024, 1))).astype(np.uint8)
+    stripes[:512, 300:700] = np.arange(400) % 256
+    Image.fromarray(stripes).save(tmp_path / "large.jpg", quality=95)
+    return tmp_path / "large.jpg"

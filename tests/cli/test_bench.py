@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from quadtok import __version__, get_quadtree
+from quadtok.images import fit_image, read_image
 from quadtok.quadtrees import QUADTREES
 
 QUICK = ("-s", 64, "--max-patch", 32, "-n", 10, "-b", 2, "--min-time", 0, "--warmup", 0)
@@ -263,3 +264,33 @@ def test_images_that_cannot_be_had_are_a_sentence_since_others_would_be_another_
     (photos / "empty").mkdir()
     result = time_it(photos, photos / "empty", "-b", 2)
     assert (result.code, result.err) == (2, f"quadtok: error: no images found in {photos / 'empty'}\n")
+
+
+def test_photographs_are_read_by_the_flags_by_which_tokenize_reads_them(quadtok, large, tmp_path, monkeypatch):
+    (tmp_path / "watching.py").write_text(
+        "import torch\n"
+        "def score(images, spec):\n"
+        "    torch.save(images.clone(), 'seen.pt')\n"
+        "    return [torch.zeros(len(images), *spec.grid(scale)) for scale in range(1, spec.num_scales)]\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    quick = ("-b", 1, "--min-time", 0, "--warmup", 0, "--impl", "dict", "--dtype", "uint8", "--fit", "squash")
+    seen = []
+    for flags in ([], ["--draft"], ["--no-draft"]):
+        assert quadtok("bench", large, *quick, "--scorer", "watching:score", *flags).code == 0
+        seen.append(torch.load("seen.pt", weights_only=True))
+    default, draft, whole = seen
+    assert (torch.equal(default, draft), torch.equal(draft, whole)) == (True, False)
+    assert torch.equal(whole[0], fit_image(read_image(large).image, 256, 256, "squash").pixels)
+
+
+def test_too_large_a_photograph_is_refused_by_the_flag_that_tokenize_has(quadtok, large):
+    result = quadtok("bench", large, "--max-pixels", 1000, "-b", 1)
+    assert (result.code, f"{large}: " in result.err, "pixels exceed" in result.err) == (2, True, True)
+
+
+def test_options_go_to_the_scorer_that_takes_them(time_it):
+    option = ("--scorer-option", "error=cosine_distance", "--impl", "dict")
+    result = time_it("--scorer", "feature,random", *option, "--json")
+    assert (result.code, [row["scorer"] for row in records(result)[:-1]]) == (0, ["feature", "random"])
+    assert time_it("--scorer", "feature,blur", *option).code == 0

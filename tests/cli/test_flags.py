@@ -1,12 +1,32 @@
+"""What flags mean, and that a flag means the same in every command."""
+
+import inspect
 from fractions import Fraction
+from typing import get_args
 
 import pytest
+import typer
 
+from quadtok.cli import app
 from quadtok.cli.flags import Grid
 from quadtok.cli.flags.grid import parse_budget, parse_size
 from quadtok.cli.flags.scorer import parse_options
 from quadtok.errors import InputError, SpecError
 from quadtok.geometry import Budget
+from quadtok.names import (
+    DEFAULT_BATCH_SIZE,
+    DEFAULT_IMAGE_SIZE,
+    DEFAULT_MAX_PATCH,
+    DEFAULT_MIN_PATCH,
+    DEFAULT_NUM_TOKENS,
+    DEFAULT_PIXEL_DTYPE,
+    DEFAULT_QUADTREE,
+    DEFAULT_SCORER,
+    MAX_PIXELS,
+)
+
+COMMANDS = typer.main.get_command(app).commands
+FUNCTIONS = {info.callback.__name__: info.callback for info in app.registered_commands}
 
 
 @pytest.mark.parametrize(
@@ -87,3 +107,70 @@ def test_scorer_options_are_typed():
     }
     with pytest.raises(InputError, match="'stride' is not of the form key=value"):
         parse_options(["stride"])
+
+
+def flags_of(command):
+    """flag → type, default, help and environment variable, of a command; arguments aside."""
+    names = {parameter.name: max(parameter.opts, key=len) for parameter in COMMANDS[command].params}
+    flags = {}
+    for name, parameter in inspect.signature(FUNCTIONS[command]).parameters.items():
+        if name in names and names[name].startswith("--"):
+            kind, option = get_args(parameter.annotation)
+            flags[names[name]] = (kind, parameter.default, option.help, option.envvar, option.min, option.max)
+    return flags
+
+
+# What one command has otherwise, and why.
+OTHERWISE = {
+    ("visualize", "--tokens"): "takes several",
+    ("visualize", "--output"): "the ending says what is drawn",
+    ("bench", "--impl"): "takes several",
+    ("bench", "--scorer"): "takes several, and has no maps",
+    ("bench", "--seed"): "of random images, too",
+    ("bench", "--device"): "times more than the scorer",
+    ("bench", "--dtype"): "of images, not of stored pixels",
+    ("bench", "--json"): "a line a row, not an input",
+}
+
+
+def test_a_flag_is_the_same_in_every_command_that_has_it():
+    seen = {}
+    for command in COMMANDS:
+        for flag, facts in flags_of(command).items():
+            if (command, flag) not in OTHERWISE:
+                assert seen.setdefault(flag, facts) == facts, f"{command} {flag}"
+
+
+@pytest.mark.parametrize(("command", "flag"), OTHERWISE)
+def test_what_is_otherwise_is_otherwise(command, flag):
+    others = [flags_of(other)[flag] for other in COMMANDS if other != command and flag in flags_of(other)]
+    assert others and flags_of(command)[flag] not in others
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_no_command_has_more_than_ten_parameters(command):
+    assert len(inspect.signature(inspect.unwrap(FUNCTIONS[command])).parameters) <= 10
+
+
+def test_commands_that_read_images_read_them_by_the_same_flags():
+    reading = {"--fit", "--background", "--exif", "--draft", "--max-pixels"}
+    assert {command for command in COMMANDS if reading & flags_of(command).keys()} == {"tokenize", "visualize", "bench"}
+    assert all(reading <= flags_of(command).keys() for command in ("tokenize", "visualize", "bench"))
+
+
+@pytest.mark.parametrize(
+    ("flag", "default"),
+    [
+        ("--scorer", DEFAULT_SCORER),
+        ("--impl", DEFAULT_QUADTREE),
+        ("--tokens", str(DEFAULT_NUM_TOKENS)),
+        ("--image-size", str(DEFAULT_IMAGE_SIZE)),
+        ("--min-patch", DEFAULT_MIN_PATCH),
+        ("--max-patch", DEFAULT_MAX_PATCH),
+        ("--dtype", DEFAULT_PIXEL_DTYPE),
+        ("--batch-size", DEFAULT_BATCH_SIZE),
+        ("--max-pixels", MAX_PIXELS),
+    ],
+)
+def test_defaults_are_those_of_the_functions(flag, default):
+    assert flags_of("tokenize")[flag][1] == default

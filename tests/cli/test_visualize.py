@@ -154,6 +154,43 @@ def test_a_page_to_explore_is_written(quadtok, photo, tokens, tmp_path):
         assert "http://" not in page.replace("http://www.w3.org/2000/svg", "") and "https://" not in page
 
 
+@pytest.mark.parametrize(
+    ("name", "flag"), [("x.html", "--html"), ("x.htm", "--html"), ("x.HTML", "--html"), ("x.gif", "--animate")]
+)
+def test_the_ending_of_the_output_says_what_is_drawn(quadtok, photo, tokens, tmp_path, name, flag):
+    for source in (photo, tokens / "coffee.pt"):
+        assert quadtok("visualize", source, "--scorer", "blur", flag, tmp_path / name, "--overwrite").code == 0
+        by_flag = (tmp_path / name).read_bytes()
+        assert quadtok("visualize", source, "--scorer", "blur", "--output", tmp_path / name, "--overwrite").code == 0
+        assert (tmp_path / name).read_bytes() == by_flag
+
+
+@pytest.mark.parametrize("flags", [["--sheet"], ["--compare", "blur,random"], ["--tokens", "40,100"], []], ids=" ".join)
+def test_a_sheet_or_a_webp_is_one_picture_whatever_it_could_hold(quadtok, photo, tmp_path, flags):
+    target = tmp_path / ("x.gif" if flags else "x.webp")
+    scorer = [] if "--compare" in flags else ["--scorer", "blur"]
+    assert quadtok("visualize", photo, *scorer, *flags, "--output", target).code == 0
+    with Image.open(target) as image:
+        assert getattr(image, "n_frames", 1) == 1
+
+
+@pytest.mark.parametrize("draft", [[], ["--draft"], ["--no-draft"]], ids=" ".join)
+def test_a_large_photograph_is_drawn_as_it_is_tokenized(quadtok, large, tmp_path, draft):
+    flags = ["--scorer", "blur", "--fit", "squash", *draft]
+    assert quadtok("tokenize", large, *flags, "-o", tmp_path / "tokens").code == 0
+    assert quadtok("visualize", large, *flags, "--output", tmp_path / "photo.png").code == 0
+    tokens = tmp_path / "tokens" / "large.pt"
+    assert quadtok("visualize", tokens, "--image", large, "--output", tmp_path / "tokens.png").code == 0
+    assert same(tmp_path / "photo.png", Image.open(tmp_path / "tokens.png"))
+
+
+def test_a_draft_shows(quadtok, large, tmp_path):
+    for name, flag in (("draft.png", "--draft"), ("whole.png", "--no-draft")):
+        flags = ["--scorer", "blur", "--fit", "squash", flag]
+        assert quadtok("visualize", large, *flags, "--output", tmp_path / name).code == 0
+    assert not same(tmp_path / "draft.png", Image.open(tmp_path / "whole.png"))
+
+
 def test_different_pictures_at_once_are_refused(quadtok, photo):
     result = quadtok("visualize", photo, "--sheet", "--html", "x.html")
     assert (result.code, "are different pictures: give one" in result.err) == (2, True)

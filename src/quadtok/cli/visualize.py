@@ -12,6 +12,7 @@ import typer
 
 from quadtok.cli.asked import Asked
 from quadtok.cli.flags import (
+    OUTPUT,
     QUADTREE,
     Device,
     Grid,
@@ -59,6 +60,21 @@ class DrawnInputs(Inputs):
         list[str] | None,
         typer.Argument(metavar="INPUTS...", help="Token files (which need nothing else) or images (tokenized first)."),
     ]
+
+
+@dataclass(frozen=True)
+class PictureOutput(Output):
+    """Where pictures go; the name says what one is."""
+
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            metavar="FILE",
+            rich_help_panel=OUTPUT,
+            help="Exact output name, for one input; what ends in .gif is as --animate makes it, in .html as --html.",
+        ),
+    ] = Output.output
 
 
 @dataclass(frozen=True)
@@ -164,7 +180,7 @@ def visualize(
     grid: Budgets,
     scorers: ComparedScorers,
     preprocess: PreprocessFlags,
-    output: Output,
+    output: PictureOutput,
     device: Device,
     running: Stopping,
     say: Reporting,

@@ -61,7 +61,7 @@ class ScorerFlags(Group):
         return (self.scorer,)
 
     def check(self, context: typer.Context) -> None:
-        """No unknown scorer; no options and weights that no scorer takes."""
+        """No unknown scorer; no options and weights that no scorer takes, nor weights twice."""
         self._check_options(context)
         for name in self.names:
             if name not in get_args(ScorerName) and ":" not in name:
@@ -101,10 +101,12 @@ class ScorerFlags(Group):
         return name == "feature" or (len(self.names) == 1 and name not in _WITHOUT_OPTIONS)
 
     def _check_options(self, context: typer.Context) -> None:
-        parse_options(self.scorer_option or [])
+        options = parse_options(self.scorer_option or [])
         if is_given(context, "scorer_option") and not any(map(self._takes_options, self.names)):
             several = "; with several scorers it is for feature alone" if len(self.names) > 1 else ""
             raise InputError(f"--scorer-option: {', '.join(self.names)} would not get it{several}")
+        if self.weights is not None and "weights" in options:
+            raise InputError("--weights and --scorer-option weights=…: both name the weights: give one")
 
 
 @dataclass(frozen=True)

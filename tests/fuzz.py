@@ -153,7 +153,7 @@ def _work(pipe, task, seed):
             os.dup2(said.fileno(), descriptor)
         sys.stdout, sys.stderr = (os.fdopen(descriptor, "w", buffering=1) for descriptor in (1, 2))
         warnings.simplefilter("always")
-        subject = _task(task)
+        subject = subject_of(task)
         size = _memory("VmSize")
         resource.setrlimit(resource.RLIMIT_AS, (size + ADDRESS_LIMIT, resource.RLIM_INFINITY))
         os.ftruncate(said.fileno(), 0)
@@ -163,18 +163,18 @@ def _work(pipe, task, seed):
                 pipe.send(_outcome(subject, task, seed, pipe.recv(), said))
 
 
-def _task(task):
+def subject_of(task):
     module, name = task.split(":")
     return getattr(importlib.import_module(module), name)()
 
 
-def _case(subject, task, seed, number):
+def case_of(subject, task, seed, number):
     return subject.make(random.Random(f"{task} {seed} {number}"))
 
 
 def _outcome(subject, task, seed, number, said):
     try:
-        _, data, known = _case(subject, task, seed, number)
+        _, data, known = case_of(subject, task, seed, number)
     except Exception as problem:
         return Outcome("failed", f"the fuzzer's own fault: {type(problem).__name__}: {problem}")
     before = _memory("VmRSS")
@@ -315,10 +315,10 @@ def run(kind, count, seed, jobs=1, seconds=float("inf"), task=None, start=0, tim
 def save_inputs(report, folder, task=None):
     """The inputs of what failed, one file each, with how they were made. Gives their paths."""
     task = task or KINDS[report.kind]
-    subject, paths = _task(task), []
+    subject, paths = subject_of(task), []
     for number in sorted(report.failures):
         try:
-            how, data, _ = _case(subject, task, report.seed, number)
+            how, data, _ = case_of(subject, task, report.seed, number)
         except Exception:  # said already, in the failure
             continue
         path = Path(folder, f"{report.kind}-{report.seed}-{number}.bin")

@@ -14,7 +14,6 @@ import pytest
 
 import quadtok
 from helpers import SAMPLE_IMAGES
-from quadtok import files
 from quadtok.files import TEMPORARY_PREFIX, remove_abandoned, sync_folders, write_atomically
 
 SOURCES = sorted(Path(quadtok.__file__).parent.rglob("*.py"))
@@ -210,6 +209,7 @@ except Exception as problem:
 
 @pytest.mark.parametrize("able", [True, False], ids=["a disk that can", "a disk that cannot"])
 def test_macos_is_asked_to_empty_the_disks_own_memory(able, tmp_path, monkeypatch):
+    fcntl = pytest.importorskip("fcntl", reason="is what macOS is asked by")
     asked, synced, sync = [], [], os.fsync
 
     def control(descriptor, command):
@@ -217,8 +217,8 @@ def test_macos_is_asked_to_empty_the_disks_own_memory(able, tmp_path, monkeypatc
         if not able:
             raise OSError(25, "Inappropriate ioctl for device")
 
-    monkeypatch.setattr(files.fcntl, "F_FULLFSYNC", 51, raising=False)
-    monkeypatch.setattr(files.fcntl, "fcntl", control)
+    monkeypatch.setattr(fcntl, "F_FULLFSYNC", 51, raising=False)
+    monkeypatch.setattr(fcntl, "fcntl", control)
     monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(descriptor) or sync(descriptor))
     write_atomically(tmp_path / "x", b"new")
     assert (asked, len(synced)) == ([51], not able)

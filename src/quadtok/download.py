@@ -24,13 +24,14 @@ LARGEST = 2**28  # bytes, held in memory until their digest is known
 PART = 2**16
 
 
-def fetch(url: str, folder: Path, patience: float = PATIENCE) -> Path:
+def fetch(url: str, folder: Path, patience: float = PATIENCE, largest: int = LARGEST) -> Path:
     """The file at this address, in a folder: the one that lies there, or else downloaded, with a word on stderr.
 
     Args:
         url: http or https. A name such as `net-f707e7126e.pth` says how the file's sha256 begins, and is held to it.
         folder: where the file goes under its own name, in one step when it is complete; made where missing.
         patience: seconds to wait for the first answer, and then for each next part; the whole may take longer.
+        largest: bytes that the file may have.
 
     Raises:
         OSError: with the reason: no answer, cut short, too large, another digest. Nothing is left behind.
@@ -38,21 +39,21 @@ def fetch(url: str, folder: Path, patience: float = PATIENCE) -> Path:
     """
     path = folder / PurePosixPath(urlsplit(url).path).name
     if not path.exists():
-        data = _download(url, patience)
+        data = _download(url, patience, largest)
         _check_digest(data, path.name)
         write_atomically(path, data)
     return path
 
 
-def _download(url: str, patience: float) -> bytes:
+def _download(url: str, patience: float, largest: int) -> bytes:
     with _first_answer(url, patience) as answer:
         size = answer.length or 0  # bytes still to come, where the server says
         _say(f"downloading {url}" + (f" ({size / 1e6:.1f} MB)" if size else ""))
         data = bytearray()
         while part := _next_part(answer, patience, len(data), size):
             data += part
-            if len(data) > LARGEST:
-                raise OSError(f"it is larger than the {LARGEST} bytes that it may have")
+            if len(data) > largest:
+                raise OSError(f"it is larger than the {largest} bytes that it may have")
     if len(data) < size:
         raise OSError(f"the connection ended after {len(data)} of {size} bytes")
     return bytes(data)

@@ -98,7 +98,7 @@ def _launch(
 ) -> None:
     spec = plan.spec
     channels, size = images.shape[1], spec.min_patch
-    tokens, elements = _program_shape(size)
+    tokens, elements = program_shape(size)
     num_tokens = len(plan) * spec.num_tokens
     grid = (triton.cdiv(num_tokens, tokens), channels, triton.cdiv(size * size, elements))
     with torch.cuda.device(images.get_device()):  # Triton launches on the current one; -1, a CPU, changes nothing
@@ -117,7 +117,7 @@ def _launch(
             ALIGNMENT=size & -size,
             TOKENS=tokens,
             ELEMENTS=elements,
-            WIDE=_needs_wide_offsets(images),
+            WIDE=needs_wide_offsets(images),
             DOUBLE=images.dtype == torch.float64,
             MEAN=None if mean is None else tuple(mean),
             STD=None if std is None else tuple(std),
@@ -126,13 +126,13 @@ def _launch(
         )
 
 
-def _program_shape(size: int) -> tuple[int, int]:
+def program_shape(size: int) -> tuple[int, int]:
     """(tokens, elements of one channel of each) of a program; powers of two, as Triton wants them."""
     elements = min(MAX_ELEMENTS, triton.next_power_of_2(size * size))
     return max(1, MIN_ELEMENTS // elements), elements
 
 
-def _needs_wide_offsets(images: Tensor) -> bool:
+def needs_wide_offsets(images: Tensor) -> bool:
     """Whether a pixel lies 2**31 elements or more behind the first of its own image."""
     sides, strides = images.shape[1:], images.stride()[1:]
     last = sum((side - 1) * stride for side, stride in zip(sides, strides, strict=True))

@@ -33,7 +33,6 @@ from helpers import (
 )
 from quadtok import Spec, get_scorer, tokenize
 from quadtok.errors import InputError, WeightsError
-from quadtok.scorers import feature as feature_module
 from quadtok.scorers.feature import ERRORS
 from quadtok.scorers.feature.base import weights_digest
 from quadtok.scorers.feature.shufflenet import STAGES
@@ -274,28 +273,39 @@ def test_the_folded_trunk_chooses_the_boxes_of_the_trunk_up_to_rounding(tmp_path
     assert_split_best_first_up_to(ours.plan, plain.saliency, 1e-4 * largest)
 
 
-class Recorder(nn.Module):
-    """Gives the pixels back as features, and remembers what it was shown."""
+class Gives(nn.Module):
+    """A net whose features are whatever the function makes of the images."""
 
-    def __init__(self):
+    def __init__(self, function):
         super().__init__()
-        self.seen = []
+        self.function = function
 
-    def forward(self, pixels):
-        self.seen.append((tuple(pixels.shape), pixels.dtype))
+    def forward(self, images):
+        return self.function(images)
+
+
+def recorder():
+    """A net that gives the pixels back as features, and the list in which it notes what it was shown."""
+    seen = []
+
+    def note(pixels):
+        seen.append((tuple(pixels.shape), pixels.dtype))
         return pixels
 
+    return Gives(note), seen
 
-@pytest.mark.parametrize("budget", [1, 2 * 3 * 64 * 96, 2**20])
-def test_a_batch_of_bytes_is_scored_a_few_images_at_a_time(monkeypatch, budget):
-    monkeypatch.setattr(feature_module, "PIXELS_A_PASS", {"cpu": budget})
-    images = torch.randint(0, 256, (5, 3, 64, 96), dtype=torch.uint8)
-    scorer = feature(net=Recorder(), stride=8, precision="float32")
-    together = scorer(images, SPEC)
-    shapes = [shape for shape, _ in scorer._net.seen]
-    expected = {1: [3] * 5, 2 * 3 * 64 * 96: [6, 6, 3], 2**20: [15]}[budget]  # an image and its two blurred copies
-    assert shapes == [(copies, 3, 64, 96) for copies in expected]
-    alone = [scorer(image[None], SPEC) for image in images]
+
+@pytest.mark.parametrize(
+    ("height", "width", "at_a_time"), [(64, 96, [5]), (512, 512, [2, 2, 1]), (1024, 1024, [1] * 5)]
+)
+def test_a_batch_of_bytes_is_scored_a_few_images_at_a_time(height, width, at_a_time):
+    spec = Spec.full(height, width, 8, 32)
+    images = torch.randint(0, 256, (5, 3, height, width), dtype=torch.uint8)
+    net, seen = recorder()
+    scorer = feature(net=net, stride=8, precision="float32")
+    together = scorer(images, spec)
+    assert [shape for shape, _ in seen] == [(3 * images, 3, height, width) for images in at_a_time]  # and two copies
+    alone = [scorer(image[None], spec) for image in images]
     for number, scores in enumerate(together):
         assert torch.equal(scores, torch.cat([each[number] for each in alone]))
 
@@ -303,9 +313,9 @@ def test_a_batch_of_bytes_is_scored_a_few_images_at_a_time(monkeypatch, budget):
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
 @pytest.mark.parametrize("error", sorted(ERRORS))
 def test_only_the_net_runs_in_half_precision(precision, error):
-    recorder = feature(net=Recorder(), stride=8, error=error, precision=precision)
-    recorder(photographs(), SPEC)
-    assert {dtype for _, dtype in recorder._net.seen} == {getattr(torch, precision)}
+    net, seen = recorder()
+    feature(net=net, stride=8, error=error, precision=precision)(photographs(), SPEC)
+    assert {dtype for _, dtype in seen} == {getattr(torch, precision)}
     full, half = (feature(net=small_net(), stride=8, error=error, precision=p) for p in ("float32", precision))
     assert half.weights_sha256 == full.weights_sha256
     for ours, exact in zip(half(photographs(), SPEC), full(photographs(), SPEC), strict=True):
@@ -322,9 +332,9 @@ def test_the_trunk_runs_in_bfloat16_too():
 
 
 def test_by_default_each_copy_is_scored_by_itself_as_the_reference_does():
-    scorer = feature(net=Recorder(), stride=8)
-    scorer(photographs(batch=2), SPEC)
-    assert [shape[0] for shape, _ in scorer._net.seen] == [2] * SPEC.num_scales
+    net, seen = recorder()
+    feature(net=net, stride=8)(photographs(batch=2), SPEC)
+    assert [shape[0] for shape, _ in seen] == [2] * SPEC.num_scales
 
 
 def test_a_precision_other_than_exact_is_recorded():
@@ -476,17 +486,6 @@ def test_without_a_fitting_torchvision_one_sentence_says_what_to_do(monkeypatch,
     monkeypatch.setattr(sys, "meta_path", [NoTorchvision(problem), *sys.meta_path])
     assert re.search(sentence, refusal(weights=NET))
     assert feature(net=small_net(), stride=8)(photographs(), SPEC)  # a net of one's own needs no torchvision
-
-
-class Gives(nn.Module):
-    """A net whose features are whatever the function makes of the images."""
-
-    def __init__(self, function):
-        super().__init__()
-        self.function = function
-
-    def forward(self, images):
-        return self.function(images)
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ CONTRADICTIONS = [
     ("tokenize x.jpg --scorer-option stride", "'stride' is not of the form key=value"),
     ("bench --scorer feature --scorer-option stride", "'stride' is not of the form key=value"),
     ("tokenize x.jpg --weights a.pth --scorer-option weights=b.pth", "both name the weights: give one"),
+    ("tokenize x.jpg --scorer-option name=a", "no scorer of quadtok's has an option of that name"),
     ("tokenize x.jpg --scorer precomputed", "--maps and --scorer precomputed go together"),
     ("tokenize x.jpg --maps m.pt", "--maps and --scorer precomputed go together"),
     ("visualize x.jpg --scorer precomputed", "--maps and --scorer precomputed go together"),

@@ -483,3 +483,13 @@ def test_the_clock_is_not_in_the_file(quadtok, photo, tmp_path):
     time.sleep(1.1)
     quadtok("tokenize", photo, "--output", tmp_path / "another name.pt", "--scorer", "blur")
     assert (tmp_path / "a.pt").read_bytes() == (tmp_path / "another name.pt").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "option",
+    ["stride=1.5", "stride=16.0", "high_res_fraction=half", "weights=3", "error=1", "precision=2", "net=5", "a=b"],
+)
+def test_an_option_that_no_scorer_can_take_is_a_usage_error(quadtok, photo, tmp_path, option):
+    result = quadtok("tokenize", photo, "-o", tmp_path / "out", "--scorer-option", option)
+    assert (result.code, len(result.lines), (tmp_path / "out").exists()) == (2, 1, False)
+    assert option.partition("=")[0] in result.err

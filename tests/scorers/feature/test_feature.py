@@ -253,6 +253,11 @@ def test_a_net_that_gives_no_map_is_refused_with_its_shape():
         ({"high_res_fraction": 0}, "high_res_fraction 0 is outside 0 < f ≤ 1"),
         ({"high_res_fraction": 1.5}, "high_res_fraction 1.5 is outside"),
         ({"high_res_fraction": float("nan")}, "high_res_fraction nan is outside"),
+        ({"high_res_fraction": "half"}, "high_res_fraction half is outside"),
+        ({"high_res_fraction": None}, "high_res_fraction None is outside"),
+        ({"stride": 16.0}, "stride 16.0 is none of 8, 16, 32"),
+        ({"weights": 3}, "weights must be a name or a path, got 3"),
+        ({"weights": None}, "weights must be a name or a path, got None"),
         ({"precision": "half"}, "precision 'half' is none of exact, float32, bfloat16, float16"),
     ],
 )

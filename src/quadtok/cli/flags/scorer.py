@@ -105,6 +105,8 @@ class ScorerFlags(Group):
         if is_given(context, "scorer_option") and not any(map(self._takes_options, self.names)):
             several = "; with several scorers it is for feature alone" if len(self.names) > 1 else ""
             raise InputError(f"--scorer-option: {', '.join(self.names)} would not get it{several}")
+        if "name" in options and any(name in get_args(ScorerName) for name in self.names):
+            raise InputError("--scorer-option name=…: no scorer of quadtok's has an option of that name")
         if self.weights is not None and "weights" in options:
             raise InputError("--weights and --scorer-option weights=…: both name the weights: give one")
 

@@ -13,6 +13,8 @@ import copy
 import itertools
 import math
 from collections.abc import Callable
+from numbers import Real
+from os import PathLike
 from pathlib import Path
 from typing import Any, get_args
 
@@ -79,11 +81,13 @@ class FeatureScorer(Described):
         high_res_fraction: float = 1.0,
         precision: str = EXACT,
     ) -> None:
-        if stride not in (None, *STRIDES):
+        if not isinstance(weights, str | PathLike):
+            raise InputError(f"weights must be a name or a path, got {weights!r}")
+        if stride not in (None, *STRIDES) or isinstance(stride, float):
             raise InputError(f"stride {stride} is none of {', '.join(map(str, STRIDES))}")
         if error not in get_args(ErrorName):
             raise InputError(f"error {error!r} is none of {', '.join(get_args(ErrorName))}")
-        if not 0 < high_res_fraction <= 1:
+        if not _is_fraction(high_res_fraction):
             raise InputError(f"high_res_fraction {high_res_fraction} is outside 0 < f ≤ 1")
         if precision not in PRECISIONS:
             raise InputError(f"precision {precision!r} is none of {', '.join(PRECISIONS)}")
@@ -219,6 +223,10 @@ def _check_net(net: nn.Module) -> None:
         raise InputError(f"net must be a torch.nn.Module, got {type(net).__name__}")
     if any(tensor.is_meta for tensor in itertools.chain(net.parameters(), net.buffers())):
         raise InputError("net has weights on the device meta, which are no numbers: load them before")
+
+
+def _is_fraction(value: object) -> bool:
+    return isinstance(value, Real) and 0 < float(value) <= 1
 
 
 def _device(net: nn.Module) -> torch.device | None:

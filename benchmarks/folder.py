@@ -3,14 +3,16 @@
     python benchmarks/folder.py --images 300 --scorer blur feature --repeats 3 --folder jpegs
 
 Makes the JPEGs from the sample photographs, 500 to 4000 pixels on the long side, the same ones every time (about 0.9 MB
-each; kept in --folder for the next run). A table for each scorer; each row is a process of its own, the first one
-`plain_loop.py`: one image after another, with as many threads as torch takes by itself. The rows take turns, so that
-whatever else the machine does hits all alike; of each the run of median wall time is shown.
+each; kept in --folder for the next run). `--sides 500 1000` makes such as data sets hold, of which drafts save nothing.
+A table for each scorer; each row is a process of its own, the first one `plain_loop.py`: one image after another, with
+as many threads as torch takes by itself. The rows take turns, so that whatever else the machine does hits all alike; of
+each the run of median wall time is shown, behind it the quickest and the slowest.
 
 `busy` is user and system time by wall time: 2.0 is two cores at work from beginning to end, start and imports included;
 `at work` is the same from the first image that is done to the last. `others` is how many cores all other processes kept
-busy meanwhile: what they took, no row could have. Memory is the resident set of the process, read whenever an image is
-reported: the most of a hundred images.
+busy meanwhile. No row could have those, and the plain loop loses more than that, since threads that share a core wait
+for each other at every step: compare rows where `others` is near 0. Memory is the resident set of the process, read
+whenever an image is reported: the most of a hundred images.
 
 Under a table stands how many boxes of the plain loop quadtok chose as well. Without drafts both see the same pixels.
 """
@@ -25,15 +27,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from PIL import Image, ImageOps
+from photographs import make_jpegs, make_maps
 
-SAMPLES = Path(__file__).parent.parent / "sample_images"
-SHORTEST, LONGEST = 500, 4000
+SIDES = (500, 4000)
 SCORERS = ["feature", "blur", "random", "precomputed"]
 COMPARED = 100  # images whose boxes are compared
 PLAIN, EXACT = "plain loop", "quadtok, no draft"
@@ -68,44 +67,6 @@ class Run:
     early: float
     late: float
     peak: float
-
-
-def make_jpegs(folder: Path, number: int) -> None:
-    """Fill the folder up to `number` JPEGs; what is there stays."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(lambda index: _make_jpeg(folder / f"{index:05}.jpg", index), range(number)))
-
-
-def _make_jpeg(path: Path, index: int) -> None:
-    if path.exists():
-        return
-    samples = sorted(SAMPLES.glob("*.jpg"))
-    # Steps of the golden ratio spread any number of sizes evenly.
-    side = round(SHORTEST + (LONGEST - SHORTEST) * (index * 0.6180339887 % 1))
-    with Image.open(samples[index % len(samples)]) as sample:
-        upright = ImageOps.mirror(sample) if index // len(samples) % 2 else sample
-        scale = side / max(sample.size)
-        size = (round(sample.width * scale), round(sample.height * scale))
-        large = upright.resize(size, Image.Resampling.BICUBIC)
-    # Enlarged photographs are smoother than any camera's: with grain they cost as much to decode as real ones.
-    grain = np.random.default_rng(index).integers(-10, 11, (size[1] // 2 + 1, size[0] // 2 + 1, 1), dtype=np.int16)
-    coarse = grain.repeat(2, axis=0).repeat(2, axis=1)[: size[1], : size[0]]
-    grainy = Image.fromarray((np.asarray(large) + coarse).clip(0, 255).astype(np.uint8))
-    temporary = path.with_suffix(".tmp")
-    grainy.save(temporary, "JPEG", quality=85)
-    temporary.replace(path)
-
-
-def make_maps(folder: Path, paths: list[Path]) -> None:
-    """An importance map for each image, `[16, 16]`, as Grad-CAM might give it; what is there stays."""
-    import torch
-
-    folder.mkdir(parents=True, exist_ok=True)
-    for index, path in enumerate(paths):
-        map_path = folder / f"{path.stem}.pt"
-        if not map_path.exists():
-            torch.save(torch.from_numpy(np.random.default_rng(index).random((16, 16), dtype=np.float32)), map_path)
 
 
 def command(row: str, scorer: str, maps: Path) -> list[str]:
@@ -182,18 +143,23 @@ def _worked_by_all() -> float:
     return (user + nice + system + sum(interrupts)) / os.sysconf("SC_CLK_TCK")
 
 
-def print_table(runs: dict[str, Run], number: int) -> None:
-    """Markdown; times of the same run side by side."""
-    baseline = runs.get(PLAIN)
+def print_table(repeated: dict[str, list[Run]], number: int) -> None:
+    """Markdown: of each row the run of median wall time."""
+    runs = {name: sorted(repeats, key=lambda run: run.wall) for name, repeats in repeated.items()}
+    medians = {name: repeats[len(repeats) // 2] for name, repeats in runs.items()}
+    baseline = medians.get(PLAIN)
     print(
         "| | wall | images/s | × plain loop | busy | at work | others "
         "| MB, images 200–300 | MB, last 100 | MB at most |\n|" + "---|" * 10
     )
-    for name, run in runs.items():
+    for name, run in medians.items():
+        wall = f"{run.wall:.1f} s"
+        if len(runs[name]) > 1:
+            wall += f" ({runs[name][0].wall:.1f} to {runs[name][-1].wall:.1f})"
         times = f"{baseline.wall / run.wall:.2f}" if baseline else ""
         cores = f"{run.busy:.2f} | {run.at_work:.2f} | {run.others:.2f}"
         memory = f"{run.early:.0f} | {run.late:.0f} | {run.peak:.0f}"
-        print(f"| {name} | {run.wall:.1f} s | {number / run.wall:.1f} | {times} | {cores} | {memory} |")
+        print(f"| {name} | {wall} | {number / run.wall:.1f} | {times} | {cores} | {memory} |")
 
 
 def same_boxes(scorer: str, paths: list[Path], maps: Path) -> str:
@@ -236,7 +202,7 @@ def run_scorer(scorer: str, rows: list[str], repeats: int, paths: list[Path], ma
         for row, done in runs.items():
             done.append(measure(command(row, scorer, maps), paths))
     print(f"\n### --scorer {scorer}\n")
-    print_table({row: sorted(done, key=lambda run: run.wall)[len(done) // 2] for row, done in runs.items()}, len(paths))
+    print_table(runs, len(paths))
     if scorer != "random" and PLAIN in rows:  # the reference's draws are none of ours
         print(f"\n{same_boxes(scorer, paths[:COMPARED], maps)}", flush=True)
 
@@ -245,20 +211,22 @@ def main() -> None:
     """Make the images, run, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=2000, metavar="N")
+    parser.add_argument("--sides", type=int, nargs=2, default=SIDES, metavar=("MIN", "MAX"), help="long sides, pixels")
     parser.add_argument("--scorer", nargs="+", choices=SCORERS, default=["blur", "feature"], help="a table for each")
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "quadtok-jpegs")
     parser.add_argument("--only", action="append", choices=ROWS, help="rows of the table; all if left out")
     parser.add_argument("--repeats", type=int, default=1, metavar="N", help="runs of each row; the median one counts")
     arguments = parser.parse_args()
 
-    make_jpegs(arguments.folder, arguments.images)
-    paths = [arguments.folder / f"{index:05}.jpg" for index in range(arguments.images)]
+    paths = make_jpegs(arguments.folder, arguments.images, tuple(arguments.sides))
     maps = arguments.folder / "maps"
     if "precomputed" in arguments.scorer:
         make_maps(maps, paths)
     size = sum(path.stat().st_size for path in paths) / 2**20
     cores = len(os.sched_getaffinity(0))
-    print(f"{arguments.images} JPEGs, {size:.0f} MB; {cores} cores, Python {platform.python_version()}")
+    shortest, longest = arguments.sides
+    machine = f"{cores} cores, Python {platform.python_version()}"
+    print(f"{arguments.images} JPEGs of {shortest} to {longest} pixels, {size:.0f} MB; {machine}")
     _read_all(paths)
     for scorer in arguments.scorer:
         run_scorer(scorer, arguments.only or list(ROWS), arguments.repeats, paths, maps)

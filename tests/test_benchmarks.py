@@ -58,7 +58,9 @@ def test_the_plain_loop_makes_the_tokens_that_quadtok_makes(scorer, run_benchmar
 def test_the_folder_benchmark_prints_a_row_a_run_and_compares_the_boxes(run_benchmark, tmp_path):
     rows = ["plain loop", "quadtok"]
     only = [word for row in rows for word in ("--only", row)]
-    said = run_benchmark("folder.py", "--images", 2, "--scorer", "precomputed", "--folder", tmp_path, *only)
+    said = run_benchmark(
+        "folder.py", "--images", 2, "--sides", 300, 400, "--scorer", "precomputed", "--folder", tmp_path, *only
+    )
     cells = [line.strip("| ").split(" | ") for line in said.splitlines() if line.startswith("| ") and " s |" in line]
     assert [row[0] for row in cells] == rows
     assert "200 of 200 boxes" in said

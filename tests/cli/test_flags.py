@@ -110,13 +110,14 @@ def test_scorer_options_are_typed():
 
 
 def flags_of(command):
-    """flag → type, default, help and environment variable, of a command; arguments aside."""
+    """flag → type, default, and what `--help` says of it, of a command; arguments aside."""
     names = {parameter.name: max(parameter.opts, key=len) for parameter in COMMANDS[command].params}
     flags = {}
     for name, parameter in inspect.signature(FUNCTIONS[command]).parameters.items():
         if name in names and names[name].startswith("--"):
             kind, option = get_args(parameter.annotation)
-            flags[names[name]] = (kind, parameter.default, option.help, option.envvar, option.min, option.max)
+            shown = (option.help, option.metavar, option.rich_help_panel, option.show_default, option.envvar)
+            flags[names[name]] = (kind, parameter.default, *shown, option.min, option.max)
     return flags
 
 

@@ -1,4 +1,4 @@
-"""Weights are told apart by their digest. How files of weights are refused is in tests/scorers/test_feature.py."""
+"""Weights are told apart by their digest. How files of weights are refused is in test_weights.py."""
 
 import pytest
 import torch

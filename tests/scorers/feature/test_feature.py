@@ -7,9 +7,7 @@ with a net whose features do differ, pins the rest.
 """
 
 import copy
-import importlib.abc
 import re
-import sys
 
 import pytest
 import torch
@@ -32,7 +30,7 @@ from helpers import (
     split_patches,
 )
 from quadtok import Spec, get_scorer, tokenize
-from quadtok.errors import InputError, WeightsError
+from quadtok.errors import InputError
 from quadtok.scorers.feature import ERRORS
 from quadtok.scorers.feature.base import weights_digest
 from quadtok.scorers.feature.shufflenet import STAGES
@@ -356,23 +354,6 @@ def saved(tmp_path, content, **options):
     return path
 
 
-def test_a_files_classifier_is_ignored_and_its_order_and_container_do_not_matter(tmp_path):
-    scorer = feature(stride=16)
-    shuffled = dict(reversed(state().items())) | {"fc.weight": torch.ones(10, 1024), "fc.bias": torch.ones(10)}
-    other = feature(stride=16, weights=saved(tmp_path, shuffled, _use_new_zipfile_serialization=False))
-    assert other.weights_sha256 == scorer.weights_sha256
-    for ours, theirs in zip(other(photographs(), SPEC), scorer(photographs(), SPEC), strict=True):
-        assert torch.equal(ours, theirs)
-
-
-def test_the_digest_is_of_the_weights_that_score(tmp_path):
-    changed = state()
-    changed["stage4.0.branch2.0.weight"][0, 0] += 1e-3
-    path = saved(tmp_path, changed)
-    assert feature(weights=path).weights_sha256 != feature().weights_sha256
-    assert feature(weights=path, stride=16).weights_sha256 == feature(stride=16).weights_sha256  # without stage4
-
-
 def test_describe_names_the_file_and_every_option():
     facts = feature(stride=16, error="cosine_distance", high_res_fraction=0.5).describe()
     assert re.fullmatch("[0-9a-f]{64}", facts.pop("weights_sha256"))
@@ -384,113 +365,6 @@ def test_describe_names_the_file_and_every_option():
         "high_res_fraction": 0.5,
     }
     assert feature(net=small_net()).describe()["weights"] == "net"
-
-
-def refusal(**options):
-    """The sentence with which the weights are refused: one line."""
-    with pytest.raises(WeightsError) as caught:
-        get_scorer("feature", **options)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("change", "sentence"),
-    [
-        (lambda s: s.pop("conv5.0.weight"), "1 of 336 tensors missing, first conv5.0.weight"),
-        (lambda s: s.clear(), "336 of 336 tensors missing, first conv1.0.weight"),
-        (lambda s: s.update(extra=torch.zeros(1)), "1 of 336 tensors unexpected, first extra"),
-        (lambda s: s.update({"conv1.0.weight": torch.zeros(24, 1, 3, 3)}), "of another shape, first conv1.0.weight"),
-        # A x1.0 or a state dict with a prefix: all names differ.
-        (lambda s: s.update({f"module.{key}": s.pop(key) for key in list(s)}), "336 of 336 tensors missing"),
-    ],
-    ids=["missing", "empty", "unexpected", "misshapen", "prefixed"],
-)
-def test_a_state_dict_that_does_not_fit_is_refused_naming_the_tensor(tmp_path, change, sentence):
-    content = state()
-    change(content)
-    path = saved(tmp_path, content)
-    said = refusal(weights=path)
-    assert said.startswith(f"weights {path}: not a ShuffleNetV2 x0.5: ")
-    assert sentence in said
-
-
-def test_a_file_that_is_no_state_dict_is_refused(tmp_path):
-    for content in ([torch.zeros(1)], {"epoch": 3}, torch.zeros(2)):
-        assert "not a state dict (a mapping of names to tensors)" in refusal(weights=saved(tmp_path, content))
-
-
-def test_a_file_that_would_run_code_is_refused(tmp_path):
-    path = saved(tmp_path, small_net())  # a pickled module
-    assert refusal(weights=path) == f"weights {path}: not a state dict that can be loaded safely"
-
-
-@pytest.mark.parametrize("cut", [0, 1, 100, 100_000])
-def test_a_damaged_file_is_refused(tmp_path, cut):
-    path = tmp_path / "half.pt"
-    path.write_bytes(NET.read_bytes()[:cut])
-    assert refusal(weights=path) == f"weights {path}: not a state dict that can be loaded safely"
-
-
-def test_a_missing_file_is_refused_with_both_ways_on(tmp_path):
-    path = tmp_path / "nowhere.pt"
-    assert refusal(weights=path) == f"weights {path}: no such file; give bundled, imagenet or the path of a state dict"
-
-
-def test_offline_the_imagenet_weights_name_both_ways_out(monkeypatch, tmp_path):
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # where nobody listens
-    monkeypatch.delenv("no_proxy", raising=False)
-    said = refusal(weights="imagenet")
-    assert "Connection refused" in said
-    assert "https://download.pytorch.org/models/shufflenetv2_x0.5" in said
-    assert "give its path as weights" in said
-    assert "weights='bundled'" in said
-    assert not any(path.is_file() for path in tmp_path.rglob("*"))
-
-
-def test_the_imagenet_weights_are_taken_from_torchs_cache(monkeypatch, tmp_path):
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    cache = tmp_path / "hub" / "checkpoints"
-    cache.mkdir(parents=True)
-    torch.save(state(), cache / "shufflenetv2_x0.5-f707e7126e.pth")
-    assert get_scorer("feature", weights="imagenet").weights_sha256 == feature().weights_sha256
-
-
-class NoTorchvision(importlib.abc.MetaPathFinder):
-    """Importing torchvision fails with this problem."""
-
-    def __init__(self, problem):
-        self.problem = problem
-
-    def find_spec(self, fullname, path=None, target=None):
-        if fullname.partition(".")[0] == "torchvision":
-            raise self.problem
-        return
-
-
-@pytest.mark.parametrize(
-    ("problem", "sentence"),
-    [
-        (
-            ModuleNotFoundError("No module named 'torchvision'", name="torchvision"),
-            "^these weights need torchvision: pip install torch torchvision from one index, or use weights='bundled'$",
-        ),
-        (
-            RuntimeError("operator torchvision::nms does not exist\nTraceback: ..."),
-            rf"^torchvision does not fit torch {re.escape(torch.__version__)} \(operator torchvision::nms does not "
-            r"exist\): reinstall both from one index; the bundled weights and the other scorers work without it$",
-        ),
-        (ImportError("libtorch.so: undefined symbol"), r"does not fit torch .*undefined symbol.*reinstall both"),
-    ],
-    ids=lambda case: type(case).__name__,
-)
-def test_without_a_fitting_torchvision_one_sentence_says_what_to_do(monkeypatch, problem, sentence):
-    for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setattr(sys, "meta_path", [NoTorchvision(problem), *sys.meta_path])
-    assert re.search(sentence, refusal(weights=NET))
-    assert feature(net=small_net(), stride=8)(photographs(), SPEC)  # a net of one's own needs no torchvision
 
 
 @pytest.mark.parametrize(

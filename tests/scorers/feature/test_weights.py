@@ -8,30 +8,17 @@ import pytest
 import torch
 from torch import nn
 
-import helpers
-from helpers import GOLDEN
+from helpers import GOLDEN, photographs
 from quadtok import Spec, get_scorer
 from quadtok.errors import WeightsError
 
 NET = GOLDEN / "feature_net.pt"
 SPEC = Spec(64, 96, 8, 32, 24)
+IMAGES = photographs(64, 96)
 
 
 def feature(**options):
-    return get_scorer("feature", **({} if "net" in options else {"weights": NET}) | options)
-
-
-def small_net(stride=8, seed=0):
-    """Convolutions with a kinked function between: features that differ much, at any stride, in [B, 5, h, w]."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        return nn.Sequential(
-            nn.Conv2d(3, 4, 3, 2, 1), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 5, stride // 2, stride // 2)
-        )
-
-
-def photographs(spec=SPEC, batch=2):
-    return helpers.photographs(spec.height, spec.width, batch)
+    return get_scorer("feature", **{"weights": NET, **options})
 
 
 def state():
@@ -49,7 +36,7 @@ def test_a_files_classifier_is_ignored_and_its_order_and_container_do_not_matter
     shuffled = dict(reversed(state().items())) | {"fc.weight": torch.ones(10, 1024), "fc.bias": torch.ones(10)}
     other = feature(stride=16, weights=saved(tmp_path, shuffled, _use_new_zipfile_serialization=False))
     assert other.weights_sha256 == scorer.weights_sha256
-    for ours, theirs in zip(other(photographs(), SPEC), scorer(photographs(), SPEC), strict=True):
+    for ours, theirs in zip(other(IMAGES, SPEC), scorer(IMAGES, SPEC), strict=True):
         assert torch.equal(ours, theirs)
 
 
@@ -96,7 +83,7 @@ def test_a_file_that_is_no_state_dict_is_refused(tmp_path):
 
 
 def test_a_file_that_would_run_code_is_refused(tmp_path):
-    path = saved(tmp_path, small_net())  # a pickled module
+    path = saved(tmp_path, nn.Conv2d(3, 4, 8))  # a pickled module
     assert refusal(weights=path) == f"weights {path}: not a state dict that can be loaded safely"
 
 
@@ -165,4 +152,6 @@ def test_without_a_fitting_torchvision_one_sentence_says_what_to_do(monkeypatch,
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(sys, "meta_path", [NoTorchvision(problem), *sys.meta_path])
     assert re.search(sentence, refusal(weights=NET))
-    assert feature(net=small_net(), stride=8)(photographs(), SPEC)  # a net of one's own needs no torchvision
+    assert get_scorer("feature", net=nn.Conv2d(3, 4, 8, stride=8), stride=8)(
+        IMAGES, SPEC
+    )  # a net of one's own needs no torchvision

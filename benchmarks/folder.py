@@ -22,7 +22,6 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -85,10 +84,14 @@ def command(row: str, scorer: str, maps: Path) -> list[str]:
 
 def measure(command: list[str], paths: list[Path]) -> Run:
     """Run a command that takes paths and `-o`, and says a line for each image that is done."""
-    output = Path(tempfile.mkdtemp(prefix="quadtok-benchmark-"))
+    with tempfile.TemporaryDirectory(prefix="quadtok-benchmark-") as folder:
+        return _measure([*command, "-o", folder], paths, Path(folder))
+
+
+def _measure(command: list[str], paths: list[Path], output: Path) -> Run:
     sizes, clocks = [], []
     start, worked_before = time.perf_counter(), _worked_by_all()
-    process = subprocess.Popen([*command, "-o", str(output)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert process.stdin is not None and process.stdout is not None
     process.stdin.write(listed(paths))
     process.stdin.close()
@@ -101,7 +104,6 @@ def measure(command: list[str], paths: list[Path]) -> Run:
     wall, by_all = time.perf_counter() - start, _worked_by_all() - worked_before
     by_this = usage.ru_utime + usage.ru_stime
     written = len(list(output.glob("*.pt")))
-    shutil.rmtree(output)
     if status or written != len(paths):
         raise SystemExit(f"{' '.join(command)}: status {status}, {written} of {len(paths)} files")
     (first, worked_first), (last, worked_last) = clocks[0], clocks[-1]

@@ -378,7 +378,7 @@ def forged_tokens(seeds, rng):
         ):  # torch cannot do this to what the step before made (NotImplementedError)
             step(content, rng, torch)
         steps.append(step.__name__)
-    content["crc32"] = _checksum(content, torch)
+    content["crc32"] = checksum(content)
     buffer = BytesIO()
     torch.save(content, buffer)
     return " + ".join(steps), buffer.getvalue()
@@ -438,7 +438,7 @@ def _forged_entry(content, rng, torch):
     )
 
 
-def _checksum(content, torch):
+def checksum(content):
     """As docs/file-format.md says, where it can be taken at all."""
     try:
         crc = zlib.crc32(content["meta"].encode("utf-8", "surrogatepass"))

@@ -7,40 +7,10 @@ import torch
 from PIL import Image
 
 from helpers import SAMPLE_IMAGES
+from odd_metadata import GARBAGE, WELL_FORMED
 from quadtok import Spec, Tokens, load_tokens, save_tokens, tokenize
-from quadtok.storage.record import Record
 
 SPEC = Spec(64, 64, 16, 32, 7)
-GARBAGE = [
-    None,
-    True,
-    0,
-    -3,
-    1e300,
-    10**400,
-    "",
-    "x",
-    "\ud800\x1b[31m",
-    [],
-    [1],
-    [None] * 4,
-    ["a"] * 4,
-    {},
-    {"name": 5},
-]
-WELL_FORMED = {
-    "scorer": {"name": "blur", "radius": 2},
-    "tokens_requested": "7",
-    "source": {"name": "cat.jpg", "format": "JPEG", "size": [640, 480], "sha256": "ab" * 32},
-    "preprocess": {
-        "image_size": [64, 64],
-        "fit": "squash",
-        "background": "#00ff00",
-        "exif": False,
-        "draft": 4,
-        "crop_box": [0, 0.5, 640, 480],
-    },
-}
 
 
 def odd_metadata():
@@ -99,41 +69,6 @@ def test_a_photograph_is_read_beside_any_of_them(quadtok, folder, photo, tmp_pat
     for result in (drawn, compared):
         assert "Traceback" not in result.err and "Error:" not in result.err
         assert result.code == 0 or "the tokens are of 64×64 pixels" in result.err  # recorded as native
-
-
-def test_what_is_well_formed_is_taken():
-    record = Record.of({**WELL_FORMED, "dtype": "uint8", "quadtok": "0.1.0", "torch": "2.10"})
-    assert record == Record(
-        scorer="blur",
-        scorer_options={"radius": 2},
-        tokens_requested="7",
-        dtype="uint8",
-        made_by={"quadtok": "0.1.0", "torch": "2.10"},
-        source_name="cat.jpg",
-        source_format="JPEG",
-        source_size=(640, 480),
-        source_sha256="ab" * 32,
-        native=False,
-        fit="squash",
-        background="#00ff00",
-        exif=False,
-        draft=4,
-        crop_box=(0.0, 0.5, 640.0, 480.0),
-    )
-
-
-@pytest.mark.parametrize("value", GARBAGE, ids=map(str, range(len(GARBAGE))))
-def test_what_is_not_counts_as_not_recorded(value):
-    steps = dict.fromkeys(("image_size", "fit", "background", "draft", "crop_box"), value)
-    source = dict.fromkeys(("size", "sha256"), value)
-    record = Record.of({"preprocess": steps, "source": source, "scorer": value})
-    assert (record.fit, record.background, record.draft, record.crop_box) == ("crop", "white", 1, None)
-    assert (record.native, record.source_size, record.source_sha256, record.scorer) == (False, None, "", "")
-
-
-def test_without_a_fit_it_is_that_of_the_size():
-    assert Record.of({"preprocess": {"image_size": "native"}}).fit == "pad"
-    assert Record.of({"preprocess": {"image_size": "native", "fit": "crop"}}).fit == "crop"
 
 
 def test_the_geometry_in_the_description_is_the_plans(tokens, tmp_path):

@@ -16,12 +16,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from fuzz_mutations import checksum
 from helpers import SPECS, assert_same_plan, random_saliency
 from quadtok import IMAGENET_MEAN, IMAGENET_STD, Plan, Spec, Tokens, get_quadtree, normalize, tokenize
 from quadtok.errors import InputError, OutputError, TokenFileError
 from quadtok.storage.archive import looks_like_ours
 from quadtok.storage.token_file import (
-    _checksum,
     decode_tokens,
     describe_tokens,
     encode_tokens,
@@ -71,7 +71,7 @@ def saved(values):
 def edited(without=(), **changes):
     """A token file with other entries, and a checksum that fits them."""
     values = {name: value for name, value in {**content(), **changes}.items() if name not in without}
-    return saved({**values, "crc32": _checksum(values)})
+    return saved({**values, "crc32": checksum(values)})
 
 
 def relaid(layout, **geometry):

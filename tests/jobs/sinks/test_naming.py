@@ -1,11 +1,11 @@
+import os
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from quadtok.errors import QuadtokError
-from quadtok.jobs.sinks import naming
-from quadtok.jobs.sinks.naming import Naming, plan_outputs
+from quadtok.jobs.sinks.naming import Naming, ignores_case, plan_outputs
 from quadtok.jobs.sources import Source
 from quadtok.pictures.encode import encode_picture
 
@@ -107,19 +107,24 @@ def test_outputs_that_links_lead_to_one_file_are_refused(tmp_path):
     assert all("would both write" in refusal for refusal in refused)
 
 
+def blind_to_case(monkeypatch):
+    """A disk on which names that differ only in case are one file; such a one cannot be mounted here."""
+    monkeypatch.setattr(os.path, "samefile", lambda a, b: str(a).casefold() == str(b).casefold())
+
+
 def test_names_that_differ_in_case_collide_only_on_a_disk_that_ignores_case(tmp_path, monkeypatch):
     given = [source(tmp_path / "Cat.jpg"), source(tmp_path / "cat.jpg")]
     assert len(targets(given)) == 2
-    monkeypatch.setattr(naming, "ignores_case", lambda folder: True)
+    blind_to_case(monkeypatch)
     assert all("would both write" in refusal for refusal in refusals(given))
 
 
 def test_ignores_case_asks_the_disk(tmp_path, monkeypatch):
     folder = tmp_path / "Mixed"
     folder.mkdir()
-    assert not naming.ignores_case(folder)
-    monkeypatch.setattr(naming.os.path, "samefile", lambda a, b: True)  # such a disk cannot be mounted here
-    assert naming.ignores_case(folder / "not" / "yet" / "there")
+    assert not ignores_case(folder)
+    blind_to_case(monkeypatch)
+    assert ignores_case(folder / "not" / "yet" / "there")
 
 
 def test_an_output_that_is_an_input_is_refused(tmp_path):
@@ -181,6 +186,6 @@ def test_places_that_cannot_be_written_to_are_refused_before_any_work(tmp_path, 
         targets([source(tmp_path / "cat.jpg")], folder=tmp_path / "file" / "below")
     with pytest.raises(QuadtokError, match="is a folder: use --output-dir"):
         targets([source(tmp_path / "cat.jpg")], file=tmp_path)
-    monkeypatch.setattr(naming.os, "access", lambda *_: False)  # root may write everywhere, and tests may run as root
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may write everywhere, and tests may run as root
     with pytest.raises(QuadtokError, match="no permission to write"):
         targets([source(tmp_path / "cat.jpg")], folder=tmp_path / "out")

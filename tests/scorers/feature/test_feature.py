@@ -344,10 +344,6 @@ def test_a_precision_other_than_exact_is_recorded():
     assert feature(precision="bfloat16").describe() == feature().describe() | {"precision": "bfloat16"}
 
 
-def state():
-    return dict(torch.load(NET, weights_only=True))
-
-
 def saved(tmp_path, content, **options):
     path = tmp_path / "weights.pt"
     torch.save(content, path, **options)

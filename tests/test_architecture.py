@@ -286,6 +286,50 @@ def test_a_sentence_of_the_library_names_arguments_and_no_flags(module):
     assert list(flags_in_sentences(ast.parse(MODULES[module].read_text()))) == []
 
 
+def private_names(tree):
+    """What a test takes from quadtok that begins with an underscore: imported, asked of a module, or replaced in it."""
+    modules = {
+        (alias.asname or alias.name).partition(".")[0]
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in node.names
+        if (getattr(node, "module", None) or alias.name).partition(".")[0] == "quadtok"
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "quadtok":
+            yield from (alias.name for alias in node.names if is_private(alias.name))
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in modules:
+            yield from [node.attr] if is_private(node.attr) else []
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("setattr"):
+            yield from (
+                text.value
+                for text in node.args
+                if isinstance(text, ast.Constant)
+                and isinstance(text.value, str)
+                and is_private(text.value.rpartition(".")[2])
+            )
+
+
+def is_private(name):
+    return name.startswith("_") and not name.startswith("__")
+
+
+@pytest.mark.parametrize("path", sorted(Path(__file__).parent.rglob("*.py")), ids=lambda path: path.name)
+def test_no_test_takes_anything_private_from_quadtok(path):
+    assert list(private_names(ast.parse(path.read_text()))) == []
+
+
+def test_private_names_are_found_however_they_are_taken():
+    source = (
+        "from quadtok.plan import Plan, _same_integers\nfrom quadtok import files\nimport quadtok\n"
+        "files._flags, quadtok.__version__, quadtok._HOME, other._x, Plan.counts\n"
+        "monkeypatch.setattr(files, '_READ', 1)\nmonkeypatch.setattr('quadtok.marks._CHUNK', 1)\n"
+    )
+    assert sorted(private_names(ast.parse(source))) == [
+        *("_HOME", "_READ", "_flags", "_same_integers", "quadtok.marks._CHUNK")
+    ]
+
+
 def test_flags_are_found_in_sentences_and_not_in_docstrings():
     source = 'def f(x):\n    """As `--help`."""\n    raise ValueError(f"{x}: use --over-write, a--b or --- then")'
     assert list(flags_in_sentences(ast.parse(source))) == ["--over-write"]

@@ -3,68 +3,24 @@
 import os
 import subprocess
 import sys
-import warnings
 
 import pytest
 import torch
 from PIL import Image
 
+from odd_tensors import NO_TENSORS, USABLE, VALUES
 from quadtok import load_tokens
 
-VALUES = torch.arange(64.0).view(8, 8).sin() + 2  # positive: quantised without loss of the order that matters
-
-
-def quantized(values):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return torch.quantize_per_tensor(values, 2**-6, 0, torch.quint8)
-
-
-def sparse_rows(values):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return values.to_sparse_csr()
-
-
-# What is saved, and the plain map that it stands for.
-USABLE = {
-    "requires grad": (lambda: VALUES.clone().requires_grad_(), VALUES),
-    "a parameter": (lambda: torch.nn.Parameter(VALUES.clone()), VALUES),
-    "sparse": (lambda: VALUES.to_sparse(), VALUES),
-    "sparse rows": (lambda: sparse_rows(VALUES), VALUES),
-    "quantised": (lambda: quantized(VALUES), quantized(VALUES).dequantize()),
-    "a negative view": (lambda: torch.complex(VALUES, -VALUES).conj().imag, VALUES),
-    "a strided view": (lambda: VALUES.repeat(2, 2)[::2, ::2], VALUES.repeat(2, 2)[::2, ::2]),
-    "expanded": (lambda: VALUES[:1].expand(8, 8), VALUES[:1].repeat(8, 1)),
-    "integers": (lambda: (VALUES * 50).long(), (VALUES * 50).long().float()),
-    "bytes": (lambda: (VALUES * 50).byte(), (VALUES * 50).byte().float()),
-    "bool": (lambda: VALUES > 2, (VALUES > 2).float()),
-    "float64": (lambda: VALUES.double(), VALUES),
-    "float16": (lambda: VALUES.half(), VALUES.half().float()),
-    "float8": (lambda: VALUES.to(torch.float8_e5m2), VALUES.to(torch.float8_e5m2).float()),
-    "a map a scale": (lambda: [VALUES, VALUES], VALUES),
-    "a tuple": (lambda: (VALUES,), VALUES),
-}
-UNUSABLE = {
-    "a dict": (lambda: {"map": VALUES}, "holds a dict, not a tensor"),
-    "a text": (lambda: "map", "holds a str, not a tensor"),
-    "nothing": (lambda: None, "holds a NoneType, not a tensor"),
-    "a list with a dict": (lambda: [VALUES, {}], "holds a list with a dict, not tensors alone"),
-    "meta": (lambda: VALUES.to("meta"), "holds a tensor without numbers (saved on the device meta)"),
-    "nested": (lambda: torch.nested.nested_tensor([VALUES[0], VALUES[0, :3]]), "holds a nested tensor, whose"),
+NO_MAPS = {
     "complex": (lambda: torch.complex(VALUES, VALUES), "holds complex numbers, which have no order"),
     "conjugate": (lambda: torch.complex(VALUES, VALUES).conj(), "holds complex numbers, which have no order"),
-    "a terabyte": (lambda: VALUES[0, 0].expand(1 << 20, 1 << 20), "would take 4398046511104 bytes"),
-    "a sparse terabyte": (
-        lambda: torch.sparse_coo_tensor([[0], [0]], [1.0], (1 << 20, 1 << 20), check_invariants=True),
-        "would take 4398046511104 bytes",
-    ),
     "one number": (lambda: VALUES[0, 0], "must be [h, w]"),
     "a row": (lambda: VALUES[0], "must be [h, w]"),
     "of no height": (lambda: VALUES[:0], "must be [h, w], or [K, h, w] with one map a scale; it is [0, 8]"),
     "an empty list": (list, "must be [h, w]"),
     "not a number": (lambda: VALUES.log() / 0 * 0, "holds NaN"),
 }
+UNUSABLE = {**NO_TENSORS, **NO_MAPS}
 
 
 @pytest.fixture
@@ -145,7 +101,7 @@ def link_to_nothing(path):
     path.symlink_to("nowhere")
 
 
-NO_TENSORS = {
+NO_FILES = {
     make_text: "not a tensor that can be loaded safely; write it with torch.save(tensor, path)",
     make_empty: "not a tensor that can be loaded safely",
     os.mkfifo: "not a regular file",
@@ -155,7 +111,7 @@ NO_TENSORS = {
 }
 
 
-@pytest.mark.parametrize(("make", "said"), NO_TENSORS.items())
+@pytest.mark.parametrize(("make", "said"), NO_FILES.items())
 def test_what_is_no_file_of_tensors_costs_its_image_alone(quadtok, folder, make, said):
     (folder / "maps" / "b.pt").unlink()
     make(folder / "maps" / "b.pt")

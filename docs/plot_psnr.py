@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from quadtok import Spec, extract_patches, get_quadtree, get_scorer, read_image, reverse_patches
-from quadtok.cli.reversing import psnr
 from quadtok.images import fit_image
+from quadtok.reversal import psnr
 from quadtok.scorers import Scorer
 
 mpl.use("Agg")

@@ -3,6 +3,7 @@
 import importlib.util
 import re
 import shlex
+import shutil
 import sys
 from itertools import chain
 from pathlib import Path
@@ -133,6 +134,19 @@ def test_the_library_pages_blocks_run_one_after_the_other(tmp_path, monkeypatch)
     assert names["tokens"].patches.shape == (2, 100, 3, 16, 16)
     assert torch.equal(names["tokenizer"](names["images"]), names["trained"](names["images"]))
     assert {path.name for path in tmp_path.iterdir()} == {"plan.pt", "blur.png", "overlay.png", "mini.png"}
+
+
+def test_the_jobs_pages_blocks_run_one_after_the_other(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder, sample in (("photos", "coffee"), ("more", "rocket")):
+        (tmp_path / folder).mkdir()
+        shutil.copy(ROOT / "sample_images" / f"{sample}.jpg", tmp_path / folder)
+    names = {}
+    for block in re.findall(r"```python\n(.*?)```", (DOCS / "jobs.md").read_text(encoding="utf-8"), re.DOTALL):
+        exec(block, names)  # our own page
+    assert names["summary"].written == 1
+    assert {path.name for path in (tmp_path / "tokens").iterdir()} >= {"coffee.pt", "coffee.overlay.png", "rocket.pt"}
+    assert names["sink"].files == {"coffee.jpg": (tmp_path / "tokens" / "coffee.pt").read_bytes()}
 
 
 def test_the_changelog_has_this_version_or_what_is_to_come():

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from quadtok.names import FitName
+from quadtok.errors import InputError
+from quadtok.names import DEFAULT_FIT, DEFAULT_NATIVE_FIT, FitName
 from quadtok.spec import Spec
 
 
@@ -68,3 +70,44 @@ class Geometry:
             "max_patch": self.max_patch,
             "tokens": str(self.budget),
         }
+
+
+def make_geometry(
+    size: tuple[int, int] | None, budget: Budget, fit: FitName | None, min_patch: int, max_patch: int
+) -> Geometry:
+    """The geometry of these, with the fit that is usual for the size; a fixed size is checked at once.
+
+    Raises:
+        SpecError: for what does not work.
+    """
+    geometry = Geometry(size, fit or (DEFAULT_FIT if size else DEFAULT_NATIVE_FIT), min_patch, max_patch, budget)
+    # Native sizes are whole roots by construction; one root shows whether the patch sizes fit each other.
+    if size:
+        geometry.spec(*size)
+    else:
+        Spec.full(max_patch, max_patch, min_patch, max_patch)
+    return geometry
+
+
+def parse_size(text: str, what: str = "image_size") -> tuple[int, int] | None:
+    """`256` or `384x512` (height × width) to (height, width); `native` to None. Errors call it `what`."""
+    if text == "native":
+        return None
+    match = re.fullmatch(r"(\d{1,99})(?:[x×](\d{1,99}))?", text)
+    if match is None:
+        raise InputError(f"{what} {text!r} is none of N, HxW and native")
+    height = int(match[1])
+    return height, int(match[2] or height)
+
+
+def parse_budget(text: str, what: str = "num_tokens") -> Budget:
+    """`100` to a count, `40%` to a share. Errors call it `what`."""
+    match = re.fullmatch(r"(\d{1,99}(?:\.\d{1,99})?)(%?)", text)
+    if match is None or (not match[2] and "." in match[1]):
+        raise InputError(f"{what} {text!r} is neither a number nor a percentage such as 40%")
+    if not match[2]:
+        return Budget(count=int(match[1]))
+    share = Fraction(match[1]) / 100
+    if not 0 < share <= 1:
+        raise InputError(f"{what} {text} is outside 0% to 100% of the full grid")
+    return Budget(share=share)

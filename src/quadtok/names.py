@@ -49,7 +49,9 @@ IMAGE_SUFFIXES = frozenset(
     )
     + (".tif", ".tiff", ".avif", ".avifs", ".jp2", ".j2k", ".jpx", ".j2c", ".jpc", ".jpf")
 )
-TOKEN_SUFFIXES = frozenset((".pt",))
+TOKEN_SUFFIX = ".pt"
+TOKEN_SUFFIXES = frozenset((TOKEN_SUFFIX,))
+OVERLAY_SUFFIX = ".overlay.png"  # of the picture beside a token file
 # What a picture can be written as: formats that can hold the mark of quadtok, by which folders pass over it.
 PICTURE_SUFFIXES = (".png", ".webp", ".tif", ".tiff", ".jpg", ".jpeg", ".gif")
 LOSSLESS_SUFFIXES = (".png", ".webp", ".tif", ".tiff")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -107,3 +109,9 @@ def _neighbours(offset: Tensor, scale: Tensor, size: int) -> tuple[Tensor, Tenso
     position = ((offset.float() + 0.5) / (1 << scale) - 0.5).clamp(0, size - 1)
     first = position.floor().long()
     return first, (first + 1).clamp(max=size - 1), position - first
+
+
+def psnr(image: Tensor, reference: Tensor) -> float:
+    """Peak signal-to-noise ratio in decibels of two images on the scale 0…255; inf where they are equal."""
+    mse = (image.double() - reference.double()).square().mean().item()
+    return 10 * math.log10(255**2 / mse) if mse else math.inf

@@ -11,7 +11,7 @@ from quadtok import get_scorer
 from quadtok.bench.cases import Benchmark
 from quadtok.errors import InputError, QuadtokError
 from quadtok.geometry import Budget, Geometry
-from quadtok.jobs.preprocess import Reading
+from quadtok.jobs.preprocess import Preprocess
 from quadtok.jobs.scoring import make_scoring
 from quadtok.jobs.sources import Source
 from quadtok.names import DEFAULT_BACKGROUND, MAX_PIXELS
@@ -38,7 +38,7 @@ def benchmark(scorers=("random",), **changes):
     }
     return Benchmark(
         implementations=["dict"],
-        readings=[Reading(geometry, MAX_PIXELS, DEFAULT_BACKGROUND, exif=True) for geometry in geometries],
+        sizes=[Preprocess(geometry, MAX_PIXELS, DEFAULT_BACKGROUND, exif=True) for geometry in geometries],
         scorings=scorings,
         device="cpu",
         compiled=False,

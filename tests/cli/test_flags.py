@@ -9,10 +9,9 @@ import typer
 
 from quadtok.cli import app
 from quadtok.cli.flags import Grid
-from quadtok.cli.flags.grid import parse_budget, parse_size
 from quadtok.cli.flags.scorer import parse_options
 from quadtok.errors import InputError, SpecError
-from quadtok.geometry import Budget
+from quadtok.geometry import Budget, parse_budget, parse_size
 from quadtok.names import (
     DEFAULT_BATCH_SIZE,
     DEFAULT_IMAGE_SIZE,
@@ -39,7 +38,7 @@ def test_sizes(text, size):
 
 @pytest.mark.parametrize("text", ["", "big", "256x", "-256", "1.5", "256x256x3", "9" * 5000])
 def test_other_texts_are_no_sizes(text):
-    with pytest.raises(InputError, match="--image-size .* is none of N, HxW and native"):
+    with pytest.raises(InputError, match="image_size .* is none of N, HxW and native"):
         parse_size(text)
 
 
@@ -59,7 +58,7 @@ def test_budgets(text, budget):
 
 @pytest.mark.parametrize("text", ["", "many", "1.5", "-3", "0%", "101%", "40 %", "%", "9" * 5000])
 def test_other_texts_are_no_budgets(text):
-    with pytest.raises(InputError, match="--tokens"):
+    with pytest.raises(InputError, match="num_tokens"):
         parse_budget(text)
 
 

@@ -7,8 +7,8 @@ from PIL import Image
 
 from helpers import SAMPLE_IMAGES
 from quadtok import load_tokens, reverse, reverse_patches
-from quadtok.cli.reversing import psnr
 from quadtok.images import fit_image, read_image
+from quadtok.reversal import psnr
 
 CHELSEA = SAMPLE_IMAGES / "chelsea.jpg"
 

@@ -10,7 +10,6 @@ import torch
 from PIL import Image, ImageFile
 
 from quadtok import load_tokens
-from quadtok.cli import pipeline
 
 
 @pytest.fixture
@@ -55,11 +54,8 @@ SMALL = ["-s", "64", "-n", "4", "--max-patch", "32"]
 
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("problem", FOREIGN, ids=lambda problem: type(problem).__name__)
-@pytest.mark.parametrize("part", ["read_bytes", "write_atomically"])
-def test_a_reader_or_writer_that_raises_something_foreign_costs_one_input(
-    quadtok, folder, tmp_path, monkeypatch, part, problem, workers
-):
-    monkeypatch.setattr(pipeline, part, raising_for("2.p", problem, getattr(pipeline, part)))
+def test_a_disk_that_raises_something_foreign_costs_one_input(quadtok, folder, tmp_path, monkeypatch, problem, workers):
+    monkeypatch.setattr(os, "replace", raising_for("2.p", problem, os.replace))
     result = quadtok("tokenize", folder, "-o", tmp_path / "out", "--scorer", "blur", *SMALL, "-j", workers, "--json")
     assert (result.code, result.lines[0]) == (1, sentence(folder / "2.png", problem))
     assert "5 written, 0 skipped, 1 failed" in result.lines[1]
@@ -331,8 +327,7 @@ def test_a_module_that_fails_or_ends_the_process_on_import_is_a_sentence(quadtok
 
 class TestDebug:
     def test_the_traceback_of_one_input_is_shown_and_the_run_goes_on(self, quadtok, folder, tmp_path, monkeypatch):
-        broken = raising_for("2.p", ForeignError(), pipeline.write_atomically)
-        monkeypatch.setattr(pipeline, "write_atomically", broken)
+        monkeypatch.setattr(os, "replace", raising_for("2.p", ForeignError(), os.replace))
         result = quadtok("--debug", "tokenize", folder, "-o", tmp_path / "out", "--scorer", "blur", *SMALL)
         assert result.lines[0] == sentence(folder / "2.png", ForeignError())
         assert "Traceback (most recent call last)" in result.err and "in raising_for" not in result.lines[0]

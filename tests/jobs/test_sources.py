@@ -162,11 +162,11 @@ def test_names_are_relative_to_the_folder_that_is_asked_for(tree, monkeypatch):
 
 
 def test_what_lies_elsewhere_has_no_name_below_that_folder(tree):
-    assert refused(["sub", "b.jpg"], relative_to=Path("sub")) == ["b.jpg: does not lie in --relative-to sub"]
-    with pytest.raises(InputError, match="does not lie in --relative-to sub/deep"):
+    assert refused(["sub", "b.jpg"], relative_to=Path("sub")) == ["b.jpg: does not lie in relative_to sub"]
+    with pytest.raises(InputError, match="does not lie in relative_to sub/deep"):
         names(["b.jpg"], relative_to=Path("sub/deep"))
     for no_folder, what in (("nowhere", "no such folder"), ("b.jpg", "not a folder")):
-        with pytest.raises(InputError, match=f"--relative-to {no_folder}: {what}"):
+        with pytest.raises(InputError, match=f"relative_to {no_folder}: {what}"):
             names(["b.jpg"], relative_to=Path(no_folder))
 
 

@@ -15,7 +15,7 @@ from quadtok.bench.timing import Workload, random_pixels, time_quadtrees
 from quadtok.errors import InputError, as_ours
 from quadtok.geometry import Geometry
 from quadtok.images import read_bytes
-from quadtok.jobs.preprocess import Reading
+from quadtok.jobs.preprocess import Preprocess
 from quadtok.jobs.scoring import Scoring
 from quadtok.jobs.sources import Source
 from quadtok.pixels import normalize
@@ -56,7 +56,7 @@ class Benchmark:
 
     Attributes:
         implementations: names of quadtrees.
-        readings: how images are read, for each size and budget; no native sizes.
+        sizes: how images are read, for each size and budget; no native sizes.
         batches: numbers of images.
         scorings: scorers by their names.
         sources: image files, repeated to fill a batch; none: random images.
@@ -69,7 +69,7 @@ class Benchmark:
     """
 
     implementations: Sequence[str]
-    readings: Sequence[Reading]
+    sizes: Sequence[Preprocess]
     batches: Sequence[int]
     scorings: dict[str, Scoring]
     sources: Sequence[Source]
@@ -86,10 +86,10 @@ class Benchmark:
         Raises:
             QuadtokError: for an image that cannot be read.
         """
-        for reading in self.readings:
-            pixels = self._pixels(reading)
+        for preprocess in self.sizes:
+            pixels = self._pixels(preprocess)
             for batch, scorer in product(self.batches, self.scorings):
-                yield Case(reading.geometry, batch, scorer, pixels)
+                yield Case(preprocess.geometry, batch, scorer, pixels)
 
     def workload(self, case: Case) -> Workload:
         """What every quadtree is given: the images on the device, in the type to time."""
@@ -117,12 +117,12 @@ class Benchmark:
                 f"{case}: does not fit into the memory of {self.device}; use smaller batches or images"
             ) from problem
 
-    def _pixels(self, reading: Reading) -> Tensor:
+    def _pixels(self, preprocess: Preprocess) -> Tensor:
         """As many different images as the largest batch takes, or as there are."""
         count = max(self.batches)
         if not self.sources:
-            return random_pixels(count, *_size(reading.geometry), self.seed)
-        return torch.stack([_read(source.path, reading) for source in self.sources[:count]])
+            return random_pixels(count, *_size(preprocess.geometry), self.seed)
+        return torch.stack([_read(source.path, preprocess) for source in self.sources[:count]])
 
     def _score(self, case: Case) -> ScorerFunction:
         scoring, seeds = self.scorings[case.scorer], range(self.seed, self.seed + case.batch)
@@ -139,9 +139,9 @@ def _size(geometry: Geometry) -> tuple[int, int]:
     return geometry.size
 
 
-def _read(path: Path, reading: Reading) -> Tensor:
+def _read(path: Path, preprocess: Preprocess) -> Tensor:
     """`[3, H, W]` uint8."""
     try:
-        return reading.decode(read_bytes(path), path).fitted.pixels
+        return preprocess.decode(read_bytes(path), path).fitted.pixels
     except Exception as problem:
         raise as_ours(problem, path) from problem

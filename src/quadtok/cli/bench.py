@@ -53,11 +53,11 @@ def bench(
         if timing.threads is not None:
             torch.set_num_threads(timing.threads)
         benchmark = Benchmark(
-            device=timing.resolve(),
+            device=(device := timing.resolve()),
             implementations=contestants.quadtrees,
-            readings=[preprocess.reading(geometry) for geometry in geometries],
+            sizes=[preprocess.value(geometry) for geometry in geometries],
             batches=batches,
-            scorings={name: contestants.scoring(name, photographs, say) for name in contestants.names},
+            scorings={name: contestants.scoring(name, photographs, device, say) for name in contestants.names},
             sources=photographs,
             seed=contestants.seed,
             dtype=timing.dtype,
@@ -65,7 +65,7 @@ def bench(
             warmup=timing.warmup,
             min_time=timing.min_time,
         )
-        facts = machine(benchmark.device)
+        facts = machine(device)
 
     rows = _run(benchmark, facts, results.as_json)
     _write(results, rows, facts)

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from quadtok.cli.flags import Inputs, Output, Reporting, Stopping
+from quadtok.cli.flags import FLAGS, Inputs, Output, Reporting, Running
 from quadtok.cli.given import check_ending, refuse_image_ending
 from quadtok.cli.grouped import Group, grouped
-from quadtok.cli.running import Outcome, StopRequest, finish, for_each, say_refused
+from quadtok.cli.running import execute, finish, say_refused
 from quadtok.cli.terminal import printable, write_data
 from quadtok.errors import InputError
-from quadtok.jobs.sinks.naming import Task, plan_outputs, tended
+from quadtok.jobs.base import Outcome
+from quadtok.jobs.sinks.naming import plan_outputs
+from quadtok.jobs.sources import Source
 from quadtok.names import LOSSLESS_SUFFIXES, TOKEN_SUFFIXES
+
+if TYPE_CHECKING:
+    from quadtok.jobs.restore import RestoreFeaturesJob, RestoreImageJob
 
 _TO = "Result"
 SUFFIXES = {"image": ".reversed.png", "features": ".features.pth"}
@@ -69,6 +75,19 @@ class Result(Group):
         else:
             check_ending("--output", output, LOSSLESS_SUFFIXES, "a restored image, which is kept without loss,")
 
+    def job(self, suffix: str, sources: Sequence[Source]) -> RestoreImageJob | RestoreFeaturesJob:
+        """What is to be done with each token file. Loads torch.
+
+        Raises:
+            InputError: where `--features` does not hold those of these files.
+        """
+        from quadtok.jobs.features import load_features
+        from quadtok.jobs.restore import RestoreFeaturesJob, RestoreImageJob
+
+        if self.features is not None:
+            return RestoreFeaturesJob(suffix, load_features(self.features, sources, FLAGS))
+        return RestoreImageJob(suffix, self.smooth, self.against, FLAGS)
+
     @property
     def also_read(self) -> list[Path]:
         """Files that are read besides the token files."""
@@ -81,35 +100,30 @@ def reverse(
     inputs: TokenInputs,
     result: Result,
     output: Output,
-    running: Stopping,
+    running: Running,
     say: Reporting,
 ) -> int:
     """Rebuild the image, or a dense feature map, from tokens."""
     if output.output is not None:
         result.check_name(output.output)
     found = inputs.find(TOKEN_SUFFIXES)
-    tasks, _ = plan_outputs(found.sources, output.naming(SUFFIXES[result.to]), also_read=result.also_read)
-    if result.against is not None and len(tasks) != 1:
-        raise InputError(f"--against is the photograph of one token file and there are {len(tasks)} inputs")
-    report = say.report(len(tasks) + len(found.refused))
+    suffix = SUFFIXES[result.to] if output.output is None else output.output.suffix
+    planned, _ = plan_outputs(found.sources, output.naming(suffix), also_read=result.also_read)
+    if result.against is not None and len(planned) != 1:
+        raise InputError(f"--against is the photograph of one token file and there are {len(planned)} inputs")
+    report = say.report(len(planned) + len(found.refused))
     if not say_refused(found.refused, report, running.fail_fast):
-        return finish(report, StopRequest())
+        return finish(report)
 
     with report.progress("reverse"):
-        from quadtok.cli.reversing import FeatureReverser, ImageReverser
+        from quadtok.jobs.sinks.folder import FolderSink
 
-        do = (
-            FeatureReverser(result.features, found.sources, output.policy)
-            if result.features
-            else ImageReverser(result.smooth, result.against, output.policy)
-        )
-
-        def do_and_say(task: Task) -> Outcome:
-            outcome = do(task)
-            if "psnr" in outcome.facts and not say.as_json:
-                write_data(f"{printable(str(task.source.path))}: PSNR {outcome.facts['psnr']} dB")
-            return outcome
-
-        with tended(tasks):
-            stop = for_each(tasks, report, running.fail_fast, do_and_say)
+        job = result.job(suffix, found.sources)
+        sink = FolderSink(planned, job.makes, output.policy, FLAGS)
+        stop = execute(job, sink, running.engine(), report, also=_say_psnr if not say.as_json else lambda outcome: None)
     return finish(report, stop)
+
+
+def _say_psnr(outcome: Outcome) -> None:
+    if "psnr" in outcome.facts:
+        write_data(f"{printable(str(outcome.source.path))}: PSNR {outcome.facts['psnr']} dB")

@@ -1,100 +1,89 @@
-"""How a command goes through its inputs: a bad one costs only itself, and a signal ends it tidily."""
+"""A run of a command: an engine does the job, a report hears of it, and an exit code comes of both."""
 
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from types import FrameType
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from quadtok.cli.terminal import Report
-from quadtok.errors import DiskFull, QuadtokError, ScorerError, as_ours
-from quadtok.jobs.sinks.naming import Task
+from quadtok.errors import ScorerError
+from quadtok.jobs.base import Ending, Job, Listener, Outcome, StopRequest
 from quadtok.jobs.sources import Refusal
 
-
-@dataclass
-class StopRequest:
-    """Set by the first SIGINT or SIGTERM: finish what is in flight, then stop. The second leaves at once."""
-
-    signal: int | None = None
+if TYPE_CHECKING:
+    from quadtok.jobs.engines.threads import Threads
+    from quadtok.jobs.sinks.folder import FolderSink
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one input: `written` or `skipped`, and facts for the report."""
+class Telling:
+    """Says what became of each input.
 
-    status: str
-    facts: dict[str, Any] = field(default_factory=dict)
-
-
-class Trial:
-    """Whether the scorer works at all: one that fails for all of the first images would do so for a million.
-
-    Until it has worked once, its failures are counted and, but for the first, held back: either they are said when it
-    works, or at the end; or one sentence stands for all of them, and the run ends.
+    Until the scorer has worked once, its failures are held back but for the first: either they are said when it works,
+    or at the end; or, where it works for no image, one sentence stands for all of them.
 
     Args:
-        report: hears of every failure.
-        patience: how many images it may fail for.
+        report: hears of every input.
     """
 
-    def __init__(self, report: Report, patience: int = 16) -> None:
+    def __init__(self, report: Report) -> None:
         self._report = report
-        self._patience = patience
+        self._works = False
         self._failures = 0
-        self._worked = False
 
-    def worked(self) -> None:
-        """An image was scored."""
-        if not self._worked:
-            self._worked = True
+    def __call__(self, outcome: Outcome) -> None:
+        """Report on one input."""
+        for note in outcome.notes:
+            self._report.note(f"{outcome.source.path}: {note}")
+        is_the_scorers = isinstance(outcome.error, ScorerError)
+        if outcome.status == "written" and not self._works:
+            self._works = True
             self._report.say_held()
+        self._report.file(
+            outcome.status,
+            str(outcome.source.path),
+            error=outcome.error,
+            hold=is_the_scorers and not self._works and self._failures > 0,
+            output=outcome.output,
+            **outcome.facts,
+        )
+        self._failures += is_the_scorers
 
-    def failed(self, task: Task, problem: QuadtokError) -> None:
-        """Report that the scorer failed for an image."""
-        hold = not self._worked and self._failures > 0
-        self._failures += 1
-        self._report.file("failed", str(task.source.path), output=str(task.target), error=problem, hold=hold)
-        if self.is_lost and self._report.total > sum(self._report.counts.values()):
+    def end(self, ending: Ending) -> None:
+        """Say what the end of the run says of the scorer."""
+        if ending == "scorer fails" and self._report.left:
             self._report.replace_held(
                 f"the scorer failed for each of the first {self._failures} images: stopped; see the first error above"
             )
 
-    @property
-    def is_lost(self) -> bool:
-        """Whether the run should end."""
-        return not self._worked and self._failures >= self._patience
 
+def execute(
+    job: Job[Any, Any],
+    sink: FolderSink,
+    engine: Threads,
+    report: Report,
+    also: Listener = lambda outcome: None,
+) -> StopRequest:
+    """Do a job for all that the sink is planned for; whether a signal asked to stop.
 
-def for_each(tasks: Sequence[Task], report: Report, fail_fast: bool, do: Callable[[Task], Outcome]) -> StopRequest:
-    """Do each task on its own and report on it; afterwards the report knows how each went.
-
-    Whatever one raises costs that task alone.
+    Args:
+        job: what to do.
+        sink: where the results go.
+        engine: who does it.
+        report: hears of every input.
+        also: hears of each outcome before the report.
     """
-    trial = Trial(report)
-    with stop_on_signals() as stop:
-        for task in tasks:
-            try:
-                outcome = do(task)
-            except BrokenPipeError:  # the reader of our stdout went away: no fault of this input
-                raise
-            except ScorerError as problem:
-                trial.failed(task, problem)
-            except DiskFull as problem:
-                report.file("failed", str(task.source.path), output=str(task.target), error=problem)
-                break
-            except Exception as problem:
-                ours = as_ours(problem, task.source.path)
-                report.file("failed", str(task.source.path), output=str(task.target), error=ours)
-            else:
-                if outcome.status == "written":
-                    trial.worked()
-                report.file(outcome.status, str(task.source.path), output=str(task.target), **outcome.facts)
-            if stop.signal or trial.is_lost or (fail_fast and report.counts["failed"]):
-                break
+    from quadtok.jobs.engines.signals import stop_on_signals
+
+    telling = Telling(report)
+
+    def hear(outcome: Outcome) -> None:
+        also(outcome)
+        telling(outcome)
+
+    with stop_on_signals() as stop, sink.open():
+        ending = engine.run(job, sink.sources, sink, hear, stop)
+    telling.end(ending)
     return stop
 
 
@@ -105,31 +94,10 @@ def say_refused(refused: Sequence[Refusal], report: Report, fail_fast: bool = Fa
     return not (fail_fast and refused)
 
 
-@contextmanager
-def stop_on_signals() -> Iterator[StopRequest]:
-    """While the block runs, the first SIGINT or SIGTERM only leaves a note; then the usual handlers are back."""
-    stop = StopRequest()
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-    def note(number: int, frame: FrameType | None) -> None:
-        stop.signal = number
-        restore()
-
-    for number in before:
-        signal.signal(number, note)
-    try:
-        yield stop
-    finally:
-        restore()
-
-
-def finish(report: Report, stop: StopRequest, **facts: Any) -> int:
+def finish(report: Report, stop: StopRequest | None = None, **facts: Any) -> int:
     """Say the summary; the exit code."""
-    report.summary(interrupted=bool(stop.signal), **facts)
-    if stop.signal:
-        return 130 if stop.signal == signal.SIGINT else 143
+    number = stop.signal if stop else None
+    report.summary(interrupted=bool(number), **facts)
+    if number:
+        return 130 if number == signal.SIGINT else 143
     return 1 if report.counts["failed"] else 0

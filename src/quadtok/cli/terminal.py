@@ -116,6 +116,11 @@ class Report:
     _started: float = field(default_factory=time.monotonic)
     _progress: Progress | None = None
 
+    @property
+    def left(self) -> int:
+        """How many inputs were not heard of."""
+        return self.total - sum(self.counts.values())
+
     @contextmanager
     def progress(self, doing: str) -> Iterator[None]:
         """A bar with rate and time left while the block runs, if stderr is a terminal."""
@@ -187,7 +192,7 @@ class Report:
         self.say_held()
         seconds = time.monotonic() - self._started
         done = {status: self.counts[status] for status in ("written", "skipped", "failed")}
-        left = self.total - sum(self.counts.values())
+        left = self.left
         if self.as_json:
             write_json(
                 {

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
 
 from quadtok.cli.flags import (
+    FLAGS,
     OUTPUT,
     RUN,
     Batches,
@@ -22,10 +23,10 @@ from quadtok.cli.flags import (
 )
 from quadtok.cli.given import refuse_image_ending
 from quadtok.cli.grouped import grouped
-from quadtok.cli.running import StopRequest, finish, say_refused
+from quadtok.cli.running import execute, finish, say_refused
 from quadtok.cli.terminal import Report, passed_over, printable, write_data
-from quadtok.jobs.sinks.naming import Naming, Task, plan_outputs, tended
-from quadtok.names import DEFAULT_PIXEL_DTYPE, IMAGE_SUFFIXES, PixelDtypeName
+from quadtok.jobs.sinks.naming import Outputs, plan_outputs
+from quadtok.names import DEFAULT_PIXEL_DTYPE, IMAGE_SUFFIXES, OVERLAY_SUFFIX, TOKEN_SUFFIX, PixelDtypeName
 
 
 @dataclass(frozen=True)
@@ -50,10 +51,6 @@ class TokenFiles(Output):
         if self.output is not None:
             refuse_image_ending("--output", self.output, "a token file", ".pt")
 
-    def naming(self, suffix: str) -> Naming:
-        """As above; and the pictures beside them."""
-        return replace(super().naming(suffix), overlay=self.overlay)
-
 
 @grouped
 def tokenize(
@@ -74,50 +71,45 @@ def tokenize(
     geometry = grid.geometry(preprocess.fit)
     scorer.check_maps()
     found = inputs.find(IMAGE_SUFFIXES)
+    naming = output.naming(TOKEN_SUFFIX, *([OVERLAY_SUFFIX] if output.overlay else []))
     # A file of maps has a row for each input that is tokenized: so which are must be known first.
     look_at_all = dry_run or scorer.maps is not None
-    tasks, ours = plan_outputs(found.sources, output.naming(".pt"), look_at_all=look_at_all, also_read=scorer.also_read)
-    report = say.report(len(tasks) + len(ours) + len(found.refused))
+    planned, ours = plan_outputs(found.sources, naming, look_at_all=look_at_all, also_read=scorer.also_read)
+    report = say.report(len(planned) + len(ours) + len(found.refused))
     report.pass_over([str(source.path) for source in ours])
     goes_on = say_refused(found.refused, report, running.fail_fast)
     if dry_run:
-        _show_plan(tasks, report)
+        _show_plan(planned, report)
         return 1 if report.counts["failed"] else 0
     if not goes_on:
-        return finish(report, StopRequest())
+        return finish(report)
 
     with report.progress("tokenize"):
         # From here on torch is needed, which takes seconds to load: everything above has failed already if it could.
-        from quadtok.cli.pipeline import Pipeline, Settings
+        from quadtok.jobs.sinks.folder import FolderSink
+        from quadtok.jobs.tokenize import TokenizeJob
 
-        settings = Settings(
-            reading=preprocess.reading(geometry),
-            quadtree=scorer.impl,
-            dtype=output.dtype,
-            device=batches.resolve(),
-            batch_size=batches.batch_size,
-            workers=running.threads,
-            if_exists=output.policy,
-            fail_fast=running.fail_fast,
-        )
-        scoring = scorer.scoring(scorer.scorer, [task.source for task in tasks], report.tell)
-        with tended(tasks):
-            stop = Pipeline(settings, scoring, report).run(tasks)
-    return finish(report, stop, settings=settings.describe())
+        device = batches.resolve()
+        scoring = scorer.scoring(scorer.scorer, [outputs.source for outputs in planned], device, report.tell)
+        job = TokenizeJob(preprocess.value(geometry), scoring, scorer.impl, output.dtype, device, output.overlay)
+        # Images of native sizes may be large, and seldom make batches.
+        engine = running.engine(batches.batch_size, ahead=batches.batch_size if geometry.size else 0)
+        stop = execute(job, FolderSink(planned, job.makes, output.policy, FLAGS), engine, report)
+    return finish(report, stop, settings=job.describe())
 
 
-def _show_plan(tasks: list[Task], report: Report) -> None:
+def _show_plan(planned: list[Outputs], report: Report) -> None:
     if report.counts["passed over"]:
         report.tell(passed_over(report.counts["passed over"]))
-    for task in tasks:
-        source, outputs = str(task.source.path), [str(path) for path in task.outputs]
-        if task.refused:
-            report.file("failed", source, output=outputs[0], error=task.refused)
+    for outputs in planned:
+        source, result = str(outputs.source.path), str(outputs.result)
+        if outputs.refused:
+            report.file("failed", source, output=result, error=outputs.refused)
             continue
-        facts: dict[str, Any] = {"output": outputs[0], "exists": os.path.lexists(outputs[0])}
-        if task.overlay is not None:
-            facts |= {"overlay": outputs[1], "overlay_exists": os.path.lexists(outputs[1])}
+        facts: dict[str, Any] = {"output": result, "exists": os.path.lexists(result)}
+        if overlay := outputs.files.get(OVERLAY_SUFFIX):
+            facts |= {"overlay": str(overlay), "overlay_exists": os.path.lexists(overlay)}
         report.file("planned", source, **facts)
         if not report.as_json:
-            shown = [printable(path) + " (exists)" * os.path.lexists(path) for path in outputs]
+            shown = [printable(str(path)) + " (exists)" * os.path.lexists(path) for path in outputs.files.values()]
             write_data(f"{printable(source)} -> {', '.join(shown)}")

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from quadtok.cli.asked import Asked
 from quadtok.cli.flags import (
+    FLAGS,
     OUTPUT,
     QUADTREE,
     Device,
@@ -21,16 +20,18 @@ from quadtok.cli.flags import (
     Output,
     PreprocessFlags,
     Reporting,
-    Stopping,
+    Running,
 )
 from quadtok.cli.given import check_ending, given, is_given, refuse_stdout, refuse_together
 from quadtok.cli.grouped import Group, grouped
-from quadtok.cli.running import StopRequest, finish, for_each, say_refused
+from quadtok.cli.running import execute, finish, say_refused
 from quadtok.colors import check_color
 from quadtok.errors import InputError
 from quadtok.geometry import Geometry
-from quadtok.jobs.sinks.naming import Naming, plan_outputs, tended
+from quadtok.jobs.sinks.naming import Naming, plan_outputs
 from quadtok.jobs.sources import Source
+from quadtok.jobs.wanted import Wanted
+from quadtok.marks import head_of, image_format
 from quadtok.names import (
     ANIMATION_SUFFIXES,
     DEFAULT_LINE_COLOR,
@@ -43,8 +44,7 @@ from quadtok.names import (
 )
 
 if TYPE_CHECKING:
-    from quadtok.cli.gallery import Kind, Pen
-    from quadtok.jobs.scoring import Scoring
+    from quadtok.pictures.views import Form, Pen
 
 _PICTURE = "Picture"
 # What else decides the plan of a photograph; a token file holds its plan already.
@@ -129,7 +129,7 @@ class Picture(Group):
 
     def pen(self) -> Pen:
         """How a plan is drawn. Loads torch."""
-        from quadtok.cli.gallery import Pen
+        from quadtok.pictures.views import Pen
 
         return Pen(self.style, self.line_color, self.line_width, self.scale)
 
@@ -182,59 +182,53 @@ def visualize(
     preprocess: PreprocessFlags,
     output: PictureOutput,
     device: Device,
-    running: Stopping,
+    running: Running,
     say: Reporting,
 ) -> int:
     """Draw the quadtree of token files or images."""
     geometries = grid.geometries(preprocess.fit)
-    kind = _kind(context, picture, output.output, sheet=bool(scorers.compare) or len(geometries) > 1)
-    if kind == "sheet" and len(geometries) == 1:
+    form = _form(context, picture, output.output, sheet=bool(scorers.compare) or len(geometries) > 1)
+    if form == "sheet" and len(geometries) == 1:
         refuse_together(context, "style", ["sheet", "compare"], "with one budget a sheet has styles of its own")
     found = inputs.find(IMAGE_SUFFIXES | TOKEN_SUFFIXES)
     if not _has_photographs(found.sources):
         _refuse_flags_of_photographs(context, preprocess)
+    naming = _naming(picture, output, form)
     also_read = [*scorers.also_read, *([picture.image] if picture.image is not None else [])]
-    tasks, passed_over = plan_outputs(
-        found.sources, _naming(picture, output, kind), look_at_all=scorers.maps is not None, also_read=also_read
-    )
-    sources = [task.source for task in tasks]
+    planned, ours = plan_outputs(found.sources, naming, look_at_all=scorers.maps is not None, also_read=also_read)
+    sources = [outputs.source for outputs in planned]
     if _has_photographs(sources):
         scorers.check_maps()
-    if picture.image is not None and len(tasks) != 1:
-        raise InputError(f"--image is the photograph of one token file and there are {len(tasks)} inputs")
-    report = say.report(len(tasks) + len(passed_over) + len(found.refused))
-    report.pass_over([str(source.path) for source in passed_over])
+    if picture.image is not None and len(planned) != 1:
+        raise InputError(f"--image is the photograph of one token file and there are {len(planned)} inputs")
+    report = say.report(len(planned) + len(ours) + len(found.refused))
+    report.pass_over([str(source.path) for source in ours])
     if not say_refused(found.refused, report, running.fail_fast):
-        return finish(report, StopRequest())
+        return finish(report)
 
     with report.progress("visualize"):
-        from quadtok.cli.gallery import Gallery, Wishes
+        from quadtok.jobs.draw import DrawJob
+        from quadtok.jobs.sinks.folder import FolderSink
 
-        @cache
-        def scoring(name: str) -> Scoring:
-            return scorers.scoring(name, sources, report.tell)
-
-        if _has_photographs(sources):
-            for name in scorers.names:  # a scorer that cannot be had is said before any work
-                scoring(name)
-        wishes = Wishes(
-            kind=kind,
+        place = device.resolve()
+        names = scorers.names if any(map(_is_photograph, sources)) else ()
+        job = DrawJob(
+            suffix=naming.suffixes[0],
+            form=form,
             pen=picture.pen(),
-            scorers=scorers.names,
-            scoring=scoring,
-            readings=tuple(preprocess.reading(geometry) for geometry in geometries),
+            scorings={name: scorers.scoring(name, sources, place, report.tell) for name in names},
+            preprocess=tuple(preprocess.value(geometry) for geometry in geometries),
             quadtree=scorers.impl,
-            device=device.resolve(),
+            device=place,
             image=picture.image,
-            asked=_asked(context, geometries, scorers.names),
+            wanted=_wanted(context, geometries, scorers.names),
+            words=FLAGS,
         )
-        gallery = Gallery(wishes, output.policy, report.note)
-        with tended(tasks):
-            stop = for_each(tasks, report, running.fail_fast, gallery)
+        stop = execute(job, FolderSink(planned, job.makes, output.policy, FLAGS), running.engine(), report)
     return finish(report, stop)
 
 
-def _kind(context: typer.Context, picture: Picture, output: Path | None, sheet: bool) -> Kind:
+def _form(context: typer.Context, picture: Picture, output: Path | None, sheet: bool) -> Form:
     """What is drawn: what a flag says, or else what the name of the output asks for.
 
     Raises:
@@ -258,19 +252,26 @@ def _kind(context: typer.Context, picture: Picture, output: Path | None, sheet: 
     return "animation" if picture.animate is not None or ending == ".gif" else "picture"
 
 
-def _naming(picture: Picture, output: Output, kind: Kind) -> Naming:
-    naming = output.naming(".sheet.png" if kind == "sheet" else f".{picture.style}.png")
-    if picture.animate is not None:
-        return replace(naming, file=picture.animate, file_flag="--animate")
-    if picture.html is not None:
-        return replace(naming, file=picture.html, file_flag="--html")
-    if kind in ("page", "animation"):  # a folder is no way out for several inputs
-        return replace(naming, file_flag=f"--output {output.output}")
+def _naming(picture: Picture, output: Output, form: Form) -> Naming:
+    """How the pictures are called. One that is of one input alone has no folder as its way out."""
+    for flag, file in (("--animate", picture.animate), ("--html", picture.html)):
+        if file is not None:
+            return Naming((file.suffix,), file=file, words=replace(FLAGS, output=flag, output_dir=""))
+    if output.output is None:
+        return output.naming(".sheet.png" if form == "sheet" else f".{picture.style}.png")
+    naming = output.naming(output.output.suffix)
+    if form in ("page", "animation"):
+        return replace(naming, words=replace(FLAGS, output=f"--output {output.output}", output_dir=""))
     return naming
 
 
 def _has_photographs(sources: Sequence[Source]) -> bool:
     return any(source.path.suffix.lower() not in TOKEN_SUFFIXES for source in sources)
+
+
+def _is_photograph(source: Source) -> bool:
+    """Going by the name, or by the content where that is an image under the name of a token file."""
+    return source.path.suffix.lower() not in TOKEN_SUFFIXES or image_format(head_of(source.path)) is not None
 
 
 def _refuse_flags_of_photographs(context: typer.Context, preprocess: PreprocessFlags) -> None:
@@ -284,13 +285,14 @@ def _refuse_flags_of_photographs(context: typer.Context, preprocess: PreprocessF
         raise InputError(f"{', '.join(ignored)}: the inputs are token files, which hold their plan: give photographs")
 
 
-def _asked(context: typer.Context, geometries: Sequence[Geometry], scorers: tuple[str, ...]) -> Asked:
+def _wanted(context: typer.Context, geometries: Sequence[Geometry], scorers: tuple[str, ...]) -> Wanted:
     """What was typed of the plan: token files must agree with it."""
     first = geometries[0]
-    return Asked(
+    return Wanted(
         budgets=tuple(geometry.budget for geometry in geometries) if is_given(context, "tokens") else None,
         size=(first.size or "native") if is_given(context, "image_size") else None,
         min_patch=first.min_patch if is_given(context, "min_patch") else None,
         max_patch=first.max_patch if is_given(context, "max_patch") else None,
         scorers=scorers if given(context, ["scorer", "compare"]) else None,
+        words=FLAGS,
     )

@@ -1,4 +1,4 @@
-"""Image files as commands read them: decoded, fitted, and with the spec that fits them."""
+"""How an image file becomes an image of a size: decoded, fitted, and with the spec that fits it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 from quadtok.errors import InputError, about
 from quadtok.geometry import Geometry
 from quadtok.images import (
+    CROP_FRACTION,
     Fitted,
-    ImageFile,
     decode_image,
     draft_for,
     fit_image,
@@ -19,14 +19,40 @@ from quadtok.images import (
     read_bytes,
     read_image,
 )
+from quadtok.names import DEFAULT_BACKGROUND, MAX_PIXELS
 from quadtok.spec import Spec
 from quadtok.storage.record import Record
 from quadtok.tokens import Tokens
 
 
 @dataclass(frozen=True)
-class Reading:
-    """How image files are read: the flags that every command shares.
+class Photo:
+    """An image file brought to size; the decoded image itself is gone.
+
+    Attributes:
+        fitted: the pixels, and which part of the image they are.
+        spec: that fits them.
+        file: what is recorded of the file, as JSON values.
+        draft: 1, 2, 4 or 8: the part of its size that it was decoded at.
+        notes: what a careful user may want to know of it.
+        left_out: how many further frames, pages and previews it holds.
+        extra: what its scorer wants to know of it.
+        fingerprint: of all that depends on it.
+    """
+
+    fitted: Fitted
+    spec: Spec
+    file: dict[str, Any]
+    draft: int
+    notes: list[str]
+    left_out: int
+    extra: Any = None
+    fingerprint: str = ""
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """How image files are read.
 
     Attributes:
         geometry: what the images are brought to.
@@ -37,12 +63,12 @@ class Reading:
     """
 
     geometry: Geometry
-    max_pixels: int
-    background: str
-    exif: bool
-    draft: bool = False
+    max_pixels: int = MAX_PIXELS
+    background: str = DEFAULT_BACKGROUND
+    exif: bool = True
+    draft: bool = True
 
-    def decode(self, data: bytes, path: Path) -> Photograph:
+    def decode(self, data: bytes, path: Path) -> Photo:
         """Decode and fit the bytes of an image file.
 
         Raises:
@@ -62,21 +88,27 @@ class Reading:
         else:
             fitted = fit_native(file.image, self.geometry.max_patch, fit)
         with about(path):
-            return Photograph(file, fitted, self.geometry.spec(*fitted.pixels.shape[1:]))
+            spec = self.geometry.spec(*fitted.pixels.shape[1:])
+        return Photo(fitted, spec, file.describe(), file.draft.divisor if file.draft else 1, file.notes, file.left_out)
 
     def describe(self) -> dict[str, Any]:
         """What the result depends on, as JSON values."""
         draft = self.draft and self.geometry.size is not None
         return {**self.geometry.describe(), "background": self.background, "exif": self.exif, "draft": draft}
 
-
-@dataclass(frozen=True)
-class Photograph:
-    """An image file that is ready to be scored."""
-
-    file: ImageFile
-    fitted: Fitted
-    spec: Spec
+    def record(self, photo: Photo) -> dict[str, Any]:
+        """The steps that a photo went through, as `read_like` reads them."""
+        cropped = self.geometry.size and self.geometry.fit == "crop"
+        return {
+            "image_size": self.geometry.describe()["image_size"],
+            "fit": self.geometry.fit,
+            "crop_fraction": CROP_FRACTION if cropped else None,
+            "resample": "bilinear",
+            "background": self.background,
+            "exif": self.exif,
+            "draft": photo.draft,
+            "crop_box": list(photo.fitted.crop_box),
+        }
 
 
 def read_like(path: Path, tokens: Tokens) -> Fitted:

@@ -1,30 +1,33 @@
-"""Scorers as the command line uses them: what each image brings along, how a batch is scored, what is recorded."""
+"""Scorers as jobs use them: what each image brings along, how a batch is scored, what is recorded."""
 
 from __future__ import annotations
 
 import hashlib
-import importlib
-import json
 import os
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from quadtok.errors import InputError, QuadtokError, described
-from quadtok.jobs.sources import Source
+from quadtok.errors import InputError
+from quadtok.jobs.own_scorer import description_of, imported, ours_only
+from quadtok.jobs.sources import Source, map_in
 from quadtok.jobs.tensors import load_tensors
-from quadtok.scorers import ScorerFunction, get_scorer, on_device
+from quadtok.jobs.words import ARGUMENTS, Words
+from quadtok.scorers import SCORERS, ScorerFunction, get_scorer, on_device
 from quadtok.scorers.feature import FeatureScorer
 from quadtok.spec import Spec
 
 
 class Scoring(Protocol):
-    """A scorer and what it needs to know of each image."""
+    """A scorer and what it needs to know of each image. Nothing of it changes when it scores."""
+
+    @property
+    def in_parallel(self) -> bool:
+        """Whether several threads may score at once. Not with a user's own scorer, which may keep what it likes."""
 
     def prepare(self, source: Source, num_scales: int) -> Any:
         """What this image brings along (a seed, a map); fails for this image alone."""
@@ -36,87 +39,66 @@ class Scoring(Protocol):
         """The scorer as JSON values, as it was for one image."""
 
 
+@dataclass(frozen=True)
 class SharedScoring:
     """One scorer for all images, which bring nothing along.
 
-    Raises:
-        InputError: where a user's scorer does not describe itself as JSON values.
+    Attributes:
+        scorer: on the device of the images.
+        name: what it is called.
+        description: what is recorded of it, as JSON values.
+        is_own: whether it is a user's.
     """
 
-    def __init__(self, scorer: ScorerFunction, name: str) -> None:
-        self._scorer = scorer
-        self._name = name
-        self._description = _description(scorer, name)
+    scorer: ScorerFunction
+    name: str
+    description: dict[str, Any]
+    is_own: bool
+
+    @classmethod
+    def of(cls, scorer: ScorerFunction, name: str, device: str, is_own: bool) -> SharedScoring:
+        """A scorer of quadtok's or of a user's.
+
+        Raises:
+            InputError: where a user's scorer does not describe itself as JSON values.
+        """
+        return cls(on_device(scorer, torch.device(device)), name, description_of(scorer, name), is_own)
+
+    @property
+    def in_parallel(self) -> bool:
+        """See `Scoring`."""
+        return not self.is_own
 
     def prepare(self, source: Source, num_scales: int) -> None:
-        """Nothing."""
+        """Nothing is brought along."""
 
     def saliency(self, images: Tensor, spec: Spec, extras: Sequence[Any]) -> Sequence[Tensor]:
         """Score a batch; whatever a user's scorer raises becomes one sentence."""
-        self._scorer = on_device(self._scorer, images.device)  # once: all batches lie on one device
-        # A user's own may write to them through `images.numpy()`, which leaves no trace but the numbers.
-        before = images.clone() if ":" in self._name else None
-        with ours_only(f"scorer {self._name} failed"):
-            saliency = self._scorer(images, spec)
-        if before is not None and not torch.equal(images, before):
-            raise InputError(f"scorer {self._name} changed the images that it was given: it must work on a copy")
+        if not self.is_own:
+            return self.scorer(images, spec)
+        before = images.clone()  # a user's own may write to them through `images.numpy()`, which leaves no trace
+        with ours_only(f"scorer {self.name} failed"):
+            saliency = self.scorer(images, spec)
+        if not torch.equal(images, before):
+            raise InputError(f"scorer {self.name} changed the images that it was given: it must work on a copy")
         return saliency
 
     def describe(self, extra: Any) -> dict[str, Any]:
         """The scorer's own description."""
-        return self._description
+        return self.description
 
 
-@contextmanager
-def ours_only(doing: str) -> Iterator[None]:
-    """Somebody else's code runs in the block: whatever it raises, `SystemExit` included, becomes one sentence.
-
-    What it prints goes to stderr.
-    """
-    try:
-        with _stdout_kept_for_data():
-            yield
-    except (QuadtokError, KeyboardInterrupt):
-        raise
-    except BaseException as problem:
-        raise InputError(f"{doing}: {described(problem)}") from problem
-
-
-@contextmanager
-def _stdout_kept_for_data() -> Iterator[None]:
-    """Somebody else's code runs in the block: what it prints goes to stderr, so that stdout holds our lines alone."""
-    with redirect_stdout(sys.stderr), ExitStack() as undo:
-        with suppress(OSError):  # and so for what does not print through Python
-            kept = os.dup(1)
-            undo.callback(os.close, kept)
-            os.dup2(2, 1)
-            undo.callback(os.dup2, kept, 1)
-        yield
-
-
-def _description(scorer: ScorerFunction, name: str) -> dict[str, Any]:
-    """What a scorer says of itself, or its name."""
-    describe: Callable[[], dict[str, Any]] | None = getattr(scorer, "describe", None)
-    if describe is None:
-        return {"name": name}
-    with ours_only(f"scorer {name} cannot describe itself"):
-        found = describe()
-        json.dumps(found, allow_nan=False)
-    if not isinstance(found, dict):
-        raise InputError(f"scorer {name} describes itself with a {type(found).__name__}: it must be a dict")
-    return {"name": name, **found}
-
-
+@dataclass(frozen=True)
 class RandomScoring:
-    """Each image's seed is a hash of `--seed` and its relative name: no other image and no order plays a part."""
+    """Each image's seed is a hash of one seed and its relative name: no other image and no order plays a part."""
 
-    def __init__(self, seed: int) -> None:
-        self._seed = seed
+    seed: int
+    in_parallel: bool = True
 
     def prepare(self, source: Source, num_scales: int) -> int:
         """The image's own 63-bit seed."""
         name = os.fsencode(source.relative.as_posix())
-        digest = hashlib.sha256(f"{self._seed}/".encode() + name).digest()
+        digest = hashlib.sha256(f"{self.seed}/".encode() + name).digest()
         return int.from_bytes(digest[:8], "big") >> 1
 
     def saliency(self, images: Tensor, spec: Spec, extras: Sequence[Any]) -> Sequence[Tensor]:
@@ -124,39 +106,53 @@ class RandomScoring:
         return get_scorer("random", seed=list(extras))(images, spec)
 
     def describe(self, extra: Any) -> dict[str, Any]:
-        """Name, `--seed`, and the image's own seed."""
-        return {"name": "random", "seed": self._seed, "image_seed": extra}
+        """Name, seed, and the image's own seed."""
+        return {"name": "random", "seed": self.seed, "image_seed": extra}
 
 
+@dataclass(frozen=True)
 class MapScoring:
     """Each image brings its importance map: from a folder that mirrors the inputs, or its row of one file.
 
-    Raises:
-        InputError: where one file for all does not hold maps, or not as many as there are inputs.
+    Attributes:
+        path: the file or folder.
+        rows: which row of the one file is an input's.
+        maps: what the one file holds; None for a folder.
     """
 
-    def __init__(self, maps: Path, sources: Sequence[Source]) -> None:
-        self._path = maps
-        self._row = {source: row for row, source in enumerate(sources)}
-        self._all = None if maps.is_dir() else load_tensors(maps, f"--maps {maps}")
-        if isinstance(self._all, Tensor) and self._all.ndim > 2 and len(self._all) != len(sources):
-            raise InputError(
-                f"--maps {maps} holds maps for {len(self._all)} images and there are {len(sources)} inputs"
-            )
-        if self._all is not None:
-            rows = isinstance(self._all, Tensor) and self._all.ndim > 2
-            _entries(self._all[0] if rows and len(self._all) else self._all, f"--maps {maps}")
+    path: Path
+    rows: Mapping[Source, int]
+    maps: Tensor | list[Tensor] | None
+    in_parallel: bool = True
+
+    @classmethod
+    def of(cls, path: Path, sources: Sequence[Source], words: Words = ARGUMENTS) -> MapScoring:
+        """The maps in a file or folder.
+
+        Raises:
+            InputError: where one file for all does not hold maps, or not as many as there are inputs.
+        """
+        what = f"{words.maps} {path}"
+        maps = None if path.is_dir() else load_tensors(path, what)
+        first = maps
+        if isinstance(maps, Tensor) and maps.ndim > 2:
+            if len(maps) != len(sources):
+                raise InputError(f"{what} holds maps for {len(maps)} images and there are {len(sources)} inputs")
+            first = maps[0] if len(maps) else maps
+        if first is not None:
+            _entries(first, what)
+        return cls(path, {source: row for row, source in enumerate(sources)}, maps)
 
     def prepare(self, source: Source, num_scales: int) -> list[Tensor]:
         """One map `[1, h, w]` a splittable scale, checked for shape and NaN."""
-        path = self._path
-        if self._all is None:
-            path = self._path / source.relative.with_suffix(".pt")
+        path = self.path
+        if self.maps is None:
+            path = map_in(self.path, source)
             maps = load_tensors(path, f"{source.path}: map {path}")
-        elif isinstance(self._all, Tensor) and self._all.ndim > 2:
-            maps = self._all[self._row[source]]
+        elif isinstance(self.maps, Tensor) and self.maps.ndim > 2:
+            maps = self.maps[self.rows[source]]
         else:
-            maps = self._all
+            maps = self.maps
         return _one_a_scale(maps, num_scales - 1, f"{source.path}: map {path}")
 
     def saliency(self, images: Tensor, spec: Spec, extras: Sequence[Any]) -> Sequence[Tensor]:
@@ -175,51 +171,55 @@ class MapScoring:
 def make_scoring(
     name: str,
     *,
-    weights: str | None,
-    maps: Path | None,
-    seed: int,
-    options: dict[str, Any],
-    sources: Sequence[Source],
-    tell: Callable[[str], None],
+    weights: str | None = None,
+    maps: Path | None = None,
+    seed: int = 0,
+    options: Mapping[str, Any] | None = None,
+    sources: Sequence[Source] = (),
+    device: str = "cpu",
+    tell: Callable[[str], None] = lambda message: None,
+    words: Words = ARGUMENTS,
 ) -> Scoring:
-    """The scoring that the flags ask for; `name` is one of quadtok's, or `module:attribute` for a user's own.
+    """The scoring of this name: one of quadtok's, or `module:attribute` for a user's own.
 
-    `tell` hears which weights were loaded, if any.
+    Args:
+        name: of the scorer.
+        weights: of the feature scorer; None: its default.
+        maps: a file or folder, for precomputed.
+        seed: for random.
+        options: of the scorer.
+        sources: the inputs, in the order of the rows of a file of maps.
+        device: where the images will lie.
+        tell: hears which weights were loaded, if any.
+        words: what sentences call these.
 
     Raises:
-        QuadtokError: for flags that do not fit together, and whatever loading the scorer raises.
+        QuadtokError: for what does not fit together, and whatever loading the scorer raises.
     """
     if (name == "precomputed") != (maps is not None):
-        raise InputError("--maps and --scorer precomputed go together: give both")
+        raise InputError(f"{words.maps} and {words.precomputed} go together: give both")
     if name == "random":
         return RandomScoring(seed)
     if maps is not None:
-        return MapScoring(maps, sources)
+        return MapScoring.of(maps, sources, words)
+    chosen = dict(options or {})
     if ":" in name:
-        return SharedScoring(_imported(name, options), name)
+        return SharedScoring.of(imported(name, chosen), name, device, is_own=True)
     if name == "feature" and weights is not None:
-        options = {"weights": weights, **options}
-    scorer = get_scorer(name, **options)
+        chosen = {"weights": weights, **chosen}
+    scorer = get_scorer(name, **chosen)
     if isinstance(scorer, FeatureScorer):
         tell(f"feature scorer: weights {scorer.weights}, sha256 {scorer.weights_sha256[:12]}…")
-    return SharedScoring(scorer, name)
+    return SharedScoring.of(scorer, name, device, is_own=False)
 
 
-def _imported(name: str, options: dict[str, Any]) -> ScorerFunction:
-    """A user's scorer: a function (images, spec) → saliency, or a class that makes one from the options."""
-    module_name, _, attribute = name.partition(":")
-    here = os.getcwd()
-    sys.path.insert(0, here)  # as `python -m` does: a scorer of one's own lies in the working folder
-    try:
-        with ours_only(f"scorer {name} cannot be loaded"):
-            found = getattr(importlib.import_module(module_name), attribute)
-            scorer = found(**options) if isinstance(found, type) or options else found
-    finally:
-        with suppress(ValueError):  # the module may have changed the list itself
-            sys.path.remove(here)
-    if not callable(scorer):
-        raise InputError(f"scorer {name} is no function of (images, spec)")
-    return scorer
+def scoring_of(scorer: ScorerFunction, device: str = "cpu") -> Scoring:
+    """The scoring by a scorer that is there already: quadtok's, or any function (images, spec) → saliency."""
+    if type(scorer) in SCORERS.values():
+        return SharedScoring.of(scorer, description_of(scorer, "")["name"], device, is_own=False)
+    name = getattr(scorer, "__qualname__", type(scorer).__qualname__)
+    module = getattr(scorer, "__module__", type(scorer).__module__)
+    return SharedScoring.of(scorer, f"{module}:{name}", device, is_own=True)
 
 
 def _one_a_scale(maps: Tensor | list[Tensor], num_scales: int, where: str) -> list[Tensor]:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from quadtok.errors import InputError
 from quadtok.jobs.walk import Refusal, matches, walk
+from quadtok.jobs.words import ARGUMENTS, Words
 
 __all__ = ["Found", "Refusal", "Source", "find_sources"]
 
@@ -27,7 +28,7 @@ class Source:
     Attributes:
         path: as the user would type it.
         relative: its name below the folder (or the fixed part of the glob, the common parent of a list, or
-            `--relative-to`) that was given; the bare name of a file that was given itself. Output folders mirror it,
+            `relative_to`) that was given; the bare name of a file that was given itself. Output folders mirror it,
             and random seeds depend on it.
         found: in a folder or by a glob, rather than named itself. Pictures that quadtok made are passed over there.
     """
@@ -35,6 +36,11 @@ class Source:
     path: Path
     relative: Path
     found: bool = False
+
+
+def map_in(folder: Path, source: Source) -> Path:
+    """The importance map of an input, in a folder that mirrors the inputs."""
+    return folder / source.relative.with_suffix(".pt")
 
 
 @dataclass(frozen=True)
@@ -59,6 +65,7 @@ def find_sources(
     suffixes: frozenset[str],
     null_separated: bool = False,
     relative_to: Path | None = None,
+    words: Words = ARGUMENTS,
 ) -> Found:
     """All files that the arguments name.
 
@@ -69,17 +76,18 @@ def find_sources(
         suffixes: of the files to take from folders and globs.
         null_separated: whether the entries of the list end in NUL, not in a newline.
         relative_to: the folder that names are relative to; None: see `Source.relative`.
+        words: what sentences call it.
 
     Raises:
         InputError: where nothing is found at all, or the list cannot be read.
     """
     if relative_to is not None and not os.path.isdir(relative_to):
         problem = "not a folder" if os.path.lexists(relative_to) else "no such folder"
-        raise InputError(f"--relative-to {relative_to}: {problem}")
+        raise InputError(f"{words.relative_to} {relative_to}: {problem}")
     sources: dict[str, Source] = {}
     refused: dict[Path, Refusal] = {}
     for item in _items(arguments, suffixes, null_separated):
-        found = _named_below(relative_to, item) if relative_to is not None and isinstance(item, Source) else item
+        found = _named_below(relative_to, item, words) if relative_to is not None and isinstance(item, Source) else item
         if isinstance(found, Source):
             sources.setdefault(_identity(found.path), found)
         else:
@@ -113,13 +121,13 @@ def _identity(path: Path) -> str:
     return str(path) if path.is_absolute() else os.path.join(os.getcwd(), path)
 
 
-def _named_below(folder: Path, source: Source) -> _Item:
+def _named_below(folder: Path, source: Source, words: Words) -> _Item:
     """The source, named relative to this folder."""
     for spelled in (os.path.abspath, os.path.realpath):
         name, top = Path(spelled(source.path.parent), source.path.name), Path(spelled(folder))
         if name.is_relative_to(top):
             return replace(source, relative=name.relative_to(top))
-    return Refusal(source.path, InputError(f"{source.path}: does not lie in --relative-to {folder}"))
+    return Refusal(source.path, InputError(f"{source.path}: does not lie in {words.relative_to} {folder}"))
 
 
 def _read_list(null_separated: bool) -> list[str]:

@@ -46,11 +46,11 @@ def encode_picture(picture: Image.Image, suffix: str = ".png", mark: Mark = PLAN
     return _encode([picture], suffix, _OPTIONS[suffix], mark)
 
 
-def encode_animation(frames: Sequence[Image.Image], suffix: str) -> bytes:
+def encode_animation(frames: Sequence[Image.Image], suffix: str, mark: Mark = PLAN_PICTURE) -> bytes:
     """Frames as a looping `.gif` or `.webp`, marked; the last one stays longer."""
     timing = {"save_all": True, "duration": [FRAME_MS] * (len(frames) - 1) + [LAST_FRAME_MS], "loop": 0}
     options = {"lossless": True} if suffix == ".webp" else {"optimize": True}
-    return _encode(frames, suffix, {**options, **timing, "append_images": frames[1:]}, PLAN_PICTURE)
+    return _encode(frames, suffix, {**options, **timing, "append_images": frames[1:]}, mark)
 
 
 def _encode(frames: Sequence[Image.Image], suffix: str, options: Mapping[str, Any], mark: Mark) -> bytes:

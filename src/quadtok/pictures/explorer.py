@@ -20,12 +20,21 @@ from PIL import Image
 from torch import Tensor
 
 from quadtok.errors import InputError
+from quadtok.marks import Mark
+from quadtok.pictures.encode import PLAN_PICTURE
 from quadtok.quadtrees.base import check_saliency, node_saliency
 from quadtok.quadtrees.order import split_order
 from quadtok.spec import Spec
 
 
-def explorer_page(image: Image.Image, saliency: Sequence[Tensor], spec: Spec, title: str, note: str = "") -> str:
+def explorer_page(
+    image: Image.Image,
+    saliency: Sequence[Tensor],
+    spec: Spec,
+    title: str,
+    note: str = "",
+    mark: Mark = PLAN_PICTURE,
+) -> str:
     """A self-contained page with a slider from the roots to the full grid, and the views of every budget.
 
     Args:
@@ -35,6 +44,7 @@ def explorer_page(image: Image.Image, saliency: Sequence[Tensor], spec: Spec, ti
         spec: the geometry; `num_tokens` is where the slider stands at first.
         title: plain text, the page's heading.
         note: plain text, a line under it.
+        mark: says who made it.
 
     Returns:
         The HTML. It asks for nothing outside itself, and its Content-Security-Policy forbids it to.
@@ -50,6 +60,7 @@ def explorer_page(image: Image.Image, saliency: Sequence[Tensor], spec: Spec, ti
     if saliency and saliency[0].shape[0] != 1:
         raise InputError(f"the page shows one image, the saliency is of {saliency[0].shape[0]}: pass scores[i : i + 1]")
     blanks = {
+        "mark": html.escape(str(mark)),
         "title": html.escape(title),
         "note": html.escape(note),
         "image": _data_uri(image),

@@ -7,22 +7,25 @@ from PIL import Image
 from quadtok.errors import QuadtokError
 from quadtok.jobs.sinks.naming import Naming, ignores_case, plan_outputs
 from quadtok.jobs.sources import Source
+from quadtok.jobs.words import Words
 from quadtok.pictures.encode import encode_picture
 
+FLAGS = Words(output="--output", output_dir="--output-dir", keep_ext="--keep-ext", relative_to="--relative-to")
 
-def planned(sources, **naming):
-    tasks, _ = plan_outputs(sources, Naming(".pt", **naming))
-    return tasks
+
+def planned(sources, overlay=False, words=FLAGS, **naming):
+    suffixes = (".pt", ".overlay.png") if overlay else (".pt",)
+    return plan_outputs(sources, Naming(suffixes, words=words, **naming))[0]
 
 
 def targets(sources, **naming):
-    tasks = planned(sources, **naming)
-    assert [task.refused for task in tasks] == [None] * len(tasks)
-    return [task.target for task in tasks]
+    each = planned(sources, **naming)
+    assert [outputs.refused for outputs in each] == [None] * len(each)
+    return [outputs.result for outputs in each]
 
 
 def refusals(sources, **naming):
-    return [task.refused and str(task.refused) for task in planned(sources, **naming)]
+    return [outputs.refused and str(outputs.refused) for outputs in planned(sources, **naming)]
 
 
 def source(path: Path, root: Path | None = None) -> Source:
@@ -55,10 +58,23 @@ def test_one_output_file_for_one_input(tmp_path):
         targets([source(tmp_path / "a.jpg"), source(tmp_path / "b.jpg")], file=tmp_path / "x.pt")
 
 
-def test_the_flag_that_named_the_output_is_named(tmp_path):
+def test_what_named_the_output_is_named(tmp_path):
     given = [source(tmp_path / "a.jpg"), source(tmp_path / "b.jpg")]
+    words = Words(output="--html", output_dir="")
     with pytest.raises(QuadtokError, match="^--html names one file and there are 2 inputs: give one of them$"):
-        targets(given, file=tmp_path / "x.html", file_flag="--html")
+        targets(given, file=tmp_path / "x.html", words=words)
+    with pytest.raises(QuadtokError, match="^output names one file and there are 2 inputs: use output_dir$"):
+        targets(given, file=tmp_path / "x.html", words=Words())
+
+
+def test_what_stands_beside_a_result_goes_by_its_name(tmp_path):
+    def files(**naming):
+        (outputs,) = planned([source(tmp_path / "v1.cat.jpg")], overlay=True, **naming)
+        return [path.name for path in outputs.files.values()]
+
+    assert files() == ["v1.cat.pt", "v1.cat.overlay.png"]
+    assert files(keep_ext=True) == ["v1.cat.jpg.pt", "v1.cat.jpg.overlay.png"]
+    assert files(file=tmp_path / "x") == ["x", "x.overlay.png"]
 
 
 def test_two_endings_of_one_name_are_both_refused_alone_and_keep_ext_is_proposed(tmp_path):
@@ -85,9 +101,8 @@ def test_two_roots_with_one_name_are_refused_and_the_folder_above_both_is_propos
 
 def test_a_photograph_and_its_token_file_are_not_drawn_as_one(tmp_path):
     given = [source(tmp_path / "cat.jpg"), source(tmp_path / "cat.pt")]
-    tasks, _ = plan_outputs(given, Naming(".overlay.png"))
-    for task in tasks:
-        assert str(task.refused).endswith("; give the photograph or its token file alone, or use --keep-ext")
+    for outputs in plan_outputs(given, Naming((".overlay.png",), words=FLAGS))[0]:
+        assert str(outputs.refused).endswith("; give the photograph or its token file alone, or use --keep-ext")
 
 
 def test_an_output_may_not_be_the_overlay_of_another(tmp_path):
@@ -160,9 +175,9 @@ class TestPicturesMadeByQuadtok:
 
     def plan(self, folder, *names, found=True, **options):
         given = [Source(folder / name, Path(name), found) for name in names]
-        tasks, passed_over = plan_outputs(given, Naming(".pt", overlay=True), **options)
-        assert not any(task.refused for task in tasks)
-        return [task.source.path.name for task in tasks], [source.path.name for source in passed_over]
+        each, passed_over = plan_outputs(given, Naming((".pt", ".overlay.png")), **options)
+        assert not any(outputs.refused for outputs in each)
+        return [outputs.source.path.name for outputs in each], [source.path.name for source in passed_over]
 
     def test_one_in_the_way_is_passed_over(self, cat):
         assert self.plan(cat, "cat.jpg", "cat.overlay.png") == (["cat.jpg"], ["cat.overlay.png"])

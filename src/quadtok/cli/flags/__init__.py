@@ -4,7 +4,7 @@ A group's `check` refuses what its flags cannot mean, before torch is loaded; an
 work takes. A command that differs subclasses a group in its own file.
 """
 
-from quadtok.cli.flags.base import OUTPUT, QUADTREE, RUN, SAY
+from quadtok.cli.flags.base import FLAGS, OUTPUT, QUADTREE, RUN, SAY
 from quadtok.cli.flags.grid import Grid
 from quadtok.cli.flags.inputs import Inputs, Listed
 from quadtok.cli.flags.output import Output
@@ -14,6 +14,7 @@ from quadtok.cli.flags.running import Batches, Device, Running, Stopping
 from quadtok.cli.flags.scorer import MapScorerFlags, ScorerFlags
 
 __all__ = [
+    "FLAGS",
     "OUTPUT",
     "QUADTREE",
     "RUN",

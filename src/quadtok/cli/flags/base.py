@@ -1,3 +1,25 @@
-"""The panels that `--help` shows flags in."""
+"""The panels that `--help` shows flags in, and what sentences of the library call them."""
+
+from quadtok.jobs.words import Words
 
 QUADTREE, PREPARE, OUTPUT, RUN, SAY = "Quadtree", "Preprocessing", "Output", "Running", "Reporting"
+
+FLAGS = Words(
+    output="--output",
+    output_dir="--output-dir",
+    overwrite="--overwrite",
+    keep_ext="--keep-ext",
+    relative_to="--relative-to",
+    maps="--maps",
+    precomputed="--scorer precomputed",
+    device="--device",
+    image="--image",
+    features="--features",
+    against="--against",
+    num_tokens="--tokens",
+    image_size="--image-size",
+    min_patch="--min-patch",
+    max_patch="--max-patch",
+    scorer="--scorer",
+    layout_alone="--dtype none",
+)

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Annotated
 
 import typer
 
-from quadtok.cli.flags.base import QUADTREE
+from quadtok.cli.flags.base import FLAGS, QUADTREE
 from quadtok.cli.grouped import Group
-from quadtok.errors import InputError
-from quadtok.geometry import Budget, Geometry
+from quadtok.geometry import Geometry, make_geometry, parse_budget, parse_size
 from quadtok.names import (
-    DEFAULT_FIT,
     DEFAULT_IMAGE_SIZE,
     DEFAULT_MAX_PATCH,
     DEFAULT_MIN_PATCH,
-    DEFAULT_NATIVE_FIT,
     DEFAULT_NUM_TOKENS,
     FitName,
 )
-from quadtok.spec import Spec
 
 
 @dataclass(frozen=True)
@@ -71,36 +65,5 @@ class Grid(Group):
         return [self.image_size], [self.tokens]
 
     def _geometry(self, image_size: str, tokens: str, fit: FitName | None) -> Geometry:
-        size = parse_size(image_size)
-        fit = fit or (DEFAULT_FIT if size else DEFAULT_NATIVE_FIT)
-        geometry = Geometry(size, fit, self.min_patch, self.max_patch, parse_budget(tokens))
-        # Native sizes are whole roots by construction; one root shows whether the patch sizes fit each other.
-        if size:
-            geometry.spec(*size)
-        else:
-            Spec.full(self.max_patch, self.max_patch, self.min_patch, self.max_patch)
-        return geometry
-
-
-def parse_size(text: str) -> tuple[int, int] | None:
-    """`256` or `384x512` (height × width) to (height, width); `native` to None."""
-    if text == "native":
-        return None
-    match = re.fullmatch(r"(\d{1,99})(?:[x×](\d{1,99}))?", text)
-    if match is None:
-        raise InputError(f"--image-size {text!r} is none of N, HxW and native")
-    height = int(match[1])
-    return height, int(match[2] or height)
-
-
-def parse_budget(text: str) -> Budget:
-    """`100` to a count, `40%` to a share."""
-    match = re.fullmatch(r"(\d{1,99}(?:\.\d{1,99})?)(%?)", text)
-    if match is None or (not match[2] and "." in match[1]):
-        raise InputError(f"--tokens {text!r} is neither a number nor a percentage such as 40%")
-    if not match[2]:
-        return Budget(count=int(match[1]))
-    share = Fraction(match[1]) / 100
-    if not 0 < share <= 1:
-        raise InputError(f"--tokens {text} is outside 0% to 100% of the full grid")
-    return Budget(share=share)
+        size, budget = parse_size(image_size, FLAGS.image_size), parse_budget(tokens, FLAGS.num_tokens)
+        return make_geometry(size, budget, fit, self.min_patch, self.max_patch)

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from quadtok.cli.flags.base import FLAGS
 from quadtok.cli.grouped import Group
 from quadtok.errors import InputError
 from quadtok.jobs.sources import Found, find_sources
@@ -50,4 +51,4 @@ class Inputs(Listed):
 
     def find(self, suffixes: frozenset[str]) -> Found:
         """The files that the inputs name, with the names that their outputs go by."""
-        return find_sources(self.inputs or [], suffixes, self.null, self.relative_to)
+        return find_sources(self.inputs or [], suffixes, self.null, self.relative_to, FLAGS)

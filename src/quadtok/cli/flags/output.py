@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from quadtok.cli.flags.base import OUTPUT
+from quadtok.cli.flags.base import FLAGS, OUTPUT
 from quadtok.cli.given import is_given, refuse_stdout, refuse_together
 from quadtok.cli.grouped import Group
 from quadtok.errors import InputError
@@ -61,9 +61,9 @@ class Output(Group):
         refuse_together(context, "output", ["keep_ext"], "--output is the whole name already: leave --keep-ext out")
         refuse_stdout(context, ["output", "output_dir"])
 
-    def naming(self, suffix: str) -> Naming:
-        """How outputs are called; `suffix` where `--output` does not say."""
-        return Naming(suffix, folder=self.output_dir, file=self.output, keep_ext=self.keep_ext)
+    def naming(self, *suffixes: str) -> Naming:
+        """How outputs are called that end in these; the first is the result, which `--output` names."""
+        return Naming(suffixes, self.output_dir, self.output, self.keep_ext, FLAGS)
 
     @property
     def policy(self) -> IfExistsName:

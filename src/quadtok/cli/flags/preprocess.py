@@ -15,7 +15,7 @@ from quadtok.geometry import Geometry
 from quadtok.names import DEFAULT_BACKGROUND, MAX_PIXELS, FitName
 
 if TYPE_CHECKING:
-    from quadtok.jobs.preprocess import Reading
+    from quadtok.jobs.preprocess import Preprocess
 
 
 @dataclass(frozen=True)
@@ -52,11 +52,11 @@ class PreprocessFlags(Group):
         if is_given(context, "background"):
             check_color(self.background)
 
-    def reading(self, geometry: Geometry) -> Reading:
+    def value(self, geometry: Geometry) -> Preprocess:
         """How files become images of this geometry. Loads torch."""
-        from quadtok.jobs.preprocess import Reading
+        from quadtok.jobs.preprocess import Preprocess
 
-        return Reading(geometry, self.max_pixels, self.background, self.exif, self.draft)
+        return Preprocess(geometry, self.max_pixels, self.background, self.exif, self.draft)
 
     def given(self, context: typer.Context) -> list[str]:
         """Those that were typed: none of them means anything where no image file is read."""

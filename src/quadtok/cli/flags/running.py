@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import re
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from quadtok.cli.flags.base import RUN
+from quadtok.cli.flags.base import FLAGS, RUN
 from quadtok.cli.grouped import Group
-from quadtok.errors import InputError
+from quadtok.jobs.device import check_device_name, resolve_device
+from quadtok.jobs.engines.base import MOST_WORKERS, default_workers
 from quadtok.names import DEFAULT_BATCH_SIZE
+
+if TYPE_CHECKING:
+    from quadtok.jobs.engines.threads import Threads
 
 
 @dataclass(frozen=True)
@@ -26,25 +28,15 @@ class Device(Group):
 
     def check(self, context: typer.Context) -> None:
         """A name that is no device is refused at once; whether it is there, only torch knows."""
-        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
-            raise InputError(f"--device {self.device!r} is none of auto, cpu, cuda and cuda:N")
+        check_device_name(self.device, FLAGS)
 
     def resolve(self) -> str:
-        """`auto` to `cuda` where there is one, else `cpu`; other names as they are. Loads torch.
+        """The device that the name stands for. Loads torch.
 
         Raises:
-            InputError: where the device is not there, naming those that are: never a silent fallback.
+            InputError: where it is not there, naming those that are.
         """
-        import torch
-
-        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        if self.device == "auto":
-            return "cuda" if count else "cpu"
-        index = int(self.device.partition(":")[2] or 0)
-        if self.device.startswith("cuda") and index >= count:
-            there = ", ".join(["cpu", *(f"cuda:{number}" for number in range(count))])
-            raise InputError(f"--device {self.device}: there is no such device here; there is {there}")
-        return self.device
+        return resolve_device(self.device, FLAGS)
 
 
 @dataclass(frozen=True)
@@ -72,18 +64,14 @@ class Running(Stopping):
     workers: Annotated[
         int | None,
         typer.Option(
-            "--workers", "-j", min=0, rich_help_panel=RUN, show_default="the cores there are, at most 8",
-            help="Threads that read images and make files; 0: one thing after another. The files are the same.",
+            "--workers", "-j", min=0, rich_help_panel=RUN, show_default=f"the cores there are, at most {MOST_WORKERS}",
+            help="Threads that read, score and make files; 0: one thing after another. The files are the same.",
         ),
     ] = None  # fmt: skip
 
-    @property
-    def threads(self) -> int:
-        """How many threads work besides the calling one."""
-        return default_workers() if self.workers is None else self.workers
+    def engine(self, batch_size: int = 1, ahead: int = 0) -> Threads:
+        """Who does the work; see `Threads`. Loads torch."""
+        from quadtok.jobs.engines.threads import Threads
 
-
-def default_workers() -> int:
-    """A thread for each core that this process may use, up to 8: then one thread that scores is the slower part."""
-    may_use = getattr(os, "sched_getaffinity", None)  # Linux tells which; elsewhere all of them are
-    return min(8, len(may_use(0)) if may_use else os.cpu_count() or 1)
+        workers = default_workers() if self.workers is None else self.workers
+        return Threads(workers, batch_size, ahead, self.fail_fast)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
-from quadtok.cli.flags.base import QUADTREE
+from quadtok.cli.flags.base import FLAGS, QUADTREE
 from quadtok.cli.given import is_given
 from quadtok.cli.grouped import Group
 from quadtok.errors import InputError
@@ -70,20 +70,23 @@ class ScorerFlags(Group):
         if self.weights is not None and "feature" not in self.names:
             raise InputError(f"--weights belongs to --scorer feature, not to {', '.join(self.names)}")
 
-    def scoring(self, name: str, sources: Sequence[Source], tell: Callable[[str], None]) -> Scoring:
+    def scoring(self, name: str, sources: Sequence[Source], device: str, tell: Callable[[str], None]) -> Scoring:
         """The scoring of one of the names. Loads torch.
 
         Args:
             name: one of `names`.
             sources: the inputs.
+            device: where they are scored.
             tell: hears which weights were loaded, if any.
 
         Raises:
             QuadtokError: whatever loading the scorer raises.
         """
-        return self._scoring(name, sources, tell, None)
+        return self._scoring(name, sources, device, tell, None)
 
-    def _scoring(self, name: str, sources: Sequence[Source], tell: Callable[[str], None], maps: Path | None) -> Scoring:
+    def _scoring(
+        self, name: str, sources: Sequence[Source], device: str, tell: Callable[[str], None], maps: Path | None
+    ) -> Scoring:
         from quadtok.jobs.scoring import make_scoring
 
         return make_scoring(
@@ -93,7 +96,9 @@ class ScorerFlags(Group):
             seed=self.seed,
             options=parse_options(self.scorer_option or []) if self._takes_options(name) else {},
             sources=sources,
+            device=device,
             tell=tell,
+            words=FLAGS,
         )
 
     def _takes_options(self, name: str) -> bool:
@@ -143,9 +148,9 @@ class MapScorerFlags(ScorerFlags):
         if self.maps is None and "precomputed" in self.names:
             self._refuse_maps()
 
-    def scoring(self, name: str, sources: Sequence[Source], tell: Callable[[str], None]) -> Scoring:
+    def scoring(self, name: str, sources: Sequence[Source], device: str, tell: Callable[[str], None]) -> Scoring:
         """As above; the maps are for `precomputed`."""
-        return self._scoring(name, sources, tell, self.maps if name == "precomputed" else None)
+        return self._scoring(name, sources, device, tell, self.maps if name == "precomputed" else None)
 
     @property
     def also_read(self) -> list[Path]:

@@ -1,42 +1,41 @@
-"""Where results go: names, clashes, and which inputs are no inputs. Nothing is written here.
+"""What results in a folder are called: names, clashes, and which inputs are no inputs. Nothing is written here.
 
-A task whose outputs cannot be is *refused*: it fails on its own when its turn comes, before anything of it is read.
+Outputs that cannot be are *refused*: their input fails on its own when its turn comes, before anything of it is read.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from quadtok.errors import InputError, OutputError, QuadtokError
 from quadtok.files import destination, remove_abandoned, sync_folders
-from quadtok.jobs.sources import Source
+from quadtok.jobs.sources import Source, map_in
+from quadtok.jobs.words import ARGUMENTS, Words
 from quadtok.marks import is_passed_over, mark_of_file
 
 
 @dataclass(frozen=True)
-class Task:
-    """One input and the file it becomes.
+class Outputs:
+    """The files that one input becomes.
 
     Attributes:
         source: the input.
-        target: the file.
-        overlay: a picture to be drawn beside it, or None.
-        refused: why this cannot be done, if so.
+        files: their paths by their endings; the first is the result, the others stand beside it.
+        refused: why they cannot be, if so.
     """
 
     source: Source
-    target: Path
-    overlay: Path | None = None
+    files: Mapping[str, Path]
     refused: QuadtokError | None = field(default=None, compare=False)
 
     @property
-    def outputs(self) -> tuple[Path, ...]:
-        """All files that this task writes."""
-        return (self.target,) if self.overlay is None else (self.target, self.overlay)
+    def result(self) -> Path:
+        """The first file."""
+        return next(iter(self.files.values()))
 
 
 @dataclass(frozen=True)
@@ -44,34 +43,33 @@ class Naming:
     """How outputs are called.
 
     Attributes:
-        suffix: of an output that is not named by `file`.
-        folder: below which the input tree is mirrored; None: each output stands beside its input.
-        file: exactly this output, for one input.
-        file_flag: which flag named it.
+        suffixes: of the files that an input becomes; the first is the result's.
+        folder: below which the input tree is mirrored; None: outputs stand beside their input.
+        file: exactly this result, of one input.
         keep_ext: `cat.jpg` becomes `cat.jpg.pt`.
-        overlay: whether each has a picture beside it.
+        words: what sentences call these.
     """
 
-    suffix: str
+    suffixes: tuple[str, ...]
     folder: Path | None = None
     file: Path | None = None
-    file_flag: str = "--output"
     keep_ext: bool = False
-    overlay: bool = False
+    words: Words = ARGUMENTS
 
-    def task(self, source: Source) -> Task:
-        """The outputs of one input."""
-        target = self.file or self._target(source)
-        return Task(source, target, target.with_suffix(".overlay.png") if self.overlay else None)
+    def outputs(self, source: Source) -> Outputs:
+        """Those of one input."""
+        result = self.file or self._result(source)
+        beside = {suffix: result.with_suffix(suffix) for suffix in self.suffixes[1:]}
+        return Outputs(source, {self.suffixes[0]: result, **beside})
 
-    def _target(self, source: Source) -> Path:
-        base = source.path if self.folder is None else self.folder / source.relative
-        return base.with_name(base.name + self.suffix) if self.keep_ext else base.with_suffix(self.suffix)
+    def _result(self, source: Source) -> Path:
+        base, suffix = source.path if self.folder is None else self.folder / source.relative, self.suffixes[0]
+        return base.with_name(base.name + suffix) if self.keep_ext else base.with_suffix(suffix)
 
 
 def plan_outputs(
     sources: Sequence[Source], naming: Naming, *, look_at_all: bool = False, also_read: Collection[Path] = ()
-) -> tuple[list[Task], list[Source]]:
+) -> tuple[list[Outputs], list[Source]]:
     """The outputs of each input, and the inputs that are passed over: pictures that quadtok made, found in folders.
 
     To know those, a file has to be opened. Of a million that takes long, so that here only those are looked at that
@@ -91,19 +89,19 @@ def plan_outputs(
     if look_at_all or naming.file is not None:
         sources, passed_over = without_our_pictures(sources)
     if naming.file is not None and len(sources) != 1:
-        way_out = "use --output-dir" if naming.file_flag == "--output" else "give one of them"
-        raise InputError(f"{naming.file_flag} names one file and there are {len(sources)} inputs: {way_out}")
+        way_out = f"use {naming.words.output_dir}" if naming.words.output_dir else "give one of them"
+        raise InputError(f"{naming.words.output} names one file and there are {len(sources)} inputs: {way_out}")
     _refuse_unwritable(naming)
-    tasks = [naming.task(source) for source in sources]
-    conflicts = _conflicts(tasks, also_read)
+    planned = [naming.outputs(source) for source in sources]
+    conflicts = _conflicts(planned, also_read)
     sources, in_the_way = _without(sources, {source for conflict in conflicts for source in conflict.made_by_us()})
     if in_the_way:
-        tasks = [naming.task(source) for source in sources]
-        conflicts = _conflicts(tasks, also_read)
-    tasks = _refused(tasks, conflicts, naming.keep_ext)
-    if naming.file is not None and tasks and tasks[0].refused:
-        raise tasks[0].refused
-    return tasks, passed_over + in_the_way
+        planned = [naming.outputs(source) for source in sources]
+        conflicts = _conflicts(planned, also_read)
+    planned = _refused(planned, conflicts, naming)
+    if naming.file is not None and planned and planned[0].refused:
+        raise planned[0].refused
+    return planned, passed_over + in_the_way
 
 
 def without_our_pictures(sources: Sequence[Source]) -> tuple[list[Source], list[Source]]:
@@ -113,9 +111,9 @@ def without_our_pictures(sources: Sequence[Source]) -> tuple[list[Source], list[
 
 
 @contextmanager
-def tended(tasks: Sequence[Task]) -> Iterator[None]:
+def tended(planned: Sequence[Outputs]) -> Iterator[None]:
     """Clear the output folders of what killed runs left; after the block put the names in them on the disk."""
-    folders = {_written_in(path) for task in tasks for path in task.outputs}
+    folders = {_written_in(path) for outputs in planned for path in outputs.files.values()}
     remove_abandoned(folders)
     try:
         yield
@@ -142,10 +140,10 @@ def ignores_case(folder: Path) -> bool:
 
 @dataclass(frozen=True)
 class _Conflict:
-    """One file that several tasks write, or that is written and is an input."""
+    """One file that several inputs become, or that is written and is an input."""
 
-    writers: list[tuple[Task, Path]]
-    readers: list[Task]
+    writers: list[tuple[Outputs, Path]]
+    readers: list[Outputs]
     also_read: bool
 
     def made_by_us(self) -> set[Source]:
@@ -153,61 +151,61 @@ class _Conflict:
 
         One that was named itself gives way only where another input would write it.
         """
-        suspects = {reader.source for reader in self.readers if any(task is not reader for task, _ in self.writers)}
-        suspects |= {task.source for task, _ in self.writers if task.source.found}
+        suspects = {reader.source for reader in self.readers if any(one is not reader for one, _ in self.writers)}
+        suspects |= {one.source for one, _ in self.writers if one.source.found}
         return {source for source in suspects if is_passed_over(mark_of_file(source.path))}
 
-    def refusal(self, task: Task, path: Path, keep_ext: bool) -> InputError:
+    def refusal(self, outputs: Outputs, path: Path, naming: Naming) -> InputError:
         """Why one of the writers is refused."""
         if self.readers or self.also_read:
-            return InputError(f"{task.source.path}: output {path} is an input: choose another name or folder")
-        other = next((writer for writer, _ in self.writers if writer is not task), task)
-        way_out = _way_out(task, other, keep_ext)
-        return InputError(f"{task.source.path} and {other.source.path} would both write {path}; {way_out}")
+            return InputError(f"{outputs.source.path}: output {path} is an input: choose another name or folder")
+        other = next((one for one, _ in self.writers if one is not outputs), outputs)
+        way_out = _way_out(outputs, other, naming)
+        return InputError(f"{outputs.source.path} and {other.source.path} would both write {path}; {way_out}")
 
 
-def _way_out(task: Task, other: Task, keep_ext: bool) -> str:
-    """How two tasks that would write one file can both be done."""
-    mine, others = task.source, other.source
-    mirrored = task.target.parent != mine.path.parent
+def _way_out(outputs: Outputs, other: Outputs, naming: Naming) -> str:
+    """How two inputs that would become one file can both be done."""
+    mine, others, words = outputs.source, other.source, naming.words
+    mirrored = outputs.result.parent != mine.path.parent
     if mirrored and mine.relative.parent == others.relative.parent and mine.path.parent != others.path.parent:
         above = os.path.commonpath([os.path.abspath(source.path.parent) for source in (mine, others)])
         spelled = above if mine.path.is_absolute() else os.path.relpath(above)
-        return f"use --relative-to {spelled} (or another folder above both)"
-    if keep_ext or mine.path.suffix == others.path.suffix:
+        return f"use {words.relative_to} {spelled} (or another folder above both)"
+    if naming.keep_ext or mine.path.suffix == others.path.suffix:
         return "give them separate output folders"
     if ".pt" in {mine.path.suffix.lower(), others.path.suffix.lower()}:
-        return "give the photograph or its token file alone, or use --keep-ext"
-    return "use --keep-ext"
+        return f"give the photograph or its token file alone, or use {words.keep_ext}"
+    return f"use {words.keep_ext}"
 
 
-def _conflicts(tasks: list[Task], also_read: Collection[Path]) -> list[_Conflict]:
+def _conflicts(planned: list[Outputs], also_read: Collection[Path]) -> list[_Conflict]:
     key_of = _KeyOf()
-    others = {key_of(path) for place in also_read for path in _files_of(place, tasks)}
-    inputs = others | {key_of(task.source.path) for task in tasks}
+    others = {key_of(path) for place in also_read for path in _files_of(place, planned)}
+    inputs = others | {key_of(outputs.source.path) for outputs in planned}
     taken: set[str] = set()
     contested = set()
-    for task in tasks:
-        for key in map(key_of, task.outputs):
+    for outputs in planned:
+        for key in map(key_of, outputs.files.values()):
             if key in inputs or key in taken:
                 contested.add(key)
             taken.add(key)
     if not contested:  # as a rule, and there may be a million of them
         return []
     conflicts = {key: _Conflict([], [], key in others) for key in contested}
-    for task in tasks:
-        if (key := key_of(task.source.path)) in contested:
-            conflicts[key].readers.append(task)
-        for path in task.outputs:
+    for outputs in planned:
+        if (key := key_of(outputs.source.path)) in contested:
+            conflicts[key].readers.append(outputs)
+        for path in outputs.files.values():
             if (key := key_of(path)) in contested:
-                conflicts[key].writers.append((task, path))
+                conflicts[key].writers.append((outputs, path))
     return list(conflicts.values())
 
 
-def _files_of(place: Path, tasks: list[Task]) -> Iterator[Path]:
+def _files_of(place: Path, planned: list[Outputs]) -> Iterator[Path]:
     """The file itself, or the map of each input in a folder of maps."""
     if place.is_dir():
-        yield from (place / task.source.relative.with_suffix(".pt") for task in tasks)
+        yield from (map_in(place, outputs.source) for outputs in planned)
     else:
         yield place
 
@@ -229,13 +227,13 @@ class _KeyOf:
         return whole.casefold() if folded else whole
 
 
-def _refused(tasks: list[Task], conflicts: list[_Conflict], keep_ext: bool) -> list[Task]:
-    """The tasks, those that stand in each other's way with the reason."""
+def _refused(planned: list[Outputs], conflicts: list[_Conflict], naming: Naming) -> list[Outputs]:
+    """The outputs, those that stand in each other's way with the reason."""
     why: dict[int, InputError] = {}
     for conflict in conflicts:
-        for task, path in conflict.writers:
-            why.setdefault(id(task), conflict.refusal(task, path, keep_ext))
-    return [replace(task, refused=why[id(task)]) if id(task) in why else task for task in tasks]
+        for outputs, path in conflict.writers:
+            why.setdefault(id(outputs), conflict.refusal(outputs, path, naming))
+    return [replace(outputs, refused=why[id(outputs)]) if id(outputs) in why else outputs for outputs in planned]
 
 
 def _without(sources: Sequence[Source], some: set[Source]) -> tuple[list[Source], list[Source]]:
@@ -245,7 +243,8 @@ def _without(sources: Sequence[Source], some: set[Source]) -> tuple[list[Source]
 def _refuse_unwritable(naming: Naming) -> None:
     file = naming.file
     if file is not None and file.is_dir():
-        raise OutputError(f"output {file} is a folder: use --output-dir")
+        way_out = f"use {naming.words.output_dir}" if naming.words.output_dir else "name a file in it"
+        raise OutputError(f"output {file} is a folder: {way_out}")
     if file is not None:
         destination(file)
     folder = file.parent if file is not None else naming.folder

@@ -1,4 +1,4 @@
-"""What was asked for on the command line, where a token file holds its plan already: it agrees, or is refused."""
+"""What was asked for, where a token file holds its plan already: it agrees, or is refused."""
 
 from __future__ import annotations
 
@@ -7,19 +7,21 @@ from pathlib import Path
 
 from quadtok.errors import InputError
 from quadtok.geometry import Budget
+from quadtok.jobs.words import ARGUMENTS, Words
 from quadtok.spec import Spec
 
 
 @dataclass(frozen=True)
-class Asked:
-    """Flags that were typed; None for those that were not.
+class Wanted:
+    """What was asked for; None for what was not.
 
     Attributes:
-        budgets: `--tokens`.
-        size: `--image-size` as (height, width), or the word native.
-        min_patch: `--min-patch`.
-        max_patch: `--max-patch`.
-        scorers: `--scorer`, or `--compare`.
+        budgets: tokens of an image.
+        size: (height, width), or the word native.
+        min_patch: see `Spec`.
+        max_patch: see `Spec`.
+        scorers: their names.
+        words: what sentences call these.
     """
 
     budgets: tuple[Budget, ...] | None = None
@@ -27,6 +29,7 @@ class Asked:
     min_patch: int | None = None
     max_patch: int | None = None
     scorers: tuple[str, ...] | None = None
+    words: Words = ARGUMENTS
 
     def check(self, path: Path, spec: Spec, scorer: str, size: object) -> None:
         """Refuse a token file that is not what was asked for.
@@ -35,25 +38,26 @@ class Asked:
             path: of the file.
             spec: of its plan.
             scorer: that it records; empty where it records none.
-            size: the `--image-size` that it records, None where it records none.
+            size: native, where it records that.
 
         Raises:
-            InputError: naming the flag, what it asks for and what the file holds.
+            InputError: naming what was asked for and what the file holds.
         """
         if max(len(self.budgets or ()), len(self.scorers or ())) > 1:
             raise InputError(f"{path}: a token file holds one plan; to compare, give the photograph")
+        words = self.words
         pairs = {
-            "--min-patch": (self.min_patch, spec.min_patch),
-            "--max-patch": (self.max_patch, spec.max_patch),
-            "--image-size": (_shown(self.size), "native" if size == "native" else _shown((spec.height, spec.width))),
-            "--scorer": (self.scorers and self.scorers[0], scorer or "none that it records"),
-            "--tokens": (self.budgets and _tokens(self.budgets[0], spec), spec.num_tokens),
+            words.min_patch: (self.min_patch, spec.min_patch),
+            words.max_patch: (self.max_patch, spec.max_patch),
+            words.image_size: (_shown(self.size), "native" if size == "native" else _shown((spec.height, spec.width))),
+            words.scorer: (self.scorers and self.scorers[0], scorer or "none that it records"),
+            words.num_tokens: (self.budgets and _tokens(self.budgets[0], spec), spec.num_tokens),
         }
-        for flag, (asked, held) in pairs.items():
-            if asked is not None and asked != held:
+        for name, (wanted, held) in pairs.items():
+            if wanted is not None and wanted != held:
                 raise InputError(
-                    f"{path}: {flag} asks for {asked}, the token file holds {held}: give the photograph, "
-                    f"or leave {flag} out"
+                    f"{path}: {name} asks for {wanted}, the token file holds {held}: give the photograph, "
+                    f"or leave {name} out"
                 )
 
 

@@ -1,0 +1,153 @@
+"""What a job is, and what is heard of each input: all that jobs, engines, sinks and listeners know of each other.
+
+One file goes this way, and is nothing else on it:
+
+    Source → photo → tokens → {suffix: bytes} → Outcome
+
+A *job* says what is done with it, a *sink* where the bytes go, an *engine* who does it and when; whoever started the
+run *hears* one outcome for each source, in their order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, TypeVar
+
+from quadtok.errors import QuadtokError
+from quadtok.jobs.sources import Source
+from quadtok.spec import Spec
+
+Status = Literal["written", "skipped", "failed", "passed over"]
+# What is in a file that a job makes; a sink tells by it whether one that is there was made by the same job.
+FileKind = Literal["token file", "overlay", "drawing", "restored image", "tensor"]
+# Why a run ended: all was done; it was asked to; an input failed; no space is left; the scorer works for no image.
+Ending = Literal["done", "stopped", "failed fast", "disk full", "scorer fails"]
+
+
+def last_ending(suffix: str) -> str:
+    """`.sheet.PNG` to `.png`: what a file of this ending is written as."""
+    return f".{suffix.rpartition('.')[2].lower()}"
+
+
+class Photo(Protocol):
+    """One input as a job has read it."""
+
+    @property
+    def spec(self) -> Spec:
+        """Of the pixels: those of one spec may be run together."""
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What a careful user may want to know of the file."""
+
+
+P = TypeVar("P", bound=Photo)
+R = TypeVar("R")
+
+
+class Job(Protocol[P, R]):
+    """What to do with one file.
+
+    A job is frozen and can be pickled: it holds no thread, no report and no open file, and nothing of it changes.
+    Whatever its methods raise costs the one input; a `ScorerError` says that it was the scorer.
+    """
+
+    @property
+    def makes(self) -> Mapping[str, FileKind]:
+        """The endings of the files that one input becomes, and what each is; the first is the result."""
+
+    @property
+    def in_parallel(self) -> bool:
+        """Whether several threads may `run` it at once."""
+
+    @property
+    def tells(self) -> bool:
+        """Whether its facts are wanted of an input whose files are all there, too."""
+
+    def load(self, source: Source) -> bytes:
+        """The bytes of the input."""
+
+    def fingerprint(self, source: Source, data: bytes) -> str:
+        """sha256 of all that the files depend on, 64 hex digits; found without decoding anything."""
+
+    def read(self, source: Source, data: bytes, fingerprint: str) -> P:
+        """Decode the bytes, in any thread. The fingerprint goes into the files."""
+
+    def run(self, photos: Sequence[P]) -> Sequence[R]:
+        """What becomes of photos of one spec, each on its own whatever its neighbours are.
+
+        Raises:
+            ScorerError: where the scorer fails for one of them, without saying which.
+        """
+
+    def encode(self, photo: P, result: R, wanted: Collection[str]) -> dict[str, bytes]:
+        """The bytes of the files with these endings, in any thread."""
+
+    def facts(self, photo: P, result: R) -> dict[str, Any]:
+        """What is to be said of this input, as JSON values."""
+
+
+class Sink(Protocol):
+    """Where results go."""
+
+    def output(self, source: Source) -> str:
+        """What the result of this source is called."""
+
+    def is_settled(self, source: Source) -> bool:
+        """Whether all of a source's files stay as they are, as far as can be said without reading it.
+
+        Raises:
+            QuadtokError: where one cannot be written.
+        """
+
+    def outstanding(self, source: Source, fingerprint: str) -> frozenset[str]:
+        """The endings of the files that are still to be made.
+
+        Raises:
+            OutputError: where one is there that was made otherwise.
+        """
+
+    def write(self, source: Source, files: Mapping[str, bytes]) -> bool:
+        """Keep the files of a source, by their endings; whether there was anything to write.
+
+        Raises:
+            OutputError: where one cannot be written; `DiskFull` where no further one can either.
+        """
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one input.
+
+    Attributes:
+        source: the input.
+        status: see `Status`.
+        output: what its result is called.
+        error: why it failed.
+        facts: what else is to be said of it, as JSON values.
+        notes: see `Photo`.
+    """
+
+    source: Source
+    status: Status
+    output: str
+    error: QuadtokError | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+
+
+Listener = Callable[[Outcome], None]
+
+
+@dataclass
+class StopRequest:
+    """Whoever sets it asks for the end of a run: what is in flight is finished.
+
+    Attributes:
+        signal: the number of the signal that asked, if one did.
+        asked: whether anybody did.
+    """
+
+    signal: int | None = None
+    asked: bool = False

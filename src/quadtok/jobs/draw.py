@@ -1,0 +1,207 @@
+"""The job of `quadtok visualize`: an input becomes a grid of views (scorers × budgets), and the grid a picture."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from quadtok import __version__
+from quadtok.errors import InputError, TokenFileError, about
+from quadtok.images import read_bytes
+from quadtok.jobs.base import FileKind, last_ending
+from quadtok.jobs.preprocess import Preprocess, other_photograph, read_like
+from quadtok.jobs.scoring import Scoring
+from quadtok.jobs.sources import Source
+from quadtok.jobs.tokenize import tokens_of
+from quadtok.jobs.wanted import Wanted
+from quadtok.jobs.words import ARGUMENTS, Words
+from quadtok.marks import HEAD_BYTES, Mark, describe_content, image_format
+from quadtok.names import DEFAULT_QUADTREE, TOKEN_SUFFIXES, QuadtreeName
+from quadtok.pictures.render import to_picture
+from quadtok.pictures.views import FORMS, Form, Grid, Pen, View
+from quadtok.spec import Spec
+from quadtok.storage.record import Record
+from quadtok.storage.token_file import decode_tokens
+from quadtok.tokens import Tokens
+
+_ZIP = b"PK"  # what token files begin with, and no image
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is to be drawn: a photograph, of which there are no tokens yet, or a token file.
+
+    Attributes:
+        path: of the input.
+        image: uint8 `[3, H, W]`, or None where the tokens have to do.
+        specs: of the photograph, one for each budget.
+        extras: what each scorer wants to know of it.
+        tokens: of the token file.
+        scorer: that the token file records.
+        notes: what a careful user may want to know of it.
+        facts: what is to be said of it.
+        fingerprint: of all that the picture depends on.
+    """
+
+    path: Path
+    image: torch.Tensor | None
+    specs: tuple[Spec, ...]
+    extras: tuple[Any, ...]
+    tokens: Tokens | None
+    scorer: str
+    notes: Sequence[str]
+    facts: dict[str, Any]
+    fingerprint: str
+
+    @property
+    def spec(self) -> Spec:
+        """See `Photo`."""
+        return self.specs[0]
+
+
+@dataclass(frozen=True)
+class DrawJob:
+    """Image or token file to picture.
+
+    Attributes:
+        suffix: of the picture; its last part is the format.
+        form: what the grid of views becomes.
+        pen: how it is drawn.
+        scorings: scorers by their names, one for each row; none where all inputs are token files.
+        preprocess: how images are read, one for each column: they differ in their budgets alone.
+        quadtree: which one.
+        device: where images are scored.
+        image: the photograph of a token file.
+        wanted: what token files must agree with.
+        words: what sentences call these.
+    """
+
+    suffix: str
+    form: Form
+    pen: Pen
+    scorings: Mapping[str, Scoring]
+    preprocess: tuple[Preprocess, ...]
+    quadtree: QuadtreeName = DEFAULT_QUADTREE
+    device: str = "cpu"
+    image: Path | None = None
+    wanted: Wanted = field(default_factory=Wanted)
+    words: Words = ARGUMENTS
+
+    @property
+    def makes(self) -> Mapping[str, FileKind]:
+        """See `Job`."""
+        return {self.suffix: "drawing"}
+
+    @property
+    def in_parallel(self) -> bool:
+        """See `Job`."""
+        return self.device == "cpu" and all(scoring.in_parallel for scoring in self.scorings.values())
+
+    @property
+    def tells(self) -> bool:
+        """See `Job`: whether a token file is drawn on its own photograph is said each time."""
+        return self.image is not None
+
+    def load(self, source: Source) -> bytes:
+        """See `Job`."""
+        return read_bytes(source.path)
+
+    def fingerprint(self, source: Source, data: bytes) -> str:
+        """See `Job`."""
+        facts: dict[str, Any] = {
+            "input": hashlib.sha256(data).hexdigest(),
+            "title": source.path.name if self.form in ("sheet", "page") else "",
+            "form": self.form,
+            "suffix": last_ending(self.suffix),
+            "pen": asdict(self.pen),
+            "image": self.image and hashlib.sha256(read_bytes(self.image)).hexdigest(),
+            "version": __version__,  # drawing may change with each
+        }
+        if not data.startswith(_ZIP):
+            extras = self._extras(source)
+            facts["preprocess"] = [preprocess.describe() for preprocess in self.preprocess]
+            facts["scorers"] = {
+                name: scoring.describe(extra)
+                for (name, scoring), extra in zip(self.scorings.items(), extras, strict=True)
+            }
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+    def read(self, source: Source, data: bytes, fingerprint: str) -> Subject:
+        """See `Job`."""
+        if data.startswith(_ZIP):
+            return self._token_file(source, data, fingerprint)
+        path, head = source.path, data[:HEAD_BYTES]
+        if path.suffix.lower() in TOKEN_SUFFIXES and image_format(head) is None:
+            raise TokenFileError(f"{path}: not a quadtok token file, but {describe_content(head)}")
+        if self.image is not None:
+            raise InputError(f"{path}: {self.words.image} goes with a token file")
+        photo = self.preprocess[0].decode(data, path)
+        pixels = photo.fitted.pixels
+        with about(path):
+            specs = tuple(steps.geometry.spec(*pixels.shape[1:]) for steps in self.preprocess)
+        return Subject(
+            path=path,
+            image=pixels,
+            specs=specs,
+            extras=self._extras(source),
+            tokens=None,
+            scorer="",
+            notes=photo.notes,
+            facts={"left_out": photo.left_out},
+            fingerprint=fingerprint,
+        )
+
+    def _extras(self, source: Source) -> tuple[Any, ...]:
+        num_scales = self.preprocess[0].geometry.num_scales
+        return tuple(scoring.prepare(source, num_scales) for scoring in self.scorings.values())
+
+    def _token_file(self, source: Source, data: bytes, fingerprint: str) -> Subject:
+        with about(source.path):
+            tokens = decode_tokens(data)
+        record = Record.of(tokens.metadata)
+        self.wanted.check(source.path, tokens.plan.spec, record.scorer, "native" if record.native else None)
+        facts: dict[str, Any] = {"left_out": 0}
+        if self.image is not None and (warning := other_photograph(self.image, tokens)):
+            facts["warning"] = warning
+        return Subject(
+            path=source.path,
+            image=None if self.image is None else read_like(self.image, tokens).pixels,
+            specs=(tokens.plan.spec,),
+            extras=(),
+            tokens=tokens,
+            scorer=record.scorer,
+            notes=(),
+            facts=facts,
+            fingerprint=fingerprint,
+        )
+
+    def run(self, photos: Sequence[Subject]) -> list[Grid]:
+        """See `Job`."""
+        return [self._grid(subject) for subject in photos]
+
+    def _grid(self, subject: Subject) -> Grid:
+        image = None if subject.image is None else to_picture(subject.image)
+        if subject.image is None or subject.tokens is not None:
+            assert subject.tokens is not None  # a subject is one or the other
+            return [[View(image, subject.tokens, subject.scorer)]]
+        images = subject.image[None].to(self.device)
+        return [
+            [View(image, tokens_of(images, spec, scoring, [extra], self.quadtree), name) for spec in subject.specs]
+            for (name, scoring), extra in zip(self.scorings.items(), subject.extras, strict=True)
+        ]
+
+    def encode(self, photo: Subject, result: Grid, wanted: Collection[str]) -> dict[str, bytes]:
+        """See `Job`."""
+        mark = Mark("drawing of a plan", photo.fingerprint)
+        with about(photo.path):
+            return {self.suffix: FORMS[self.form](result, self.pen, photo.path.name, last_ending(self.suffix), mark)}
+
+    def facts(self, photo: Subject, result: Grid) -> dict[str, Any]:
+        """See `Job`."""
+        return photo.facts

@@ -1,0 +1,264 @@
+"""A job done by threads of this process: they read, score and encode; the calling thread writes and talks.
+
+One pool does both kinds of work, the reading of one input and the making of one batch, in the order in which they
+were begun: so it is at work as long as anything is to be done, whichever of the two is the slower. A batch is scored
+by one thread, and several batches side by side; torch's own threads would wait for each other on cores that are busy
+decoding, and sums would depend on how many they are. A job that cannot be run by several threads (a scorer of the
+user's own; a GPU) is run by the calling thread, which then has half of the cores for it.
+
+Which inputs make a batch, what is written and what is said, and in which order, does not depend on the number of
+threads. What is in flight is bounded: the inputs that are read ahead, brought to size already, and a batch a thread,
+fewer where they are large.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, Future
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Any, Generic
+
+import torch
+
+from quadtok.errors import DiskFull, ScorerError, as_ours, scorer_failed
+from quadtok.images import own_stderr
+from quadtok.jobs.base import Ending, Job, Listener, Outcome, P, R, Sink, StopRequest
+from quadtok.jobs.engines.pool import ahead, torch_threads, worker_threads
+from quadtok.jobs.sources import Source
+from quadtok.marks import is_passed_over, read_mark
+
+PIXELS_IN_FLIGHT = 1 << 26  # of batches beside the first: 200 MB as uint8, and some times that while they are scored
+MOST_ENTRIES = 1000  # inputs with nothing to do are not kept waiting for a batch to fill
+LEAST_PATIENCE = 16
+
+
+@dataclass(frozen=True)
+class Threads:
+    """How many threads, and how much at once.
+
+    Attributes:
+        workers: threads that read, score and encode; 0: the calling thread does one thing after another.
+        batch_size: how many photos of one spec are run at once, at most.
+        ahead: how many inputs are read ahead, besides two a worker.
+        fail_fast: end at the first input that fails.
+    """
+
+    workers: int
+    batch_size: int = 1
+    ahead: int = 0
+    fail_fast: bool = False
+
+    def run(
+        self, job: Job[P, R], sources: Sequence[Source], sink: Sink, hear: Listener, stop: StopRequest | None = None
+    ) -> Ending:
+        """Do the job for each source.
+
+        Args:
+            job: what to do.
+            sources: the inputs.
+            sink: where the results go.
+            hear: is called in this thread with one outcome for each source, in their order, up to the end of the run.
+            stop: asked now and then whether to end early.
+
+        Returns:
+            Why the run ended. What was not heard of is left to do.
+        """
+        return _Run(self, job, sink, hear, stop or StopRequest()).over(sources)
+
+
+@dataclass
+class _Entry(Generic[P]):
+    """An input on its way: a photo that is to be run, or an outcome already."""
+
+    source: Source
+    started: float
+    photo: P | None = None
+    wanted: frozenset[str] = frozenset()
+    outcome: Outcome | None = None
+
+
+@dataclass
+class _Made:
+    """An outcome, whether the job's `run` has done its part, and the files to be written before the outcome is true."""
+
+    outcome: Outcome
+    started: float
+    has_run: bool = False
+    files: dict[str, bytes] = field(default_factory=dict)
+
+
+class _Run(Generic[P, R]):
+    """One run of an engine."""
+
+    def __init__(self, engine: Threads, job: Job[P, R], sink: Sink, hear: Listener, stop: StopRequest) -> None:
+        self._engine = engine
+        self._job = job
+        self._sink = sink
+        self._hear = hear
+        self._stop = stop
+        self._ending: Ending | None = None
+        # Two batches and, where those are small, some more: the first images of a folder may be odd ones.
+        self._trial = _Trial(max(LEAST_PATIENCE, 2 * engine.batch_size))
+
+    def over(self, sources: Sequence[Source]) -> Ending:
+        threads = 1 if self._job.in_parallel else max(1, torch.get_num_threads() // 2)
+        with torch_threads(threads), worker_threads(self._engine.workers) as pool:
+            self._over(pool, sources)
+        return self._ending or ("stopped" if self._stop.asked else "done")
+
+    def _over(self, pool: Executor, sources: Sequence[Source]) -> None:
+        waiting: deque[tuple[int, Future[list[_Made]]]] = deque()
+        for batch in self._batches(pool, sources):
+            pixels = sum(_pixels(entry) for entry in batch)
+            while waiting and sum(size for size, _ in waiting) + pixels > PIXELS_IN_FLIGHT:
+                self._finish(waiting.popleft()[1])
+            waiting.append((pixels, self._begin(pool, batch)))
+            # One more than there are threads, so that none is idle while this one writes.
+            while len(waiting) > self._engine.workers and not self._ending:
+                self._finish(waiting.popleft()[1])
+            if self._ending:
+                return
+        while waiting and not self._ending:
+            self._finish(waiting.popleft()[1])
+
+    def _batches(self, pool: Executor, sources: Sequence[Source]) -> Iterator[list[_Entry[P]]]:
+        """Neighbours of one spec, up to the batch size, with the outcomes that lie between them."""
+        engine = self._engine
+        batch: list[_Entry[P]] = []
+        photos = 0
+        for reading in ahead(pool, self._read, sources, engine.workers and 2 * engine.workers + engine.ahead):
+            entry = reading.result()
+            last = next((one.photo for one in reversed(batch) if one.photo), None)
+            if entry.photo and last and entry.photo.spec != last.spec:
+                yield batch
+                batch, photos = [], 0
+            batch.append(entry)
+            photos += entry.photo is not None
+            failed = entry.outcome is not None and entry.outcome.status == "failed"
+            if photos in (0, engine.batch_size) or len(batch) >= MOST_ENTRIES or (failed and engine.fail_fast):
+                yield batch
+                batch, photos = [], 0
+            if self._stop.asked:
+                break
+        if batch:
+            yield batch
+
+    def _read(self, source: Source) -> _Entry[P]:
+        """Read one input, in any thread."""
+        job, entry = self._job, _Entry[P](source, time.perf_counter())
+        try:
+            if self._sink.is_settled(source):
+                return self._settled(entry, "skipped")
+            data = job.load(source)
+            if source.found and is_passed_over(read_mark(data)):
+                return self._settled(entry, "passed over")
+            fingerprint = job.fingerprint(source, data)
+            entry.wanted = self._sink.outstanding(source, fingerprint)
+            if not entry.wanted and not job.tells:
+                return self._settled(entry, "skipped")
+            entry.photo = job.read(source, data, fingerprint)
+        except Exception as problem:
+            return self._settled(entry, "failed", problem)
+        return entry
+
+    def _settled(self, entry: _Entry[P], status: Any, problem: Exception | None = None) -> _Entry[P]:
+        return replace(entry, photo=None, outcome=self._outcome(entry.source, status, problem))
+
+    def _outcome(self, source: Source, status: Any, problem: Exception | None = None) -> Outcome:
+        error = None if problem is None else as_ours(problem, source.path)
+        return Outcome(source, status, self._sink.output(source), error)
+
+    def _begin(self, pool: Executor, batch: list[_Entry[P]]) -> Future[list[_Made]]:
+        """Have a batch made. What the calling thread must do itself is done at once."""
+        if self._job.in_parallel:
+            return pool.submit(lambda: self._make(batch, self._results(batch)))
+        results = self._results(batch)
+        return pool.submit(lambda: self._make(batch, results))
+
+    def _results(self, batch: list[_Entry[P]]) -> dict[int, R | Exception]:
+        """What the job makes of the photos of a batch, by their place; nothing for those that a stop leaves undone."""
+        places = [place for place, entry in enumerate(batch) if entry.photo]
+        photos = [entry.photo for entry in batch if entry.photo]
+        if not photos:
+            return {}
+        with suppress(Exception):
+            return dict(zip(places, self._job.run(photos), strict=True))
+        # One by one, so that only the culprit is lost.
+        results: dict[int, R | Exception] = {}
+        for place, photo in zip(places, photos, strict=True):
+            failed = self._engine.fail_fast and any(isinstance(found, Exception) for found in results.values())
+            if self._stop.asked or failed:
+                break
+            try:
+                results[place] = self._job.run([photo])[0]
+            except Exception as raised:
+                results[place] = raised
+        return results
+
+    def _make(self, batch: list[_Entry[P]], results: dict[int, R | Exception]) -> list[_Made]:
+        """Outcomes and files of a batch, in its order."""
+        made = []
+        for place, entry in enumerate(batch):
+            if entry.outcome:
+                made.append(_Made(entry.outcome, entry.started))
+            elif place in results:
+                made.append(self._encoded(entry, results[place]))
+            entry.photo = None  # its memory is free before the whole batch is
+        return made
+
+    def _encoded(self, entry: _Entry[P], result: R | Exception) -> _Made:
+        source, photo = entry.source, entry.photo
+        assert photo is not None  # else there is no result
+        if isinstance(result, Exception):
+            problem = scorer_failed(source.path, result) if isinstance(result, ScorerError) else result
+            return _Made(replace(self._outcome(source, "failed", problem), notes=photo.notes), entry.started)
+        try:
+            files = self._job.encode(photo, result, entry.wanted) if entry.wanted else {}
+            outcome = replace(self._outcome(source, "written"), facts=self._job.facts(photo, result))
+        except Exception as problem:
+            files, outcome = {}, self._outcome(source, "failed", problem)
+        return _Made(replace(outcome, notes=photo.notes), entry.started, has_run=True, files=files)
+
+    def _finish(self, making: Future[list[_Made]]) -> None:
+        """Write a batch and say what became of it. Whatever goes wrong with one input, the others are written."""
+        for item in making.result():
+            outcome = self._written(item) if item.outcome.status == "written" else item.outcome
+            with own_stderr():
+                self._hear(outcome)
+            self._ending = self._ending or self._trial.of(outcome, item.has_run)
+            if outcome.status == "failed" and self._engine.fail_fast:
+                self._ending = "failed fast"
+            if self._ending:
+                return
+
+    def _written(self, item: _Made) -> Outcome:
+        outcome = item.outcome
+        try:
+            is_new = self._sink.write(outcome.source, item.files)
+        except Exception as problem:
+            if isinstance(problem, DiskFull):
+                self._ending = "disk full"
+            return replace(self._outcome(outcome.source, "failed", problem), notes=outcome.notes)
+        facts = {**outcome.facts, "ms": round((time.perf_counter() - item.started) * 1000, 1)}
+        return replace(outcome, status="written" if is_new else "skipped", facts=facts)
+
+
+class _Trial:
+    """Whether the scorer works at all: one that fails for all of the first images would do so for a million."""
+
+    def __init__(self, patience: int) -> None:
+        self._patience = patience
+        self._failures = 0
+        self._works = False
+
+    def of(self, outcome: Outcome, has_run: bool) -> Ending | None:
+        self._works = self._works or has_run
+        self._failures += isinstance(outcome.error, ScorerError)
+        return "scorer fails" if not self._works and self._failures >= self._patience else None
+
+
+def _pixels(entry: _Entry[Any]) -> int:
+    return entry.photo.spec.height * entry.photo.spec.width if entry.photo else 0

@@ -1,0 +1,191 @@
+"""Work over files from Python: what `quadtok tokenize` does, with a function in place of its lines."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from quadtok.colors import check_color
+from quadtok.errors import QuadtokError
+from quadtok.geometry import make_geometry, parse_budget, parse_size
+from quadtok.jobs.base import Ending, Listener, Outcome
+from quadtok.jobs.device import check_device_name, resolve_device
+from quadtok.jobs.engines.base import default_workers
+from quadtok.jobs.engines.threads import Threads
+from quadtok.jobs.preprocess import Preprocess
+from quadtok.jobs.scoring import Scoring, make_scoring, scoring_of
+from quadtok.jobs.sinks.folder import FolderSink
+from quadtok.jobs.sinks.naming import Naming, Outputs, plan_outputs
+from quadtok.jobs.sources import Source, find_sources
+from quadtok.jobs.tokenize import TokenizeJob
+from quadtok.jobs.walk import Refusal
+from quadtok.names import (
+    DEFAULT_BACKGROUND,
+    DEFAULT_BATCH_SIZE,
+    DEFAULT_IF_EXISTS,
+    DEFAULT_IMAGE_SIZE,
+    DEFAULT_MAX_PATCH,
+    DEFAULT_MIN_PATCH,
+    DEFAULT_NUM_TOKENS,
+    DEFAULT_PIXEL_DTYPE,
+    DEFAULT_QUADTREE,
+    DEFAULT_SCORER,
+    IMAGE_SUFFIXES,
+    MAX_PIXELS,
+    OVERLAY_SUFFIX,
+    TOKEN_SUFFIX,
+    FitName,
+    IfExistsName,
+    PixelDtypeName,
+    QuadtreeName,
+)
+from quadtok.scorers import ScorerFunction
+
+Name = str | os.PathLike[str]
+
+
+@dataclass
+class Summary:
+    """What became of the inputs of a run.
+
+    Attributes:
+        written: inputs whose files were written.
+        skipped: whose files were there.
+        failed: which failed; `failures` says why.
+        passed_over: pictures that quadtok made, found in folders.
+        left: which the run did not come to.
+        ending: why it ended; `"done"` where it came to its end.
+        failures: the error of each input that failed.
+    """
+
+    written: int = 0
+    skipped: int = 0
+    failed: int = 0
+    passed_over: int = 0
+    left: int = 0
+    ending: Ending = "done"
+    failures: dict[Path, QuadtokError] = field(default_factory=dict)
+
+    def add(self, outcome: Outcome) -> None:
+        """Count one input of those that are left."""
+        self.written += outcome.status == "written"
+        self.skipped += outcome.status == "skipped"
+        self.failed += outcome.status == "failed"
+        self.passed_over += outcome.status == "passed over"
+        self.left -= 1
+        if outcome.error is not None:
+            self.failures[outcome.source.path] = outcome.error
+
+
+def tokenize_files(
+    inputs: Name | Iterable[Name], output_dir: Name | None = None, *,
+    num_tokens: int | str = DEFAULT_NUM_TOKENS, image_size: int | tuple[int, int] | str = DEFAULT_IMAGE_SIZE,
+    min_patch: int = DEFAULT_MIN_PATCH, max_patch: int = DEFAULT_MAX_PATCH, quadtree: QuadtreeName = DEFAULT_QUADTREE,
+    scorer: str | ScorerFunction = DEFAULT_SCORER, scorer_options: Mapping[str, Any] | None = None,
+    maps: Name | None = None, seed: int = 0,
+    fit: FitName | None = None, background: str = DEFAULT_BACKGROUND, exif: bool = True, draft: bool = True,
+    max_pixels: int = MAX_PIXELS,
+    dtype: PixelDtypeName = DEFAULT_PIXEL_DTYPE, overlay: bool = False, keep_ext: bool = False,
+    relative_to: Name | None = None, if_exists: IfExistsName = DEFAULT_IF_EXISTS,
+    device: str = "auto", batch_size: int = DEFAULT_BATCH_SIZE, workers: int | None = None, fail_fast: bool = False,
+    progress: Listener | None = None,
+) -> Summary:  # fmt: skip
+    """Write one token file for each image, as `quadtok tokenize` does, byte for byte.
+
+    An input that fails costs itself alone: its error is in the summary. Ctrl-C raises `KeyboardInterrupt`; what is
+    written by then is whole, and the same call goes on from there.
+
+    Args:
+        inputs: image files, folders and globs; or one of them.
+        output_dir: where to write; it mirrors the folders of the inputs. None: beside each input.
+        num_tokens: of an image, or a share of its full grid such as `"40%"`.
+        image_size: a side, (height, width), or `"native"`: each image keeps its own.
+        min_patch: see `Spec`.
+        max_patch: see `Spec`.
+        scorer: a name, `"module:attribute"`, or a function (images, spec) → saliency, called by one thread.
+        scorer_options: options of a scorer that is given by name.
+        maps: of the scorer `"precomputed"`: a file, or a folder that mirrors the inputs.
+        seed: of the scorer `"random"`.
+        quadtree: which one; all give the same plan.
+        fit: `"crop"`, `"pad"` or `"squash"`; None: crop, and pad for native sizes.
+        background: colour behind transparency.
+        exif: apply the EXIF orientation.
+        draft: decode large JPEGs at a part of their size.
+        max_pixels: refuse larger images.
+        dtype: of the stored pixels: `"float16"`, `"uint8"`, `"float32"`, or `"none"` for the layout alone.
+        overlay: also draw each image's plan.
+        keep_ext: `cat.jpg` becomes `cat.jpg.pt`.
+        relative_to: the folder that names are relative to.
+        if_exists: `"resume"`, `"skip"`, `"overwrite"` or `"error"`.
+        device: where to score: `"auto"`, `"cpu"`, `"cuda"` or `"cuda:N"`.
+        batch_size: images scored at once.
+        workers: threads; None: one for each core.
+        fail_fast: end at the first input that fails.
+        progress: hears what became of each input, in their order, in this thread.
+
+    Returns:
+        The counts, and the errors.
+
+    Raises:
+        QuadtokError: where nothing can be done at all: no inputs, or arguments that do not fit together.
+    """
+    geometry = make_geometry(_size(image_size), parse_budget(str(num_tokens)), fit, min_patch, max_patch)
+    check_device_name(device)
+    preprocess = Preprocess(geometry, max_pixels, check_color(background), exif, draft)
+    suffixes = (TOKEN_SUFFIX, OVERLAY_SUFFIX) if overlay else (TOKEN_SUFFIX,)
+    naming = Naming(suffixes, folder=_path(output_dir), keep_ext=keep_ext)
+    found = find_sources(_listed(inputs), IMAGE_SUFFIXES, relative_to=_path(relative_to))
+    also_read = [] if maps is None else [Path(maps)]
+    planned, ours = plan_outputs(found.sources, naming, look_at_all=maps is not None, also_read=also_read)
+    summary, place = Summary(left=len(planned) + len(ours) + len(found.refused)), resolve_device(device)
+
+    def hear(outcome: Outcome) -> None:
+        summary.add(outcome)
+        if progress is not None:
+            progress(outcome)
+
+    scoring = _scoring(scorer, scorer_options, maps, seed, planned, place)
+    job = TokenizeJob(preprocess, scoring, quadtree, dtype, place, overlay)
+    threads = default_workers() if workers is None else workers
+    engine = Threads(threads, batch_size, batch_size if geometry.size else 0, fail_fast)
+    for outcome in _known(ours, found.refused):
+        hear(outcome)
+        if outcome.error and fail_fast:
+            summary.ending = "failed fast"
+            return summary
+    with FolderSink(planned, job.makes, if_exists).open() as sink:
+        summary.ending = engine.run(job, sink.sources, sink, hear)
+    return summary
+
+
+def _scoring(
+    scorer: str | ScorerFunction, options: Mapping[str, Any] | None, maps: Name | None, seed: int,
+    planned: Sequence[Outputs], device: str,
+) -> Scoring:  # fmt: skip
+    if not isinstance(scorer, str):
+        return scoring_of(scorer, device)
+    sources = [outputs.source for outputs in planned]
+    return make_scoring(scorer, maps=_path(maps), seed=seed, options=options, sources=sources, device=device)
+
+
+def _known(passed_over: Sequence[Source], refused: Sequence[Refusal]) -> Iterator[Outcome]:
+    """What is known of some inputs before any work."""
+    yield from (Outcome(source, "passed over", "") for source in passed_over)
+    yield from (Outcome(Source(one.path, one.path), "failed", "", one.problem) for one in refused)
+
+
+def _listed(inputs: Name | Iterable[Name]) -> list[str]:
+    return [os.fspath(one) for one in ([inputs] if isinstance(inputs, str | os.PathLike) else inputs)]
+
+
+def _path(path: Name | None) -> Path | None:
+    return None if path is None else Path(path)
+
+
+def _size(image_size: int | tuple[int, int] | str) -> tuple[int, int] | None:
+    if isinstance(image_size, tuple):
+        return image_size
+    return parse_size(str(image_size))

@@ -1,0 +1,93 @@
+"""Results as files: beside their inputs, in a folder that mirrors them, or under one name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from quadtok.errors import OutputError, about
+from quadtok.files import write_atomically
+from quadtok.jobs.base import FileKind
+from quadtok.jobs.sinks.existing import check_place, holds, is_made
+from quadtok.jobs.sinks.naming import Outputs, tended
+from quadtok.jobs.sources import Source
+from quadtok.jobs.words import ARGUMENTS, Words
+from quadtok.names import IfExistsName
+
+
+class FolderSink:
+    """Writes each file whole or not at all, and replaces what `if_exists` allows (see `existing.py`).
+
+    Args:
+        planned: the files of each source, as `plan_outputs` gives them.
+        makes: what is in them, by their endings.
+        if_exists: what happens to files that are there.
+        words: what sentences call this.
+    """
+
+    def __init__(
+        self,
+        planned: Sequence[Outputs],
+        makes: Mapping[str, FileKind],
+        if_exists: IfExistsName = "resume",
+        words: Words = ARGUMENTS,
+    ) -> None:
+        self._planned = {outputs.source: outputs for outputs in planned}
+        self._makes = makes
+        self._if_exists = if_exists
+        self._words = words
+
+    @property
+    def sources(self) -> list[Source]:
+        """All that files are planned for, in their order."""
+        return list(self._planned)
+
+    @contextmanager
+    def open(self) -> Iterator[FolderSink]:
+        """While the block runs files are written: before, what killed runs left is removed; after, names are kept."""
+        with tended(list(self._planned.values())):
+            yield self
+
+    def output(self, source: Source) -> str:
+        """The path of the first file."""
+        return str(self._planned[source].result)
+
+    def is_settled(self, source: Source) -> bool:
+        """See `Sink`: under `skip`, whether all files exist."""
+        planned = self._planned[source]
+        if planned.refused is not None:
+            raise planned.refused
+        with about(source.path):
+            for path in planned.files.values():
+                check_place(path, self._if_exists, self._words)
+        return self._if_exists == "skip" and all(map(os.path.exists, planned.files.values()))
+
+    def outstanding(self, source: Source, fingerprint: str) -> frozenset[str]:
+        """See `Sink`. Under `resume`, a file that cannot tell how it was made is made again, and compared."""
+        return frozenset(
+            suffix for suffix in self._planned[source].files if not self._is_there(source, suffix, fingerprint)
+        )
+
+    def write(self, source: Source, files: Mapping[str, bytes]) -> bool:
+        """See `Sink`."""
+        to_write = {suffix: data for suffix, data in files.items() if not self._is_there(source, suffix, data)}
+        for suffix, data in to_write.items():
+            write_atomically(self._planned[source].files[suffix], data)
+        return bool(to_write)
+
+    def _is_there(self, source: Source, suffix: str, wanted: str | bytes) -> bool:
+        """Whether a file need not be written, going by its fingerprint or by its bytes."""
+        path, kind = self._planned[source].files[suffix], self._makes[suffix]
+        if self._if_exists not in ("resume", "skip") or not os.path.exists(path):
+            return False
+        if self._if_exists == "skip":
+            return isinstance(wanted, str)
+        try:
+            if isinstance(wanted, str):
+                return is_made(path, kind, wanted, self._words)
+            return holds(path, kind, wanted, self._words)
+        except OSError as problem:
+            raise OutputError(f"{source.path}: {path}: {problem.strerror}") from problem
+        except OutputError as problem:
+            raise type(problem)(f"{source.path}: {path} {problem}") from problem

@@ -1,0 +1,145 @@
+"""The job of `quadtok tokenize`: an image file becomes a token file, and a picture of its plan if asked for."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from quadtok.errors import QuadtokError, ScorerError, described
+from quadtok.images import read_bytes
+from quadtok.jobs.base import FileKind
+from quadtok.jobs.preprocess import Photo, Preprocess
+from quadtok.jobs.scoring import Scoring
+from quadtok.jobs.sources import Source
+from quadtok.marks import Mark
+from quadtok.names import (
+    DEFAULT_PIXEL_DTYPE,
+    DEFAULT_QUADTREE,
+    OVERLAY_SUFFIX,
+    TOKEN_SUFFIX,
+    PixelDtypeName,
+    QuadtreeName,
+)
+from quadtok.pictures.encode import encode_picture
+from quadtok.pictures.render import render
+from quadtok.pixels import IMAGENET_MEAN, IMAGENET_STD
+from quadtok.spec import Spec
+from quadtok.storage.token_file import VERSION, encode_tokens
+from quadtok.tokens import Tokens, tokenize
+
+
+@dataclass(frozen=True)
+class TokenizeJob:
+    """Image file to token file.
+
+    Attributes:
+        preprocess: how images are read.
+        scoring: what scores them.
+        quadtree: which one; all give the same plan.
+        dtype: of the stored pixels.
+        device: where images are scored.
+        overlay: also draw each image's plan.
+    """
+
+    preprocess: Preprocess
+    scoring: Scoring
+    quadtree: QuadtreeName = DEFAULT_QUADTREE
+    dtype: PixelDtypeName = DEFAULT_PIXEL_DTYPE
+    device: str = "cpu"
+    overlay: bool = False
+
+    @property
+    def makes(self) -> Mapping[str, FileKind]:
+        """See `Job`."""
+        return {TOKEN_SUFFIX: "token file", **({OVERLAY_SUFFIX: "overlay"} if self.overlay else {})}
+
+    @property
+    def in_parallel(self) -> bool:
+        """See `Job`. One thread at a time talks to a GPU: batches side by side would share its memory."""
+        return self.scoring.in_parallel and self.device == "cpu"
+
+    @property
+    def tells(self) -> bool:
+        """See `Job`."""
+        return False
+
+    def describe(self) -> dict[str, Any]:
+        """What a token file's content depends on, besides the scorer and the input."""
+        return {**self.preprocess.describe(), "dtype": self.dtype, "version": VERSION}
+
+    def load(self, source: Source) -> bytes:
+        """See `Job`."""
+        return read_bytes(source.path)
+
+    def fingerprint(self, source: Source, data: bytes) -> str:
+        """See `Job`."""
+        facts = {
+            "settings": self.describe(),
+            "scorer": self.scoring.describe(self._extra(source)),
+            "input": hashlib.sha256(data).hexdigest(),
+        }
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+    def read(self, source: Source, data: bytes, fingerprint: str) -> Photo:
+        """See `Job`."""
+        photo = self.preprocess.decode(data, source.path)
+        file = {"name": source.relative.as_posix(), **photo.file}
+        return replace(photo, file=file, extra=self._extra(source), fingerprint=fingerprint)
+
+    def run(self, photos: Sequence[Photo]) -> list[Tokens]:
+        """See `Job`."""
+        images = torch.stack([photo.fitted.pixels for photo in photos]).to(self.device)
+        extras = [photo.extra for photo in photos]
+        tokens = tokens_of(images, photos[0].spec, self.scoring, extras, self.quadtree)
+        return [tokens[row] for row in range(len(photos))]
+
+    def encode(self, photo: Photo, result: Tokens, wanted: Collection[str]) -> dict[str, bytes]:
+        """See `Job`."""
+        files = {}
+        if TOKEN_SUFFIX in wanted:
+            files[TOKEN_SUFFIX] = encode_tokens(result, self.dtype, metadata=self._metadata(photo))
+        if OVERLAY_SUFFIX in wanted:
+            mark = Mark("picture of a plan", photo.fingerprint)
+            files[OVERLAY_SUFFIX] = encode_picture(render(photo.fitted.pixels, result.plan), mark=mark)
+        return files
+
+    def facts(self, photo: Photo, result: Tokens) -> dict[str, Any]:
+        """See `Job`."""
+        scales = torch.bincount(result.plan.scale[0], minlength=photo.spec.num_scales).tolist()
+        return {"tokens": photo.spec.num_tokens, "scales": scales, "left_out": photo.left_out}
+
+    def _extra(self, source: Source) -> Any:
+        return self.scoring.prepare(source, self.preprocess.geometry.num_scales)
+
+    def _metadata(self, photo: Photo) -> dict[str, Any]:
+        return {
+            "scorer": self.scoring.describe(photo.extra),
+            "tokens_requested": str(self.preprocess.geometry.budget),
+            "normalize": {"mean": IMAGENET_MEAN, "std": IMAGENET_STD, "applied": False},
+            "preprocess": self.preprocess.record(photo),
+            "source": photo.file,
+            "fingerprint": photo.fingerprint,
+        }
+
+
+def tokens_of(
+    images: torch.Tensor, spec: Spec, scoring: Scoring, extras: Sequence[Any], quadtree: QuadtreeName
+) -> Tokens:
+    """The tokens of a batch, on the CPU.
+
+    Raises:
+        ScorerError: whatever went wrong, in one sentence.
+    """
+    try:
+        tokens = tokenize(images, spec, lambda images, spec: scoring.saliency(images, spec, extras), quadtree).to("cpu")
+    except Exception as problem:
+        raise ScorerError(str(problem) if isinstance(problem, QuadtokError) else described(problem)) from problem
+    if any(bool(scores.isnan().any()) for scores in tokens.saliency or []):
+        raise ScorerError("its saliency holds NaN")
+    # Copied: a user's scorer may give the same memory again for the next image.
+    return replace(tokens, saliency=tokens.saliency and [scores.clone() for scores in tokens.saliency])

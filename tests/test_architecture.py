@@ -18,7 +18,7 @@ LEVELS = [
     {"zorder", "geometry", "marks", "download", "tracing", "shown"},
     {"plan", "pixels"},
     {"patches", "images", "scorers", "quadtrees"},
-    {"tokens", "reversal"},
+    {"tokens", "reversal", "preprocess"},
     {"models", "pictures", "storage"},
     {"jobs"},
     {"bench"},
@@ -34,7 +34,7 @@ WITHIN = {
     "quadtok.pictures": ["encode", "render", "sheet", "growing", "explorer"],
     "quadtok.jobs": [
         *("words", "device", "walk", "sources", "tensors", "features", "wanted", "own_scorer", "scoring"),
-        *("preprocess", "tokenize", "draw", "restore", "sinks", "engines", "files"),
+        *("photograph", "tokenize", "draw", "restore", "sinks", "engines", "files"),
     ],
     "quadtok.jobs.sinks": ["naming", "existing"],
     "quadtok.jobs.engines": ["pool"],

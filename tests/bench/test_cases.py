@@ -11,11 +11,11 @@ from quadtok import get_scorer
 from quadtok.bench.cases import Benchmark
 from quadtok.errors import InputError, QuadtokError
 from quadtok.geometry import Budget, Geometry
-from quadtok.jobs.preprocess import Preprocess
 from quadtok.jobs.scoring import make_scoring
 from quadtok.jobs.sources import Source
 from quadtok.names import DEFAULT_BACKGROUND, MAX_PIXELS
 from quadtok.pixels import normalize
+from quadtok.preprocess import Preprocess
 from quadtok.quadtrees import QUADTREES
 
 

@@ -12,13 +12,13 @@ from PIL import Image
 
 from quadtok.geometry import make_geometry, parse_budget
 from quadtok.jobs.draw import DrawJob
-from quadtok.jobs.preprocess import Preprocess
 from quadtok.jobs.restore import RestoreFeaturesJob, RestoreImageJob
 from quadtok.jobs.scoring import MapScoring, RandomScoring, make_scoring, scoring_of
 from quadtok.jobs.sources import Source
 from quadtok.jobs.tokenize import TokenizeJob
 from quadtok.names import ScorerName
 from quadtok.pictures.views import FORMS, Pen
+from quadtok.preprocess import Preprocess
 from quadtok.scorers import SCORERS, get_scorer
 
 

@@ -15,10 +15,10 @@ from quadtok.bench.timing import Workload, random_pixels, time_quadtrees
 from quadtok.errors import InputError, as_ours
 from quadtok.geometry import Geometry
 from quadtok.images import read_bytes
-from quadtok.jobs.preprocess import Preprocess
 from quadtok.jobs.scoring import Scoring
 from quadtok.jobs.sources import Source
 from quadtok.pixels import normalize
+from quadtok.preprocess import Preprocess
 from quadtok.scorers import ScorerFunction
 from quadtok.spec import Spec
 

@@ -15,7 +15,7 @@ from quadtok import __version__
 from quadtok.errors import InputError, TokenFileError, about
 from quadtok.images import read_bytes
 from quadtok.jobs.base import FileKind, last_ending
-from quadtok.jobs.preprocess import Preprocess, other_photograph, read_like
+from quadtok.jobs.photograph import other_photograph, read_like
 from quadtok.jobs.scoring import Scoring
 from quadtok.jobs.sources import Source
 from quadtok.jobs.tokenize import tokens_of
@@ -25,6 +25,7 @@ from quadtok.marks import HEAD_BYTES, Mark, describe_content, image_format
 from quadtok.names import DEFAULT_QUADTREE, TOKEN_SUFFIXES, QuadtreeName
 from quadtok.pictures.render import to_picture
 from quadtok.pictures.views import FORMS, Form, Grid, Pen, View
+from quadtok.preprocess import Preprocess
 from quadtok.spec import Spec
 from quadtok.storage.record import Record
 from quadtok.storage.token_file import decode_tokens

@@ -15,7 +15,6 @@ from quadtok.jobs.base import Ending, Listener, Outcome
 from quadtok.jobs.device import check_device_name, resolve_device
 from quadtok.jobs.engines.base import default_workers
 from quadtok.jobs.engines.threads import Threads
-from quadtok.jobs.preprocess import Preprocess
 from quadtok.jobs.scoring import Scoring, make_scoring, scoring_of
 from quadtok.jobs.sinks.folder import FolderSink
 from quadtok.jobs.sinks.naming import Naming, Outputs, plan_outputs
@@ -42,6 +41,7 @@ from quadtok.names import (
     PixelDtypeName,
     QuadtreeName,
 )
+from quadtok.preprocess import Preprocess
 from quadtok.scorers import ScorerFunction
 
 Name = str | os.PathLike[str]

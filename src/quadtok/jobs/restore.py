@@ -15,7 +15,7 @@ from torch import Tensor
 
 from quadtok.errors import InputError, about
 from quadtok.jobs.base import FileKind, last_ending
-from quadtok.jobs.preprocess import other_photograph, read_like
+from quadtok.jobs.photograph import other_photograph, read_like
 from quadtok.jobs.sources import Source
 from quadtok.jobs.words import ARGUMENTS, Words
 from quadtok.marks import Mark

@@ -13,7 +13,6 @@ import torch
 from quadtok.errors import QuadtokError, ScorerError, described
 from quadtok.images import read_bytes
 from quadtok.jobs.base import FileKind
-from quadtok.jobs.preprocess import Photo, Preprocess
 from quadtok.jobs.scoring import Scoring
 from quadtok.jobs.sources import Source
 from quadtok.marks import Mark
@@ -28,6 +27,7 @@ from quadtok.names import (
 from quadtok.pictures.encode import encode_picture
 from quadtok.pictures.render import render
 from quadtok.pixels import IMAGENET_MEAN, IMAGENET_STD
+from quadtok.preprocess import Photo, Preprocess
 from quadtok.spec import Spec
 from quadtok.storage.token_file import VERSION, encode_tokens
 from quadtok.tokens import Tokens, tokenize

@@ -15,7 +15,7 @@ from quadtok.geometry import Geometry
 from quadtok.names import DEFAULT_BACKGROUND, MAX_PIXELS, FitName
 
 if TYPE_CHECKING:
-    from quadtok.jobs.preprocess import Preprocess
+    from quadtok.preprocess import Preprocess
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class PreprocessFlags(Group):
 
     def value(self, geometry: Geometry) -> Preprocess:
         """How files become images of this geometry. Loads torch."""
-        from quadtok.jobs.preprocess import Preprocess
+        from quadtok.preprocess import Preprocess
 
         return Preprocess(geometry, self.max_pixels, self.background, self.exif, self.draft)
 

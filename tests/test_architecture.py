@@ -39,26 +39,13 @@ WITHIN = {
     "quadtok.jobs.sinks": ["naming", "existing"],
     "quadtok.jobs.engines": ["pool"],
     "quadtok.storage": ["archive", "record"],
-    "quadtok.cli": [
-        "terminal",
-        "given",
-        "grouped",
-        "flags",
-        "bench_flags",
-        "asked",
-        "running",
-        "pipeline",
-        "gallery",
-        "reversing",
-    ],
+    "quadtok.cli": ["terminal", "given", "grouped", "flags", "bench_flags", "visualize_flags", "running"],
     "quadtok.bench": ["rows", "memory", "clocks", "referee", "plot", "timing"],
 }
 
 LONGEST_FILE, LONGEST_FUNCTION = 300, 40  # lines; of a function without its docstring
 LONG_FUNCTIONS = {
     "quadtok.patches.fused": {"_gather_kernel"},  # a GPU kernel is one function
-    # Commands, whose work is on its way into quadtok.jobs.
-    **{f"quadtok.cli.{name}": {name} for name in ("tokenize", "visualize")},
 }
 
 MODULES = {

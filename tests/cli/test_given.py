@@ -21,6 +21,7 @@ CONTRADICTIONS = [
     ("bench x.jpg -0", "--null is about a list on stdin"),
     ("bench -0", "--null is about a list on stdin"),
     ("tokenize x.jpg --scorer random --scorer-option a=1", "--scorer-option: random would not get it"),
+    ("visualize x.jpg --compare= --output y.png", "there is no scorer ''"),
     ("visualize x.jpg --scorer random --scorer-option a=1", "--scorer-option: random would not get it"),
     ("bench --scorer random --scorer-option a=1", "--scorer-option: random would not get it"),
     ("bench --scorer blur,random --scorer-option a=1", "with several scorers it is for feature alone"),

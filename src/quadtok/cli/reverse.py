@@ -12,7 +12,7 @@ import typer
 from quadtok.cli.flags import FLAGS, Inputs, Output, Reporting, Running
 from quadtok.cli.given import check_ending, refuse_image_ending
 from quadtok.cli.grouped import Group, grouped
-from quadtok.cli.running import execute, finish, say_refused
+from quadtok.cli.running import begin, execute, finish
 from quadtok.cli.terminal import printable, write_data
 from quadtok.errors import InputError
 from quadtok.jobs.base import Outcome
@@ -111,8 +111,8 @@ def reverse(
     planned, _ = plan_outputs(found.sources, output.naming(suffix), also_read=result.also_read)
     if result.against is not None and len(planned) != 1:
         raise InputError(f"--against is the photograph of one token file and there are {len(planned)} inputs")
-    report = say.report(len(planned) + len(found.refused))
-    if not say_refused(found.refused, report, running.fail_fast):
+    report, goes_on = begin(say, running, found, planned)
+    if not goes_on:
         return finish(report)
 
     with report.progress("reverse"):

@@ -6,10 +6,12 @@ import signal
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from quadtok.cli.flags import Reporting, Running
 from quadtok.cli.terminal import Report
 from quadtok.errors import ScorerError
 from quadtok.jobs.base import Ending, Job, Listener, Outcome, StopRequest
-from quadtok.jobs.sources import Refusal
+from quadtok.jobs.sinks.naming import Outputs
+from quadtok.jobs.sources import Found, Source
 
 if TYPE_CHECKING:
     from quadtok.jobs.engines.threads import Threads
@@ -57,6 +59,25 @@ class Telling:
             )
 
 
+def begin(
+    say: Reporting, running: Running, found: Found, planned: Sequence[Outputs], ours: Sequence[Source] = ()
+) -> tuple[Report, bool]:
+    """Report on the inputs of which nothing will be done; the report, and whether the others are to be done.
+
+    Args:
+        say: who hears what.
+        running: whether the first failure is the end.
+        found: the inputs; those that are refused already failed.
+        planned: what will be done.
+        ours: inputs that are pictures made by quadtok, to be passed over.
+    """
+    report = say.report(len(planned) + len(ours) + len(found.refused))
+    report.pass_over([str(source.path) for source in ours])
+    for refusal in found.refused[:1] if running.fail_fast else found.refused:
+        report.file("failed", str(refusal.path), output=None, error=refusal.problem)
+    return report, not (running.fail_fast and found.refused)
+
+
 def execute(
     job: Job[Any, Any],
     sink: FolderSink,
@@ -85,13 +106,6 @@ def execute(
         ending = engine.run(job, sink.sources, sink, hear, stop)
     telling.end(ending)
     return stop
-
-
-def say_refused(refused: Sequence[Refusal], report: Report, fail_fast: bool = False) -> bool:
-    """Report on what is refused before any work, as on every other input; whether the others are to be done."""
-    for refusal in refused[:1] if fail_fast else refused:
-        report.file("failed", str(refusal.path), output=None, error=refusal.problem)
-    return not (fail_fast and refused)
 
 
 def finish(report: Report, stop: StopRequest | None = None, **facts: Any) -> int:

@@ -23,7 +23,7 @@ from quadtok.cli.flags import (
 )
 from quadtok.cli.given import refuse_image_ending
 from quadtok.cli.grouped import grouped
-from quadtok.cli.running import execute, finish, say_refused
+from quadtok.cli.running import begin, execute, finish
 from quadtok.cli.terminal import Report, passed_over, printable, write_data
 from quadtok.jobs.sinks.naming import Outputs, plan_outputs
 from quadtok.names import DEFAULT_PIXEL_DTYPE, IMAGE_SUFFIXES, OVERLAY_SUFFIX, TOKEN_SUFFIX, PixelDtypeName
@@ -75,9 +75,7 @@ def tokenize(
     # A file of maps has a row for each input that is tokenized: so which are must be known first.
     look_at_all = dry_run or scorer.maps is not None
     planned, ours = plan_outputs(found.sources, naming, look_at_all=look_at_all, also_read=scorer.also_read)
-    report = say.report(len(planned) + len(ours) + len(found.refused))
-    report.pass_over([str(source.path) for source in ours])
-    goes_on = say_refused(found.refused, report, running.fail_fast)
+    report, goes_on = begin(say, running, found, planned, ours)
     if dry_run:
         _show_plan(planned, report)
         return 1 if report.counts["failed"] else 0

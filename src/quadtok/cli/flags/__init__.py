@@ -10,7 +10,7 @@ from quadtok.cli.flags.inputs import Inputs, Listed
 from quadtok.cli.flags.output import Output
 from quadtok.cli.flags.preprocess import PreprocessFlags
 from quadtok.cli.flags.reporting import Answer, Json, Reporting
-from quadtok.cli.flags.running import Batches, Device, Running, Stopping
+from quadtok.cli.flags.running import Batches, Device, Running
 from quadtok.cli.flags.scorer import MapScorerFlags, ScorerFlags
 
 __all__ = [
@@ -32,5 +32,4 @@ __all__ = [
     "Reporting",
     "Running",
     "ScorerFlags",
-    "Stopping",
 ]

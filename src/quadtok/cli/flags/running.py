@@ -49,17 +49,8 @@ class Batches(Device):
 
 
 @dataclass(frozen=True)
-class Stopping(Group):
-    """When to end."""
-
-    fail_fast: Annotated[
-        bool, typer.Option("--fail-fast", rich_help_panel=RUN, help="Stop at the first bad input.")
-    ] = False
-
-
-@dataclass(frozen=True)
-class Running(Stopping):
-    """When to end, and how many threads work until then."""
+class Running(Group):
+    """How many threads work, and until when."""
 
     workers: Annotated[
         int | None,
@@ -68,6 +59,9 @@ class Running(Stopping):
             help="Threads that read, score and make files; 0: one thing after another. The files are the same.",
         ),
     ] = None  # fmt: skip
+    fail_fast: Annotated[
+        bool, typer.Option("--fail-fast", rich_help_panel=RUN, help="Stop at the first bad input.")
+    ] = False
 
     def engine(self, batch_size: int = 1, ahead: int = 0) -> Threads:
         """Who does the work; see `Threads`. Loads torch."""

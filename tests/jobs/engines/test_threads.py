@@ -155,6 +155,7 @@ def test_a_batch_is_neighbours_of_one_spec(workers):
 def test_a_batch_that_fails_is_run_one_by_one():
     job = run(["a", "b unscored", "c"], workers=0)[2]
     assert job.batches() == [("a", "b unscored", "c"), ("a",), ("b unscored",), ("c",)]
+    assert run(["unscored"])[2].batches() == [("unscored",)]
 
 
 @pytest.mark.parametrize("workers", WORKERS)

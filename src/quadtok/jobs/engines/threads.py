@@ -182,10 +182,9 @@ class _Run(Generic[P, R]):
         """What the job makes of the photos of a batch, by their place; nothing for those that a stop leaves undone."""
         places = [place for place, entry in enumerate(batch) if entry.photo]
         photos = [entry.photo for entry in batch if entry.photo]
-        if not photos:
-            return {}
-        with suppress(Exception):
-            return dict(zip(places, self._job.run(photos), strict=True))
+        if len(photos) > 1:
+            with suppress(Exception):
+                return dict(zip(places, self._job.run(photos), strict=True))
         # One by one, so that only the culprit is lost.
         results: dict[int, R | Exception] = {}
         for place, photo in zip(places, photos, strict=True):

@@ -166,6 +166,14 @@ def test_fail_fast_does_all_before_the_failure_and_nothing_after(workers):
         assert sink.written == [b"a", b"b", b"c"]
 
 
+def test_nothing_is_begun_once_the_run_has_ended():
+    for name in ("b unread", "b DiskFull"):
+        job = run(["a", name, "c", "d"], workers=0, batch_size=2, fail_fast=True)[2]
+        assert [name for what, name, _ in job.log if what == "read"] == ["a", name]
+    names = ["a unscored", "b", "c"]
+    assert run(names, workers=0, fail_fast=True)[2].batches() == [tuple(names), ("a unscored",)]
+
+
 @pytest.mark.parametrize("workers", WORKERS)
 def test_a_full_disk_ends_the_run(workers):
     ending, said, _, sink, _ = run(["a", "b", "c DiskFull", "d", "e"], workers=workers)

@@ -9,7 +9,9 @@ from PIL import Image, ImageChops
 from helpers import GOLDEN, SAMPLE_IMAGES
 from quadtok import Spec, Tokens, load_tokens, render, render_tokens, save_tokens, tokenize
 from quadtok.images import fit_image, read_image
+from quadtok.marks import mark_of_file
 from quadtok.names import StyleName
+from quadtok.pictures.encode import encode_picture
 from quadtok.pictures.render import STYLES
 
 
@@ -211,9 +213,42 @@ def test_token_files_do_not_compare_and_need_their_saliency(quadtok, tokens, tmp
     assert (result.code, "holds no saliency to grow the tree by" in result.err) == (1, True)
 
 
-def test_token_files_alone_load_no_scorer(quadtok, tokens, tmp_path, monkeypatch):
-    monkeypatch.setattr("quadtok.scorers.feature.load_trunk", lambda: pytest.fail("asked for weights"))
-    assert quadtok("visualize", tokens, "-o", tmp_path).code == 0
+def test_token_files_alone_load_no_scorer(quadtok, photo, tokens, tmp_path):
+    assert "feature scorer: weights" not in quadtok("visualize", tokens, "-o", tmp_path).err
+    assert "feature scorer: weights" in quadtok("visualize", tokens, photo, "-o", tmp_path).err
+
+
+def test_a_picture_is_known_by_its_fingerprint_and_not_drawn_again(quadtok, photos, tokens, tmp_path):
+    """Other pixels under the same mark stay: to compare them, the picture would have to be drawn."""
+    given = {"visualize": [photos / "coffee.jpg", "--scorer", "blur"], "reverse": [tokens / "coffee.pt"]}
+    for command, arguments in given.items():
+        path = tmp_path / f"{command}.png"
+        assert quadtok(command, *arguments, "--output", path).code == 0
+        with Image.open(path) as drawn:
+            other = encode_picture(Image.new("RGB", drawn.size), mark=mark_of_file(path))
+        path.write_bytes(other)
+        assert "0 written, 1 skipped" in quadtok(command, *arguments, "--output", path).err
+        assert path.read_bytes() == other
+
+
+def test_a_photograph_beside_tokens_is_compared_each_time(quadtok, photos, tokens, tmp_path):
+    common = ["reverse", tokens / "coffee.pt", "--against", photos / "coffee.jpg", "--output", tmp_path / "x.png"]
+    first, again = quadtok(*common), quadtok(*common)
+    assert ("1 written" in first.err, "1 skipped" in again.err) == (True, True)
+    assert "PSNR" in first.out and again.out == first.out
+
+
+@pytest.mark.parametrize("workers", [0, 1, 3])
+def test_pictures_are_the_same_for_every_number_of_workers(quadtok, photos, tokens, tmp_path, workers):
+    for command, inputs in (("visualize", photos), ("reverse", tokens)):
+        scorer = ["--scorer", "blur"] if command == "visualize" else []
+        for out, number in (("one", 1), ("other", workers)):
+            assert quadtok(command, inputs, *scorer, "-o", tmp_path / out / command, "-j", number, "--json").code == 0
+        one, other = (
+            {path.name: path.read_bytes() for path in (tmp_path / out / command).rglob("*.png")}
+            for out in ("one", "other")
+        )
+        assert one == other and len(one) == 3
 
 
 @pytest.mark.parametrize(("channels", "min_patch"), [(1, 9), (2, 16), (4, 18), (5, 7)])

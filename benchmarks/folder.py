@@ -212,7 +212,7 @@ def run_scorer(scorer: str, rows: list[str], repeats: int, paths: list[Path], ma
 def main() -> None:
     """Make the images, run, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=2000, metavar="N")
+    parser.add_argument("--images", type=int, default=300, metavar="N")
     parser.add_argument("--sides", type=int, nargs=2, default=SIDES, metavar=("MIN", "MAX"), help="long sides, pixels")
     parser.add_argument("--scorer", nargs="+", choices=SCORERS, default=["blur", "feature"], help="a table for each")
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "quadtok-jpegs")

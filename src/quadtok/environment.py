@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 import sys
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,8 @@ _PACKAGES = ("torch", "torchvision", "pillow", "numpy", "typer", "rich")
 
 def environment() -> dict[str, Any]:
     """Versions, devices and threads: what a bug report needs."""
+    from importlib.metadata import PackageNotFoundError, version  # not at import, which every command pays
+
     facts: dict[str, Any] = {
         "quadtok": __version__,
         "python": sys.version.split()[0],

@@ -39,6 +39,13 @@ def test_what_the_file_does_not_hold_is_refused_with_both(quadtok, tokens, tmp_p
     assert result.lines[0].startswith(f"quadtok: error: {tokens}: {sentence}")
 
 
+def test_it_is_refused_where_its_picture_is_there_too(quadtok, tokens, tmp_path):
+    assert quadtok("visualize", tokens, "-o", tmp_path / "drawn").code == 0
+    result = quadtok("visualize", tokens, "--tokens", "40", "-o", tmp_path / "drawn")
+    assert (result.code, "0 written, 0 skipped, 1 failed" in result.err) == (1, True)
+    assert result.lines[0].startswith(f"quadtok: error: {tokens}: --tokens asks for 40, the token file holds 100")
+
+
 @pytest.mark.parametrize(
     "flags",
     [[], ["--scorer", "blur"], ["--compare", "blur"], ["--tokens", "100", "-s", "256"], ["--tokens", "40%"]],

@@ -110,8 +110,14 @@ class DrawJob:
         return self.image is not None
 
     def load(self, source: Source) -> bytes:
-        """See `Job`."""
-        return read_bytes(source.path)
+        """See `Job`; a token file that is not what was asked for is refused, whether its picture is there or not."""
+        data = read_bytes(source.path)
+        if self.wanted.anything and data.startswith(_ZIP):
+            with about(source.path):
+                tokens = decode_tokens(data)
+            record = Record.of(tokens.metadata)
+            self.wanted.check(source.path, tokens.plan.spec, record.scorer, "native" if record.native else None)
+        return data
 
     def fingerprint(self, source: Source, data: bytes) -> str:
         """See `Job`."""
@@ -165,8 +171,6 @@ class DrawJob:
     def _token_file(self, source: Source, data: bytes, fingerprint: str) -> Subject:
         with about(source.path):
             tokens = decode_tokens(data)
-        record = Record.of(tokens.metadata)
-        self.wanted.check(source.path, tokens.plan.spec, record.scorer, "native" if record.native else None)
         facts: dict[str, Any] = {"left_out": 0}
         if self.image is not None and (warning := other_photograph(self.image, tokens)):
             facts["warning"] = warning
@@ -176,7 +180,7 @@ class DrawJob:
             specs=(tokens.plan.spec,),
             extras=(),
             tokens=tokens,
-            scorer=record.scorer,
+            scorer=Record.of(tokens.metadata).scorer,
             notes=(),
             facts=facts,
             fingerprint=fingerprint,

@@ -31,6 +31,11 @@ class Wanted:
     scorers: tuple[str, ...] | None = None
     words: Words = ARGUMENTS
 
+    @property
+    def anything(self) -> bool:
+        """Whether anything was asked for."""
+        return self != Wanted(words=self.words)
+
     def check(self, path: Path, spec: Spec, scorer: str, size: object) -> None:
         """Refuse a token file that is not what was asked for.
 

@@ -14,6 +14,7 @@
 The sentence carries the numbers, what was expected, and a next step.
 """
 
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -93,3 +94,18 @@ def described(problem: BaseException) -> str:
         text = ""
     cut = text if len(text) <= LONGEST_REASON else f"{text[:LONGEST_REASON]}…"
     return f"{type(problem).__name__}: {cut}" if cut else type(problem).__name__
+
+
+def let_go_of_locals(problem: BaseException | None) -> None:
+    """Whatever is kept of an error, kept is its traceback, but not what the functions in it worked on: a whole image.
+
+    Those that still run keep their variables.
+    """
+    known: set[int] = set()
+    waiting = [problem]
+    while waiting:
+        one = waiting.pop()
+        if one is not None and id(one) not in known:
+            known.add(id(one))
+            traceback.clear_frames(one.__traceback__)
+            waiting += [one.__cause__, one.__context__]

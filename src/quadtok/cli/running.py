@@ -94,13 +94,15 @@ def execute(
         report: hears of every input.
         also: hears of each outcome before the report.
     """
+    from quadtok.images import own_stderr
     from quadtok.jobs.engines.signals import stop_on_signals
 
     telling = Telling(report)
 
     def hear(outcome: Outcome) -> None:
-        also(outcome)
-        telling(outcome)
+        with own_stderr():
+            also(outcome)
+            telling(outcome)
 
     with stop_on_signals() as stop, sink.open():
         ending = engine.run(job, sink.sources, sink, hear, stop)

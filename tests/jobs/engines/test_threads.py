@@ -1,7 +1,9 @@
 """The engine alone, with a job and a sink of a few lines each: what is heard, in which order, and who does what."""
 
+import gc
 import threading
 import time
+import weakref
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -174,6 +176,15 @@ def test_nothing_is_begun_once_the_run_has_ended():
     assert run(names, workers=0, fail_fast=True)[2].batches() == [tuple(names), ("a unscored",)]
 
 
+def test_a_run_that_ends_while_a_large_batch_waits_for_room_is_over():
+    side = 1 << 13
+    job = Job(spec=Spec.full(side, side, 16, 32))
+    names = ["a large unencoded", "b large", "c large", "d"]  # "large" is small beside the others here
+    ending, said, *_ = run(names, job, workers=4, batch_size=1, fail_fast=True)
+    assert (ending, said) == ("failed fast", [(names[0], "failed")])
+    assert ("d",) not in job.batches()
+
+
 @pytest.mark.parametrize("workers", WORKERS)
 def test_a_full_disk_ends_the_run(workers):
     ending, said, _, sink, _ = run(["a", "b", "c DiskFull", "d", "e"], workers=workers)
@@ -331,6 +342,47 @@ def test_a_batch_is_run_with_one_of_torchs_threads():
     finally:
         torch.set_num_threads(before)
     assert seen == [1, 1, 2]
+
+
+@pytest.mark.parametrize("workers", WORKERS)
+@pytest.mark.parametrize("what", ["read", "run", "encode"])
+def test_an_outcome_that_is_kept_keeps_no_image(what, workers):
+    class Image:
+        pass
+
+    kept = []
+
+    class Fails(Job):
+        def fail(self, what_fails, result):
+            if what_fails != what:
+                return result
+            image = Image()
+            kept.append(weakref.ref(image))
+            try:
+                raise ZeroDivisionError("about an image")
+            except ZeroDivisionError as problem:
+                raise InputError("cannot be done") from problem
+
+        def read(self, *arguments):
+            return self.fail("read", super().read(*arguments))
+
+        def run(self, photos):
+            return self.fail("run", super().run(photos))
+
+        def encode(self, *arguments):
+            return self.fail("encode", super().encode(*arguments))
+
+    heard = run(["a", "b"], Fails(), workers=workers, batch_size=1)[4]
+    gc.collect()
+    assert [str(outcome.error) for outcome in heard] == ["cannot be done"] * 2
+    assert heard[0].error.__traceback__ is not None  # where it happened may still be asked
+    assert [reference() for reference in kept] == [None, None]
+
+
+@pytest.mark.parametrize("wrong", [{"workers": -1}, {"workers": 1.5}, {"workers": 1, "batch_size": 0}])
+def test_an_engine_of_no_threads_or_no_photos_is_refused(wrong):
+    with pytest.raises(InputError, match="must be an integer of at least"):
+        Threads(**wrong)
 
 
 def test_a_failed_outcome_says_where_the_result_would_be():

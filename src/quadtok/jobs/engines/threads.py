@@ -23,9 +23,8 @@ from typing import Any, Generic
 
 import torch
 
-from quadtok.errors import DiskFull, ScorerError, as_ours, scorer_failed
-from quadtok.images import own_stderr
-from quadtok.jobs.base import Ending, Job, Listener, Outcome, P, R, Sink, StopRequest
+from quadtok.errors import DiskFull, InputError, ScorerError, as_ours, let_go_of_locals, scorer_failed
+from quadtok.jobs.base import Ending, Job, Listener, Outcome, P, R, Sink, Status, StopRequest
 from quadtok.jobs.engines.pool import ahead, torch_threads, worker_threads
 from quadtok.jobs.sources import Source
 from quadtok.marks import is_passed_over, read_mark
@@ -44,12 +43,20 @@ class Threads:
         batch_size: how many photos of one spec are run at once, at most.
         ahead: how many inputs are read ahead, besides two a worker.
         fail_fast: end at the first input that fails.
+
+    Raises:
+        InputError: where there are less than no workers, or no photos in a batch.
     """
 
     workers: int
     batch_size: int = 1
     ahead: int = 0
     fail_fast: bool = False
+
+    def __post_init__(self) -> None:
+        for name, number, least in (("workers", self.workers, 0), ("batch_size", self.batch_size, 1)):
+            if not isinstance(number, int) or number < least:
+                raise InputError(f"{name} must be an integer of at least {least}, got {number!r}")
 
     def run(
         self, job: Job[P, R], sources: Sequence[Source], sink: Sink, hear: Listener, stop: StopRequest | None = None
@@ -113,8 +120,10 @@ class _Run(Generic[P, R]):
         waiting: deque[tuple[int, Future[list[_Made]]]] = deque()
         for batch in self._batches(pool, sources):
             pixels = sum(_pixels(entry) for entry in batch)
-            while waiting and sum(size for size, _ in waiting) + pixels > PIXELS_IN_FLIGHT:
+            while waiting and sum(size for size, _ in waiting) + pixels > PIXELS_IN_FLIGHT and not self._ending:
                 self._finish(waiting.popleft()[1])
+            if self._ending:
+                return
             waiting.append((pixels, self._begin(pool, batch)))
             # One more than there are threads, so that none is idle while this one writes.
             while len(waiting) > self._engine.workers and not self._ending:
@@ -164,10 +173,10 @@ class _Run(Generic[P, R]):
             return self._settled(entry, "failed", problem)
         return entry
 
-    def _settled(self, entry: _Entry[P], status: Any, problem: Exception | None = None) -> _Entry[P]:
+    def _settled(self, entry: _Entry[P], status: Status, problem: Exception | None = None) -> _Entry[P]:
         return replace(entry, photo=None, outcome=self._outcome(entry.source, status, problem))
 
-    def _outcome(self, source: Source, status: Any, problem: Exception | None = None) -> Outcome:
+    def _outcome(self, source: Source, status: Status, problem: Exception | None = None) -> Outcome:
         error = None if problem is None else as_ours(problem, source.path)
         return Outcome(source, status, self._sink.output(source), error)
 
@@ -225,8 +234,8 @@ class _Run(Generic[P, R]):
         """Write a batch and say what became of it. Whatever goes wrong with one input, the others are written."""
         for item in making.result():
             outcome = self._written(item) if item.outcome.status == "written" else item.outcome
-            with own_stderr():
-                self._hear(outcome)
+            let_go_of_locals(outcome.error)
+            self._hear(outcome)
             self._ending = self._ending or self._trial.of(outcome, item.has_run)
             if outcome.status == "failed" and self._engine.fail_fast:
                 self._ending = "failed fast"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, get_args
 
 from quadtok.errors import InputError
 from quadtok.names import DEFAULT_FIT, DEFAULT_NATIVE_FIT, FitName
@@ -78,8 +78,11 @@ def make_geometry(
     """The geometry of these, with the fit that is usual for the size; a fixed size is checked at once.
 
     Raises:
+        InputError: for a fit that there is not.
         SpecError: for what does not work.
     """
+    if fit is not None and fit not in get_args(FitName):
+        raise InputError(f"there is no fit {fit!r}: choose one of {', '.join(get_args(FitName))}")
     geometry = Geometry(size, fit or (DEFAULT_FIT if size else DEFAULT_NATIVE_FIT), min_patch, max_patch, budget)
     # Native sizes are whole roots by construction; one root shows whether the patch sizes fit each other.
     if size:

@@ -13,6 +13,9 @@ FitName = Literal["crop", "pad", "squash"]
 PixelDtypeName = Literal["float16", "uint8", "float32", "none"]
 IfExistsName = Literal["resume", "skip", "overwrite", "error"]
 
+# What these want to know, each image brings along: a seed, a map.
+WITHOUT_OPTIONS: tuple[ScorerName, ...] = ("random", "precomputed")
+
 DEFAULT_SCORER: ScorerName = "feature"
 DEFAULT_QUADTREE: QuadtreeName = "parallel"
 DEFAULT_NUM_TOKENS = 100

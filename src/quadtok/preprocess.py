@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from quadtok.errors import about
+from quadtok.colors import check_color
+from quadtok.errors import InputError, about
 from quadtok.geometry import Geometry
 from quadtok.images import (
     CROP_FRACTION,
@@ -55,6 +56,9 @@ class Preprocess:
         background: colour behind transparency.
         exif: apply the EXIF orientation.
         draft: decode JPEGs that are far larger than a fixed size at a fraction of theirs. Native sizes need all of it.
+
+    Raises:
+        InputError: where that is no colour, or no image has so few pixels.
     """
 
     geometry: Geometry
@@ -62,6 +66,11 @@ class Preprocess:
     background: str = DEFAULT_BACKGROUND
     exif: bool = True
     draft: bool = True
+
+    def __post_init__(self) -> None:
+        check_color(self.background)
+        if self.max_pixels < 1:
+            raise InputError(f"max_pixels must be at least 1, got {self.max_pixels}")
 
     def decode(self, data: bytes, path: Path) -> Photo:
         """Decode and fit the bytes of an image file.

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from quadtok.colors import check_color
-from quadtok.errors import QuadtokError
+from quadtok.errors import InputError, QuadtokError
 from quadtok.geometry import make_geometry, parse_budget, parse_size
 from quadtok.jobs.base import Ending, Listener, Outcome
 from quadtok.jobs.device import check_device_name, resolve_device
@@ -124,7 +123,8 @@ def tokenize_files(
         batch_size: images scored at once.
         workers: threads; None: one for each core.
         fail_fast: end at the first input that fails.
-        progress: hears what became of each input, in their order, in this thread.
+        progress: hears what became of each input, in their order, in this thread. What it writes to stderr just while
+            a TIFF is read elsewhere is lost, as what libtiff complains of is.
 
     Returns:
         The counts, and the errors.
@@ -134,11 +134,11 @@ def tokenize_files(
     """
     geometry = make_geometry(_size(image_size), parse_budget(str(num_tokens)), fit, min_patch, max_patch)
     check_device_name(device)
-    preprocess = Preprocess(geometry, max_pixels, check_color(background), exif, draft)
+    preprocess = Preprocess(geometry, max_pixels, background, exif, draft)
     suffixes = (TOKEN_SUFFIX, OVERLAY_SUFFIX) if overlay else (TOKEN_SUFFIX,)
     naming = Naming(suffixes, folder=_path(output_dir), keep_ext=keep_ext)
     found = find_sources(_listed(inputs), IMAGE_SUFFIXES, relative_to=_path(relative_to))
-    also_read = [] if maps is None else [Path(maps)]
+    also_read = [Path(place) for place in (maps, (scorer_options or {}).get("weights")) if place is not None]
     planned, ours = plan_outputs(found.sources, naming, look_at_all=maps is not None, also_read=also_read)
     summary, place = Summary(left=len(planned) + len(ours) + len(found.refused)), resolve_device(device)
 
@@ -149,14 +149,14 @@ def tokenize_files(
 
     scoring = _scoring(scorer, scorer_options, maps, seed, planned, place)
     job = TokenizeJob(preprocess, scoring, quadtree, dtype, place, overlay)
-    threads = default_workers() if workers is None else workers
-    engine = Threads(threads, batch_size, batch_size if geometry.size else 0, fail_fast)
+    engine = _engine(workers, batch_size, fail_fast, same_size=geometry.size is not None)
+    folder = FolderSink(planned, job.makes, if_exists)
     for outcome in _known(ours, found.refused):
         hear(outcome)
         if outcome.error and fail_fast:
             summary.ending = "failed fast"
             return summary
-    with FolderSink(planned, job.makes, if_exists).open() as sink:
+    with folder.open() as sink:
         summary.ending = engine.run(job, sink.sources, sink, hear)
     return summary
 
@@ -166,9 +166,17 @@ def _scoring(
     planned: Sequence[Outputs], device: str,
 ) -> Scoring:  # fmt: skip
     if not isinstance(scorer, str):
+        if maps is not None or options:
+            raise InputError("maps and scorer_options go with the name of a scorer; this one is made already")
         return scoring_of(scorer, device)
     sources = [outputs.source for outputs in planned]
     return make_scoring(scorer, maps=_path(maps), seed=seed, options=options, sources=sources, device=device)
+
+
+def _engine(workers: int | None, batch_size: int, fail_fast: bool, same_size: bool) -> Threads:
+    # Images of native sizes may be large, and seldom make batches.
+    ahead = batch_size if same_size else 0
+    return Threads(default_workers() if workers is None else workers, batch_size, ahead, fail_fast)
 
 
 def _known(passed_over: Sequence[Source], refused: Sequence[Refusal]) -> Iterator[Outcome]:
@@ -186,6 +194,9 @@ def _path(path: Name | None) -> Path | None:
 
 
 def _size(image_size: int | tuple[int, int] | str) -> tuple[int, int] | None:
-    if isinstance(image_size, tuple):
-        return image_size
-    return parse_size(str(image_size))
+    if isinstance(image_size, str | int):
+        return parse_size(str(image_size))
+    if len(image_size) != 2:
+        raise InputError(f"image_size {image_size} is none of a side, (height, width) and 'native'")
+    height, width = image_size
+    return height, width

@@ -17,6 +17,7 @@ from quadtok.jobs.own_scorer import description_of, imported, ours_only
 from quadtok.jobs.sources import Source, map_in
 from quadtok.jobs.tensors import load_tensors
 from quadtok.jobs.words import ARGUMENTS, Words
+from quadtok.names import WITHOUT_OPTIONS
 from quadtok.scorers import SCORERS, ScorerFunction, get_scorer, on_device
 from quadtok.scorers.feature import FeatureScorer
 from quadtok.spec import Spec
@@ -198,11 +199,13 @@ def make_scoring(
     """
     if (name == "precomputed") != (maps is not None):
         raise InputError(f"{words.maps} and {words.precomputed} go together: give both")
+    chosen = dict(options or {})
+    if name in WITHOUT_OPTIONS and chosen:
+        raise InputError(f"the {name} scorer has no options, and was given {', '.join(chosen)}")
     if name == "random":
         return RandomScoring(seed)
     if maps is not None:
         return MapScoring.of(maps, sources, words)
-    chosen = dict(options or {})
     if ":" in name:
         return SharedScoring.of(imported(name, chosen), name, device, is_own=True)
     if name == "feature" and weights is not None:
@@ -214,7 +217,13 @@ def make_scoring(
 
 
 def scoring_of(scorer: ScorerFunction, device: str = "cpu") -> Scoring:
-    """The scoring by a scorer that is there already: quadtok's, or any function (images, spec) → saliency."""
+    """The scoring by a scorer that is there already: quadtok's, or any function (images, spec) → saliency.
+
+    Raises:
+        InputError: where it is none, or does not describe itself as JSON values.
+    """
+    if not callable(scorer):
+        raise InputError(f"scorer {scorer!r} is neither a name nor a function of (images, spec)")
     if type(scorer) in SCORERS.values():
         return SharedScoring.of(scorer, description_of(scorer, "")["name"], device, is_own=False)
     name = getattr(scorer, "__qualname__", type(scorer).__qualname__)

@@ -28,8 +28,9 @@ from quadtok.pictures.encode import encode_picture
 from quadtok.pictures.render import render
 from quadtok.pixels import IMAGENET_MEAN, IMAGENET_STD
 from quadtok.preprocess import Photo, Preprocess
+from quadtok.quadtrees import get_quadtree
 from quadtok.spec import Spec
-from quadtok.storage.token_file import VERSION, encode_tokens
+from quadtok.storage.token_file import VERSION, check_dtype, encode_tokens
 from quadtok.tokens import Tokens, tokenize
 
 
@@ -44,6 +45,9 @@ class TokenizeJob:
         dtype: of the stored pixels.
         device: where images are scored.
         overlay: also draw each image's plan.
+
+    Raises:
+        InputError: where there is no such quadtree or dtype.
     """
 
     preprocess: Preprocess
@@ -52,6 +56,10 @@ class TokenizeJob:
     dtype: PixelDtypeName = DEFAULT_PIXEL_DTYPE
     device: str = "cpu"
     overlay: bool = False
+
+    def __post_init__(self) -> None:
+        get_quadtree(self.quadtree)
+        check_dtype(self.dtype)
 
     @property
     def makes(self) -> Mapping[str, FileKind]:
@@ -110,7 +118,7 @@ class TokenizeJob:
 
     def facts(self, photo: Photo, result: Tokens) -> dict[str, Any]:
         """See `Job`."""
-        scales = torch.bincount(result.plan.scale[0], minlength=photo.spec.num_scales).tolist()
+        scales = result.plan.counts[0].tolist()
         return {"tokens": photo.spec.num_tokens, "scales": scales, "left_out": photo.left_out}
 
     def _extra(self, source: Source) -> Any:

@@ -96,8 +96,7 @@ def encode_tokens(
     """The bytes that `save_tokens` writes."""
     if len(tokens) != 1:
         raise InputError(f"a token file holds one image, these are {len(tokens)}: save tokens[i]")
-    if dtype not in get_args(PixelDtypeName):
-        raise InputError(f"there is no stored dtype {dtype!r}: choose one of {', '.join(get_args(PixelDtypeName))}")
+    check_dtype(dtype)
     plan = tokens.plan
     if plan.spec.height * plan.spec.width > MAX_PIXELS:
         raise InputError(_too_large(plan.spec))
@@ -115,6 +114,12 @@ def encode_tokens(
     buffer = BytesIO()  # a file object of ours: torch would write the file's name into the archive
     torch.save(content, buffer)
     return buffer.getvalue()
+
+
+def check_dtype(dtype: str) -> None:
+    """Refuse what pixels cannot be stored as, by an `InputError` that says what they can."""
+    if dtype not in get_args(PixelDtypeName):
+        raise InputError(f"there is no stored dtype {dtype!r}: choose one of {', '.join(get_args(PixelDtypeName))}")
 
 
 def load_tokens(path: str | Path) -> Tokens:

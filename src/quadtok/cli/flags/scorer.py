@@ -14,12 +14,10 @@ from quadtok.cli.given import is_given
 from quadtok.cli.grouped import Group
 from quadtok.errors import InputError
 from quadtok.jobs.sources import Source
-from quadtok.names import DEFAULT_QUADTREE, DEFAULT_SCORER, QuadtreeName, ScorerName
+from quadtok.names import DEFAULT_QUADTREE, DEFAULT_SCORER, WITHOUT_OPTIONS, QuadtreeName, ScorerName
 
 if TYPE_CHECKING:
     from quadtok.jobs.scoring import Scoring
-
-_WITHOUT_OPTIONS = ("random", "precomputed")
 
 
 @dataclass(frozen=True)
@@ -103,7 +101,7 @@ class ScorerFlags(Group):
 
     def _takes_options(self, name: str) -> bool:
         """Options are those of the only scorer, or else of the feature scorer: of several, none fits all."""
-        return name == "feature" or (len(self.names) == 1 and name not in _WITHOUT_OPTIONS)
+        return name == "feature" or (len(self.names) == 1 and name not in WITHOUT_OPTIONS)
 
     def _check_options(self, context: typer.Context) -> None:
         options = parse_options(self.scorer_option or [])
@@ -155,7 +153,8 @@ class MapScorerFlags(ScorerFlags):
     @property
     def also_read(self) -> list[Path]:
         """Files and folders that scoring reads besides the inputs."""
-        return [Path(path) for path in (self.maps, self.weights) if path is not None]
+        weights = parse_options(self.scorer_option or []).get("weights", self.weights)
+        return [Path(str(path)) for path in (self.maps, weights) if path is not None]
 
     def _refuse_maps(self) -> None:
         raise InputError("--maps and --scorer precomputed go together: give both")

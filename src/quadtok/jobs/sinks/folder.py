@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import get_args
 
-from quadtok.errors import OutputError, about
+from quadtok.errors import InputError, OutputError, about
 from quadtok.files import write_atomically
 from quadtok.jobs.base import FileKind
 from quadtok.jobs.sinks.existing import check_place, holds, is_made
@@ -24,6 +25,9 @@ class FolderSink:
         makes: what is in them, by their endings.
         if_exists: what happens to files that are there.
         words: what sentences call this.
+
+    Raises:
+        InputError: where there is no such policy: one that is misspelt must not replace anything.
     """
 
     def __init__(
@@ -33,6 +37,9 @@ class FolderSink:
         if_exists: IfExistsName = "resume",
         words: Words = ARGUMENTS,
     ) -> None:
+        if if_exists not in get_args(IfExistsName):
+            known = ", ".join(get_args(IfExistsName))
+            raise InputError(f"there is no policy if_exists={if_exists!r}: choose one of {known}")
         self._planned = {outputs.source: outputs for outputs in planned}
         self._makes = makes
         self._if_exists = if_exists

@@ -1,0 +1,139 @@
+"""`tokenize_files`: from Python what the command does, and sentences for what its parser would refuse."""
+
+import shutil
+from importlib.resources import files
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from quadtok import QuadtokError, get_scorer, load_tokens, read_image
+from quadtok.cli import run
+from quadtok.errors import ImageError, InputError
+from quadtok.jobs import tokenize_files
+
+SMALL = {"image_size": 64, "max_patch": 32, "num_tokens": 10, "scorer": "blur"}
+FLAGS = ["--image-size", "64", "--max-patch", "32", "--tokens", "10", "--scorer", "blur"]
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Three photographs, one of them in a folder, and a file that is none."""
+    folder = tmp_path / "photos"
+    (folder / "pets").mkdir(parents=True)
+    for number, name in enumerate(("a.png", "b.jpg", "pets/cat.png")):
+        noise = np.random.default_rng(number).integers(0, 256, (70 + number, 80, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(folder / name)
+    (folder / "bad.jpg").write_text("no image")
+    return folder
+
+
+def contents(folder):
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "flags"),
+    [
+        ({}, []),
+        ({"overlay": True, "keep_ext": True}, ["--overlay", "--keep-ext"]),
+        ({"image_size": "native", "num_tokens": "60%"}, ["-s", "native", "-n", "60%"]),
+        ({"image_size": (64, 96), "num_tokens": 12, "fit": "pad"}, ["-s", "64x96", "-n", "12", "--fit", "pad"]),
+        ({"scorer": "random", "seed": 7, "dtype": "uint8"}, ["--scorer", "random", "--seed", "7", "--dtype", "uint8"]),
+        ({"scorer": get_scorer("blur"), "quadtree": "dict"}, ["--impl", "dict"]),
+    ],
+)
+def test_the_files_are_those_of_the_command_byte_for_byte(photos, tmp_path, capfd, arguments, flags):
+    summary = tokenize_files(photos, tmp_path / "python", **{**SMALL, **arguments})
+    assert (summary.written, summary.failed, summary.left, summary.ending) == (3, 1, 0, "done")
+    assert run(["tokenize", str(photos), "-o", str(tmp_path / "command"), *FLAGS, *flags]) == 1
+    assert contents(tmp_path / "python") == contents(tmp_path / "command")
+
+
+def test_the_summary_counts_and_says_why(photos, tmp_path, capfd):
+    out = tmp_path / "out"
+    first = tokenize_files([photos, str(tmp_path / "none.jpg")], out, **SMALL)
+    assert {path.name: type(error) for path, error in first.failures.items()} == dict.fromkeys(
+        ("bad.jpg", "none.jpg"), ImageError
+    )
+    again = tokenize_files(photos, out, **SMALL)
+    assert (again.written, again.skipped, again.failed) == (0, 3, 1)
+    other = tokenize_files(photos, out, **{**SMALL, "num_tokens": 7})
+    assert (other.failed, other.written) == (4, 0)
+    assert 'use if_exists="overwrite"' in str(other.failures[photos / "a.png"])
+    assert tokenize_files(photos, out, **{**SMALL, "num_tokens": 7}, if_exists="overwrite").written == 3
+    assert load_tokens(out / "a.pt").plan.spec.num_tokens == 7
+    assert capfd.readouterr() == ("", "")  # nothing is printed
+
+
+def test_progress_hears_of_each_input_in_order_and_may_read_images(photos, tmp_path):
+    heard = []
+
+    def progress(outcome):
+        heard.append((outcome.source.path.relative_to(photos).as_posix(), outcome.status))
+        if outcome.status == "written":
+            read_image(outcome.source.path)
+
+    summary = tokenize_files(photos, tmp_path / "out", **SMALL, progress=progress)
+    assert heard == [("a.png", "written"), ("b.jpg", "written"), ("bad.jpg", "failed"), ("pets/cat.png", "written")]
+    assert summary.written == 3
+
+
+def test_fail_fast_ends_at_the_first_failure(photos, tmp_path):
+    summary = tokenize_files(photos, tmp_path / "out", **SMALL, fail_fast=True)
+    assert (summary.ending, summary.written, summary.failed, summary.left) == ("failed fast", 2, 1, 1)
+    summary = tokenize_files([photos, tmp_path / "*.none"], tmp_path / "out", **SMALL, fail_fast=True)
+    assert (summary.ending, summary.skipped, summary.left) == ("failed fast", 0, 4)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ({"if_exists": "Skip"}, "there is no policy if_exists='Skip': choose one of resume, skip, overwrite, error"),
+        ({"fit": "cropped"}, "there is no fit 'cropped': choose one of crop, pad, squash"),
+        ({"dtype": "float64"}, "there is no stored dtype 'float64': choose one of float16, uint8, float32, none"),
+        ({"quadtree": "z"}, "there is no quadtree 'z': choose one of dict, tensor, zcurve, parallel"),
+        ({"scorer": "blurr"}, "there is no scorer 'blurr': choose one of feature, blur, precomputed, random"),
+        ({"scorer": None}, "scorer None is neither a name nor a function of (images, spec)"),
+        ({"scorer": "random", "scorer_options": {"seed": 1}}, "the random scorer has no options, and was given seed"),
+        ({"scorer": get_scorer("blur"), "scorer_options": {"seed": 1}}, "go with the name of a scorer"),
+        ({"scorer": get_scorer("blur"), "maps": "maps"}, "go with the name of a scorer"),
+        ({"batch_size": 0}, "batch_size must be an integer of at least 1, got 0"),
+        ({"workers": -1}, "workers must be an integer of at least 0, got -1"),
+        ({"max_pixels": 0}, "max_pixels must be at least 1, got 0"),
+        ({"background": "no colour"}, "'no colour' is no colour"),
+        ({"device": "gpu"}, "device 'gpu' is none of auto, cpu, cuda and cuda:N"),
+        ({"image_size": (64, 64, 3)}, "image_size (64, 64, 3) is none of a side, (height, width) and 'native'"),
+        ({"image_size": (64, 64.5)}, "width must be an integer"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_before_anything_is_read_or_written(photos, tmp_path, wrong, sentence):
+    (photos / "a.pt").write_text("precious")
+    before, heard = contents(tmp_path), []
+    with pytest.raises(QuadtokError) as refusal:
+        tokenize_files(photos, **{**SMALL, **wrong}, progress=heard.append)
+    assert sentence in str(refusal.value)
+    assert (contents(tmp_path), heard) == (before, [])
+
+
+def test_weights_are_read_and_so_never_written(photos, tmp_path, capfd):
+    """Also where an option of the scorer names them, and any other file may be replaced."""
+    out = tmp_path / "out"
+    out.mkdir()
+    shutil.copy(files("quadtok.scorers.feature") / "object_net.pt", out / "cat.pt")
+    before, weights = contents(out), str(out / "cat.pt")
+    arguments = {**SMALL, "scorer": "feature", "scorer_options": {"weights": weights}, "if_exists": "overwrite"}
+    summary = tokenize_files(photos / "pets", out, **arguments)
+    assert [str(error) for error in summary.failures.values()] == [
+        f"{photos / 'pets' / 'cat.png'}: output {weights} is an input: choose another name or folder"
+    ]
+    flags = [*FLAGS[:-1], "feature", "--scorer-option", f"weights={weights}", "--overwrite"]
+    assert run(["tokenize", str(photos / "pets"), "-o", str(out), *flags]) == 1
+    assert contents(out) == before
+
+
+def test_where_nothing_can_be_done_at_all_is_an_error(tmp_path):
+    with pytest.raises(InputError, match="no images found"):
+        tokenize_files(tmp_path, **SMALL)
+    with pytest.raises(InputError, match="no inputs were given"):
+        tokenize_files([], **SMALL)

@@ -39,7 +39,7 @@ WITHIN = {
     "quadtok.jobs.sinks": ["naming", "existing"],
     "quadtok.jobs.engines": ["pool"],
     "quadtok.storage": ["archive", "record"],
-    "quadtok.cli": ["terminal", "given", "grouped", "flags", "bench_flags", "visualize_flags", "running"],
+    "quadtok.cli": ["terminal", "given", "stdin", "grouped", "flags", "bench_flags", "visualize_flags", "running"],
     "quadtok.bench": ["rows", "memory", "clocks", "referee", "plot", "timing"],
 }
 

@@ -1,7 +1,4 @@
-import io
-import os
 import re
-import sys
 from pathlib import Path
 
 import pytest
@@ -124,38 +121,34 @@ def test_names_that_no_file_can_have_are_kept_to_fail_on_their_own(tree, name):
     assert paths(["b.jpg", name]) == ["b.jpg", name]
 
 
-def stdin(monkeypatch, data: bytes):
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+def test_a_list_stands_in_the_place_of_a_dash(tree):
+    assert names(["-"], listed=["b.jpg", "sub"]) == ["b.jpg", "sub/c.webp", "sub/deep/e.tif"]
+    assert names(["sub/c.webp", "-", "-"], listed=["b.jpg"]) == ["c.webp", "b.jpg"]
 
 
-def test_a_dash_reads_one_path_per_line(tree, monkeypatch):
-    stdin(monkeypatch, b"b.jpg\r\n\nsub\n")
-    assert names(["-"]) == ["b.jpg", "sub/c.webp", "sub/deep/e.tif"]
+def test_without_a_list_a_dash_is_a_name(tree):
+    assert paths(["-", "b.jpg"]) == ["-", "b.jpg"]
 
 
-def test_a_list_mirrors_the_tree_that_holds_all_of_it(tree, monkeypatch):
+def test_a_list_mirrors_the_tree_that_holds_all_of_it(tree):
     for name in ("cat/1.jpg", "dog/1.jpg", "dog/more/2.jpg"):
         (tree / "classes" / name).parent.mkdir(parents=True, exist_ok=True)
         (tree / "classes" / name).touch()
-    stdin(monkeypatch, f"classes/cat/1.jpg\n{tree}/classes/dog/1.jpg\n./classes/dog/../dog/more/2.jpg\n".encode())
-    assert names(["-"]) == ["cat/1.jpg", "dog/1.jpg", "dog/more/2.jpg"]
-    stdin(monkeypatch, b"classes/dog\nclasses/cat\n")
-    assert names(["-"]) == ["dog/1.jpg", "dog/more/2.jpg", "cat/1.jpg"]
-    stdin(monkeypatch, b"classes/dog/1.jpg\n")
-    assert names(["-"]) == ["1.jpg"]
-    stdin(monkeypatch, b"classes/dog\n")
-    assert names(["-"]) == ["1.jpg", "more/2.jpg"]
-    stdin(monkeypatch, b"classes/dog/gone.jpg\nclasses/cat/1.jpg\n")
-    assert names(["sub/c.webp", "-"]) == ["c.webp", "dog/gone.jpg", "cat/1.jpg"]
+    spelled = ["classes/cat/1.jpg", f"{tree}/classes/dog/1.jpg", "./classes/dog/../dog/more/2.jpg"]
+    assert names(["-"], listed=spelled) == ["cat/1.jpg", "dog/1.jpg", "dog/more/2.jpg"]
+    assert names(["-"], listed=["classes/dog", "classes/cat"]) == ["dog/1.jpg", "dog/more/2.jpg", "cat/1.jpg"]
+    assert names(["-"], listed=["classes/dog/1.jpg"]) == ["1.jpg"]
+    assert names(["-"], listed=["classes/dog"]) == ["1.jpg", "more/2.jpg"]
+    gone = ["classes/dog/gone.jpg", "classes/cat/1.jpg"]
+    assert names(["sub/c.webp", "-"], listed=gone) == ["c.webp", "dog/gone.jpg", "cat/1.jpg"]
 
 
-def test_names_are_relative_to_the_folder_that_is_asked_for(tree, monkeypatch):
+def test_names_are_relative_to_the_folder_that_is_asked_for(tree):
     root = {"relative_to": tree}
     assert names(["sub/c.webp"], **root) == ["sub/c.webp"]
     assert names(["sub", "*.jpg", "sub/deep/../c.webp"], **root) == ["sub/c.webp", "sub/deep/e.tif", "b.jpg"]
     assert names(["sub/deep"], relative_to=Path("sub")) == ["deep/e.tif"]
-    stdin(monkeypatch, b"sub/c.webp\n")
-    assert names(["-"], **root) == ["sub/c.webp"]
+    assert names(["-"], listed=["sub/c.webp"], **root) == ["sub/c.webp"]
     (tree / "link").symlink_to(tree / "sub")
     assert names(["link"], **root) == ["link/c.webp", "link/deep/e.tif"]
     assert names(["sub"], relative_to=Path("link")) == ["c.webp", "deep/e.tif"]
@@ -170,19 +163,18 @@ def test_what_lies_elsewhere_has_no_name_below_that_folder(tree):
             names(["b.jpg"], relative_to=Path(no_folder))
 
 
-def test_an_entry_of_a_list_is_a_path_and_no_pattern(tree, monkeypatch):
+def test_an_entry_of_a_list_is_a_path_and_no_pattern(tree):
     (tree / "x1.jpg").touch()
-    stdin(monkeypatch, b"x1.jpg\nx[1].jpg\n*.webp\n")
-    assert paths(["-"]) == ["x1.jpg", "x[1].jpg", "*.webp"]
+    entries = ["x1.jpg", "x[1].jpg", "*.webp"]
+    assert paths(["-"], listed=entries) == entries
 
 
-def test_an_empty_or_closed_folder_in_a_list_costs_itself_alone(tree, monkeypatch, close):
+def test_an_empty_or_closed_folder_in_a_list_costs_itself_alone(tree, close):
     for name in ("empty", "lost+found"):
         (tree / name).mkdir()
     close("lost+found")
-    for names_given in (b"empty\nb.jpg\nlost+found\n", b"empty\n\nb.jpg\nlost+found\nempty\n"):
-        stdin(monkeypatch, names_given)
-        found = find_sources(["-"], IMAGE_SUFFIXES)
+    for entries in (["empty", "b.jpg", "lost+found"], ["empty", "b.jpg", "lost+found", "empty"]):
+        found = find_sources(["-"], IMAGE_SUFFIXES, entries)
         assert [str(source.path) for source in found.sources] == ["b.jpg"]
         assert [str(refusal.problem) for refusal in found.refused] == [
             "no images found in empty",
@@ -190,44 +182,6 @@ def test_an_empty_or_closed_folder_in_a_list_costs_itself_alone(tree, monkeypatc
         ]
 
 
-def test_a_list_is_read_once(tree, monkeypatch):
-    stdin(monkeypatch, b"b.jpg\n")
-    assert names(["-", "-", "sub/c.webp"]) == ["b.jpg", "c.webp"]
-
-
-def test_null_separated_names_may_hold_anything(tree, monkeypatch):
-    odd = [b"new\nline.jpg", b"\xff\xfe.jpg", b"-dash.jpg", b"esc\x1b[31m.jpg"]
-    for name in odd:
-        (tree / os.fsdecode(name)).touch()
-    stdin(monkeypatch, b"\0".join(odd) + b"\0")
-    assert [os.fsencode(name) for name in names(["-"], null_separated=True)] == odd
-
-
-def test_empty_stdin_is_an_error(tree, monkeypatch):
-    for data in (b"", b"\n \n"):
-        stdin(monkeypatch, data)
-        with pytest.raises(InputError, match="stdin was empty"):
-            names(["-"])
-    monkeypatch.setattr(sys, "stdin", None)  # as `quadtok tokenize - <&-` has it
-    with pytest.raises(InputError, match="stdin was empty"):
-        names(["-"])
-
-
-def test_a_list_that_was_meant_to_be_null_separated_is_told_so(tree, monkeypatch):
-    stdin(monkeypatch, b"b.jpg\0a.PNG\0")
-    with pytest.raises(InputError, match="holds NUL bytes: use -0"):
-        names(["-"])
-
-
-@pytest.mark.parametrize("lines", [b"b.jpg\na.PNG\n", b"b.jpg\n", b"b.jpg\na.PNG"])
-def test_a_list_that_was_not_meant_to_be_null_separated_is_told_so(tree, monkeypatch, lines):
-    stdin(monkeypatch, lines)
-    with pytest.raises(InputError, match="the list on stdin holds no NUL byte: leave out -0, or use find -print0"):
-        names(["-"], null_separated=True)
-
-
-@pytest.mark.parametrize("data", [b"two\nlines.jpg", b"two\nlines.jpg\0", b"b.jpg"])
-def test_one_path_needs_no_null_behind_it_even_with_a_line_end_in_it(tree, monkeypatch, data):
-    (tree / "two\nlines.jpg").touch()
-    stdin(monkeypatch, data)
-    assert names(["-"], null_separated=True) == [data.rstrip(b"\0").decode()]
+def test_an_empty_list_is_an_error(tree):
+    with pytest.raises(InputError, match="no inputs: the list is empty"):
+        names(["-"], listed=[])

@@ -1,4 +1,4 @@
-"""INPUTS to a list of files: files, folders, globs, and lists on stdin.
+"""What a user names to a list of files: files, folders, globs, and lists.
 
 One input costs itself alone: what cannot be taken (a folder that may not be listed, one that is empty, a glob that
 matches nothing) is a `Refusal` among the others. Only where nothing at all is found is that an error: most often a
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import glob
 import os
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -63,7 +62,7 @@ _Item = Source | Refusal
 def find_sources(
     arguments: Sequence[str],
     suffixes: frozenset[str],
-    null_separated: bool = False,
+    listed: Sequence[str] | None = None,
     relative_to: Path | None = None,
     words: Words = ARGUMENTS,
 ) -> Found:
@@ -72,42 +71,42 @@ def find_sources(
     Two paths are two inputs, also where links lead both to one file; one path is one input, however often it is given.
 
     Args:
-        arguments: files, folders and globs; `-` for a list on stdin.
+        arguments: files, folders and globs.
         suffixes: of the files to take from folders and globs.
-        null_separated: whether the entries of the list end in NUL, not in a newline.
+        listed: paths that stand in the place of the argument `-`; None: that is a name like any other.
         relative_to: the folder that names are relative to; None: see `Source.relative`.
         words: what sentences call it.
 
     Raises:
-        InputError: where nothing is found at all, or the list cannot be read.
+        InputError: where nothing is found at all.
     """
     if relative_to is not None and not os.path.isdir(relative_to):
         problem = "not a folder" if os.path.lexists(relative_to) else "no such folder"
         raise InputError(f"{words.relative_to} {relative_to}: {problem}")
     sources: dict[str, Source] = {}
     refused: dict[Path, Refusal] = {}
-    for item in _items(arguments, suffixes, null_separated):
+    for item in _items(arguments, suffixes, listed):
         found = _named_below(relative_to, item, words) if relative_to is not None and isinstance(item, Source) else item
         if isinstance(found, Source):
             sources.setdefault(_identity(found.path), found)
         else:
             refused.setdefault(found.path, found)
     if not sources:
-        raise _nothing_found(list(refused.values()), "-" in arguments)
+        raise _nothing_found(list(refused.values()), listed is not None)
     return Found(list(sources.values()), list(refused.values()))
 
 
 def _nothing_found(refused: list[Refusal], from_list: bool) -> InputError:
     if not refused:
-        return InputError("no inputs: stdin was empty" if from_list else "no inputs were given")
+        return InputError("no inputs: the list is empty" if from_list else "no inputs were given")
     others = f" (and {len(refused) - 1} more inputs that cannot be taken)" if len(refused) > 1 else ""
     return InputError(f"{refused[0].problem}{others}")
 
 
-def _items(arguments: Sequence[str], suffixes: frozenset[str], null_separated: bool) -> Iterator[_Item]:
+def _items(arguments: Sequence[str], suffixes: frozenset[str], listed: Sequence[str] | None) -> Iterator[_Item]:
     for argument in arguments:
-        if argument == "-":
-            yield from _in_list(_read_list(null_separated), suffixes)
+        if argument == "-" and listed is not None:
+            yield from _in_list(listed, suffixes)
         else:
             yield from _expand(argument, suffixes)
 
@@ -130,22 +129,7 @@ def _named_below(folder: Path, source: Source, words: Words) -> _Item:
     return Refusal(source.path, InputError(f"{source.path}: does not lie in {words.relative_to} {folder}"))
 
 
-def _read_list(null_separated: bool) -> list[str]:
-    """The entries of the list on stdin; none the second time."""
-    try:
-        data = b"" if sys.stdin is None else sys.stdin.buffer.read()
-    except OSError as problem:
-        reason = (problem.strerror or "no reason given").lower()
-        raise InputError(f"the list on stdin cannot be read: {reason}") from problem
-    if b"\0" in data and not null_separated:
-        raise InputError("the list on stdin holds NUL bytes: use -0 with find -print0")
-    if null_separated and b"\0" not in data and b"\n" in data and not os.path.lexists(data):
-        raise InputError("the list on stdin holds no NUL byte: leave out -0, or use find -print0")
-    entries = data.split(b"\0") if null_separated else [line for line in data.splitlines() if line.strip()]
-    return [os.fsdecode(entry) for entry in entries if entry]
-
-
-def _in_list(entries: list[str], suffixes: frozenset[str]) -> Iterator[_Item]:
+def _in_list(entries: Sequence[str], suffixes: frozenset[str]) -> Iterator[_Item]:
     """Entries are paths, never patterns. Names are relative to the folder that holds them all: the tree is mirrored."""
     if not entries:
         return

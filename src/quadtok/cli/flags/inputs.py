@@ -10,6 +10,7 @@ import typer
 
 from quadtok.cli.flags.base import FLAGS
 from quadtok.cli.grouped import Group
+from quadtok.cli.stdin import read_list
 from quadtok.errors import InputError
 from quadtok.jobs.sources import Found, find_sources
 
@@ -33,7 +34,11 @@ class Listed(Group):
 
     def find(self, suffixes: frozenset[str]) -> Found:
         """The files that the inputs name; of folders those with these endings."""
-        return find_sources(self.inputs or [], suffixes, self.null)
+        return find_sources(self.inputs or [], suffixes, self._listed())
+
+    def _listed(self) -> list[str] | None:
+        """What stands in the place of `-`, if that was given."""
+        return read_list(self.null) if "-" in (self.inputs or []) else None
 
 
 @dataclass(frozen=True)
@@ -51,4 +56,4 @@ class Inputs(Listed):
 
     def find(self, suffixes: frozenset[str]) -> Found:
         """The files that the inputs name, with the names that their outputs go by."""
-        return find_sources(self.inputs or [], suffixes, self.null, self.relative_to, FLAGS)
+        return find_sources(self.inputs or [], suffixes, self._listed(), self.relative_to, FLAGS)

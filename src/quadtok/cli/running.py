@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 from quadtok.cli.flags import Reporting, Running
 from quadtok.cli.terminal import Report
 from quadtok.errors import ScorerError
-from quadtok.jobs.base import Ending, Job, Listener, Outcome, StopRequest
+from quadtok.jobs.base import Ending, Engine, Job, Listener, Outcome, StopRequest
 from quadtok.jobs.sinks.naming import Outputs
 from quadtok.jobs.sources import Found, Source
 
 if TYPE_CHECKING:
-    from quadtok.jobs.engines.threads import Threads
     from quadtok.jobs.sinks.folder import FolderSink
 
 
@@ -81,7 +80,7 @@ def begin(
 def execute(
     job: Job[Any, Any],
     sink: FolderSink,
-    engine: Threads,
+    engine: Engine,
     report: Report,
     also: Listener = lambda outcome: None,
 ) -> StopRequest:

@@ -19,7 +19,8 @@ from quadtok.jobs.sources import Source
 from quadtok.spec import Spec
 
 Status = Literal["written", "skipped", "failed", "passed over"]
-# What is in a file that a job makes; a sink tells by it whether one that is there was made by the same job.
+# What is in a file that a job makes; a sink tells by it whether one that is there was made by the same job. A new kind
+# of picture has a mark, too (`marks.py`, and `MARKS` of `sinks/existing.py`); a tensor has none, and is compared.
 FileKind = Literal["token file", "overlay", "drawing", "restored image", "tensor"]
 # Why a run ended: all was done; it was asked to; an input failed; no space is left; the scorer works for no image.
 Ending = Literal["done", "stopped", "failed fast", "disk full", "scorer fails"]
@@ -89,7 +90,10 @@ class Job(Protocol[P, R]):
 
 
 class Sink(Protocol):
-    """Where results go."""
+    """Where results go. Whoever starts a run opens and closes it.
+
+    An engine asks what is there from any of its threads, also while it writes; it writes from one thread alone.
+    """
 
     def output(self, source: Source) -> str:
         """What the result of this source is called."""
@@ -151,3 +155,33 @@ class StopRequest:
 
     signal: int | None = None
     asked: bool = False
+
+
+class Engine(Protocol):
+    """Who does a job, and when: one after another, by threads, on other machines.
+
+    Each source takes these steps, up to the first that says what became of it. What a step raises makes it *failed*,
+    in the words of `errors.as_ours` (`scorer_failed` where it was the scorer); a `DiskFull` ends the run.
+
+    1. `sink.is_settled`: *skipped*.
+    2. `job.load`; *passed over* where it was found in a folder and is a picture of ours (`marks.is_passed_over`).
+    3. `job.fingerprint`, `sink.outstanding`: *skipped* where no file is, unless the job `tells`.
+    4. `job.read`; `job.run`, for several photos of one spec at once or for one; `job.facts`.
+    5. `job.encode` and `sink.write`, where files are outstanding: *written*, or *skipped* where nothing was new.
+    """
+
+    def run(
+        self, job: Job[P, R], sources: Sequence[Source], sink: Sink, hear: Listener, stop: StopRequest | None = None
+    ) -> Ending:
+        """Do the job for each source.
+
+        Args:
+            job: what to do.
+            sources: the inputs.
+            sink: where the results go.
+            hear: is called in this thread with one outcome for each source, in their order, up to the end of the run.
+            stop: asked now and then whether to end early.
+
+        Returns:
+            Why the run ended. What was not heard of is left to do.
+        """

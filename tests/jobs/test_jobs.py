@@ -111,6 +111,7 @@ def test_the_fingerprint_knows_all_that_the_files_depend_on(scorings, source, to
         DrawJob(".png", "sheet", Pen(), random, (steps(),)),
         DrawJob(".png", "sheet", Pen(), random, (steps(), steps("7"))),
         DrawJob(".png", "sheet", Pen(), scorings, (steps(),)),
+        DrawJob(".png", "sheet", Pen(), dict(reversed(scorings.items())), (steps(),)),
         DrawJob(".png", "picture", Pen(), {"random": RandomScoring(1)}, (steps(),)),
         DrawJob(".png", "picture", Pen(), random, (steps("7"),)),
         DrawJob(".png", "picture", Pen(), random, (dataclasses.replace(steps(), background="red"),)),

@@ -133,10 +133,10 @@ class DrawJob:
         if not data.startswith(_ZIP):
             extras = self._extras(source)
             facts["preprocess"] = [preprocess.describe() for preprocess in self.preprocess]
-            facts["scorers"] = {
-                name: scoring.describe(extra)
+            facts["scorers"] = [  # in the order of the rows
+                [name, scoring.describe(extra)]
                 for (name, scoring), extra in zip(self.scorings.items(), extras, strict=True)
-            }
+            ]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
     def read(self, source: Source, data: bytes, fingerprint: str) -> Subject:

@@ -139,3 +139,19 @@ def test_what_a_killed_run_left_is_removed_when_the_sink_is_opened(sink, path):
     os.utime(left, (1, 1))
     with sink().open():
         assert not left.exists()
+
+
+@pytest.mark.parametrize("policy", ["skip", "error", "resume", "overwrite"])
+def test_an_image_that_appears_while_its_place_is_worked_for_is_kept(sink, kind, path, policy):
+    made, foreign = sink(policy), BytesIO()
+    Image.effect_noise((8, 8), 60).save(foreign, "PNG")
+    assert not made.is_settled(SOURCE)
+    wanted = made.outstanding(SOURCE, ONE)
+    put(path, foreign.getvalue())
+    data = dict.fromkeys(wanted, content(kind, ONE))
+    if policy == "skip":
+        assert not made.write(SOURCE, data)
+    else:
+        with pytest.raises(OutputError):
+            made.write(SOURCE, data)
+    assert path.read_bytes() == foreign.getvalue()

@@ -80,7 +80,10 @@ def holds(path: Path, kind: FileKind, data: bytes, words: Words) -> bool:
         OutputError: with the end of the sentence, where it is something else.
         OSError: where it cannot be read.
     """
-    if kind == "token file" or holds_nothing(path):
+    if holds_nothing(path):
+        return False
+    if kind == "token file":
+        _check_ours(path, words)  # it may have come since; a whole one of ours is as new as this
         return False
     if path.stat().st_size <= len(data):
         with open_regular(path) as stream:
@@ -95,8 +98,7 @@ def holds(path: Path, kind: FileKind, data: bytes, words: Words) -> bool:
 
 
 def _is_token_file(path: Path, fingerprint: str, words: Words) -> bool:
-    if not looks_like_ours(head_of(path)):  # and is not read: it may be large
-        raise OutputError(_not_ours(path, "a quadtok token file", words))
+    _check_ours(path, words)
     try:
         found = decode_tokens(read_token_file(path)).metadata.get("fingerprint")
     except NewerVersionError as problem:
@@ -106,6 +108,11 @@ def _is_token_file(path: Path, fingerprint: str, words: Words) -> bool:
     if found != fingerprint:
         raise OutputError(f"exists with other settings; use {words.overwrite}")
     return True
+
+
+def _check_ours(path: Path, words: Words) -> None:
+    if not looks_like_ours(head_of(path)):  # and is not read: it may be large
+        raise OutputError(_not_ours(path, "a quadtok token file", words))
 
 
 def _is_picture(path: Path, wanted: Mark, words: Words) -> bool:

@@ -79,8 +79,12 @@ class FolderSink:
     def write(self, source: Source, files: Mapping[str, bytes]) -> bool:
         """See `Sink`."""
         to_write = {suffix: data for suffix, data in files.items() if not self._is_there(source, suffix, data)}
+        paths = self._planned[source].files
+        with about(source.path):
+            for suffix in to_write:  # once more: since the input was read, somebody may have put a file there
+                check_place(paths[suffix], self._if_exists, self._words)
         for suffix, data in to_write.items():
-            write_atomically(self._planned[source].files[suffix], data)
+            write_atomically(paths[suffix], data)
         return bool(to_write)
 
     def _is_there(self, source: Source, suffix: str, wanted: str | bytes) -> bool:
@@ -89,7 +93,7 @@ class FolderSink:
         if self._if_exists not in ("resume", "skip") or not os.path.exists(path):
             return False
         if self._if_exists == "skip":
-            return isinstance(wanted, str)
+            return True
         try:
             if isinstance(wanted, str):
                 return is_made(path, kind, wanted, self._words)

@@ -33,7 +33,7 @@ WITHIN = {
     "quadtok.models": ["embed"],
     "quadtok.pictures": ["encode", "render", "sheet", "growing", "explorer"],
     "quadtok.jobs": [
-        *("words", "device", "walk", "sources", "tensors", "features", "wanted", "own_scorer", "scoring"),
+        *("words", "arguments", "device", "walk", "sources", "tensors", "features", "wanted", "own_scorer", "scoring"),
         *("photograph", "tokenize", "draw", "restore", "sinks", "engines", "files"),
     ],
     "quadtok.jobs.sinks": ["naming", "existing"],

@@ -15,6 +15,6 @@ def check_color(color: str) -> str:
 
     try:
         ImageColor.getrgb(color)
-    except ValueError:
+    except (ValueError, TypeError, AttributeError):  # the latter two of what is no text
         raise InputError(f"{color!r} is no colour: use a name such as white, or #RRGGBB") from None
     return color

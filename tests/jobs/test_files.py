@@ -1,10 +1,14 @@
 """`tokenize_files`: from Python what the command does, and sentences for what its parser would refuse."""
 
+import os
 import shutil
+import sys
+import threading
 from importlib.resources import files
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from quadtok import QuadtokError, get_scorer, load_tokens, read_image
@@ -137,3 +141,95 @@ def test_where_nothing_can_be_done_at_all_is_an_error(tmp_path):
         tokenize_files(tmp_path, **SMALL)
     with pytest.raises(InputError, match="no inputs were given"):
         tokenize_files([], **SMALL)
+
+
+WRONG = {
+    "inputs": [None, b"photos", [b"a.png"], 5, [5], [None], []],
+    "output_dir": [b"out", 5, ["out"], "a\0b"],
+    "num_tokens": [10.0, True, 0, -1, None, b"10", "0%"],
+    "image_size": [None, (64,), (64, 64, 64), (), ("64", "64"), True, 0],
+    "quadtree": ["foo", None, ["dict"]],
+    "scorer": ["foo", None, 5, b"blur", torch.nn.Identity],
+    "scorer_options": [{"x": 1}, [1], "x", {1: 2}],
+    "maps": ["maps.pt", 5, b"maps.pt"],
+    "seed": ["x", None, 1.5, True],
+    "fit": ["foo", "", 5],
+    "background": ["foo", None, (255, 255, 255)],
+    "exif": ["no", None, 1],
+    "draft": ["no", 0],
+    "max_pixels": [0, None, "x", 1.5],
+    "dtype": ["foo", None, torch.float16],
+    "overlay": ["no", 1],
+    "keep_ext": ["no", 1],
+    "relative_to": ["nowhere", 5, b"photos"],
+    "if_exists": ["foo", None, True, "Resume"],
+    "device": ["foo", None, 0],
+    "batch_size": [0, -1, "4", 1.5, None, True],
+    "workers": [-1, "2", 1.5],
+    "fail_fast": ["no", None],
+    "progress": [5, "x"],
+}
+
+
+@pytest.mark.parametrize("argument", WRONG)
+def test_what_no_flag_could_be_is_refused_before_anything_is_done(photos, tmp_path, argument):
+    for value in WRONG[argument]:
+        given = {"inputs": photos, "output_dir": tmp_path / "out", **SMALL, argument: value}
+        with pytest.raises(QuadtokError) as caught:
+            tokenize_files(**given)
+        assert "\n" not in str(caught.value)
+        assert not (tmp_path / "out").exists(), value
+
+
+def test_inputs_are_one_or_many_and_a_dash_is_a_file(photos, tmp_path, monkeypatch):
+    for number, inputs in enumerate((str(photos), photos, [photos], iter([photos]), {photos: 1})):
+        assert tokenize_files(inputs, tmp_path / f"{number}", **SMALL).written == 3
+    monkeypatch.chdir(tmp_path)
+    (photos / "a.png").rename("-")
+    assert tokenize_files("-", "out", **SMALL).written == 1
+
+
+def test_both_sides_may_be_a_list(photos, tmp_path):
+    assert tokenize_files(photos, tmp_path / "out", **{**SMALL, "image_size": [64, 96], "num_tokens": 12}).written == 3
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_whoever_listens_may_start_a_run(photos, tmp_path, workers):
+    Image.effect_noise((70, 70), 60).save(photos / "c.tif")
+    inner = []
+
+    def show(outcome):
+        inner.append(tokenize_files(photos, tmp_path / f"{len(inner)}", workers=workers, **SMALL).written)
+
+    assert tokenize_files(photos, tmp_path / "out", workers=workers, progress=show, **SMALL).written == 4
+    assert inner == [4] * 5
+
+
+def blank(images, spec):
+    return [torch.zeros(len(images), spec.height // 32, spec.width // 32)]
+
+
+def test_two_runs_at_once_with_scorers_of_ones_own_leave_stdout_as_it_was(photos, tmp_path, capfd):
+    first_inside, second_inside = threading.Event(), threading.Event()
+
+    def first(images, spec):
+        first_inside.set()
+        assert second_inside.wait(30)
+        return blank(images, spec)
+
+    def second(images, spec):
+        second_inside.set()
+        thread.join()  # so that the first is out before the second
+        return blank(images, spec)
+
+    before = sys.stdout
+    thread = threading.Thread(
+        target=tokenize_files, args=(photos / "a.png", tmp_path / "1"), kwargs={**SMALL, "scorer": first}
+    )
+    thread.start()
+    assert first_inside.wait(30)
+    assert tokenize_files(photos / "a.png", tmp_path / "2", **{**SMALL, "scorer": second}).written == 1
+    thread.join()
+    assert sys.stdout is before
+    os.write(1, b"still stdout")
+    assert capfd.readouterr().out == "still stdout"

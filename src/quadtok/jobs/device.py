@@ -14,7 +14,7 @@ def check_device_name(name: str, words: Words = ARGUMENTS) -> None:
     Raises:
         InputError: with the names that are.
     """
-    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
+    if not isinstance(name, str) or not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
         raise InputError(f"{words.device} {name!r} is none of auto, cpu, cuda and cuda:N")
 
 

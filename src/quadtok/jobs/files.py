@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from quadtok.errors import InputError, QuadtokError
 from quadtok.geometry import make_geometry, parse_budget, parse_size
+from quadtok.jobs.arguments import Name, check_types, path_of, texts_of
 from quadtok.jobs.base import Ending, Listener, Outcome
 from quadtok.jobs.device import check_device_name, resolve_device
 from quadtok.jobs.engines.base import default_workers
@@ -42,8 +42,6 @@ from quadtok.names import (
 )
 from quadtok.preprocess import Preprocess
 from quadtok.scorers import ScorerFunction
-
-Name = str | os.PathLike[str]
 
 
 @dataclass
@@ -132,21 +130,18 @@ def tokenize_files(
     Raises:
         QuadtokError: where nothing can be done at all: no inputs, or arguments that do not fit together.
     """
+    _check_types(seed, max_pixels, batch_size, scorer_options or {}, progress)
+    _check_switches(exif=exif, draft=draft, overlay=overlay, keep_ext=keep_ext, fail_fast=fail_fast)
     geometry = make_geometry(_size(image_size), parse_budget(str(num_tokens)), fit, min_patch, max_patch)
     check_device_name(device)
     preprocess = Preprocess(geometry, max_pixels, background, exif, draft)
     suffixes = (TOKEN_SUFFIX, OVERLAY_SUFFIX) if overlay else (TOKEN_SUFFIX,)
-    naming = Naming(suffixes, folder=_path(output_dir), keep_ext=keep_ext)
-    found = find_sources(_listed(inputs), IMAGE_SUFFIXES, relative_to=_path(relative_to))
-    also_read = [Path(place) for place in (maps, (scorer_options or {}).get("weights")) if place is not None]
+    naming = Naming(suffixes, folder=path_of("output_dir", output_dir), keep_ext=keep_ext)
+    found = find_sources(texts_of(inputs), IMAGE_SUFFIXES, relative_to=path_of("relative_to", relative_to))
+    also_read = _also_read(maps, (scorer_options or {}).get("weights"))
     planned, ours = plan_outputs(found.sources, naming, look_at_all=maps is not None, also_read=also_read)
     summary, place = Summary(left=len(planned) + len(ours) + len(found.refused)), resolve_device(device)
-
-    def hear(outcome: Outcome) -> None:
-        summary.add(outcome)
-        if progress is not None:
-            progress(outcome)
-
+    hear = _listener(summary, progress)
     scoring = _scoring(scorer, scorer_options, maps, seed, planned, place)
     job = TokenizeJob(preprocess, scoring, quadtree, dtype, place, overlay)
     engine = _engine(workers, batch_size, fail_fast, same_size=geometry.size is not None)
@@ -161,16 +156,33 @@ def tokenize_files(
     return summary
 
 
+def _also_read(maps: Name | None, weights: Name | None) -> list[Path]:
+    return [path for path in (path_of("maps", maps), path_of("weights", weights)) if path is not None]
+
+
+def _listener(summary: Summary, progress: Listener | None) -> Listener:
+    """Counts what becomes of the inputs, and passes it on."""
+
+    def hear(outcome: Outcome) -> None:
+        summary.add(outcome)
+        if progress is not None:
+            progress(outcome)
+
+    return hear
+
+
 def _scoring(
     scorer: str | ScorerFunction, options: Mapping[str, Any] | None, maps: Name | None, seed: int,
     planned: Sequence[Outputs], device: str,
 ) -> Scoring:  # fmt: skip
     if not isinstance(scorer, str):
+        if isinstance(scorer, type):
+            raise InputError(f"scorer {scorer!r} is a class: give an object of it")
         if maps is not None or options:
             raise InputError("maps and scorer_options go with the name of a scorer; this one is made already")
         return scoring_of(scorer, device)
     sources = [outputs.source for outputs in planned]
-    return make_scoring(scorer, maps=_path(maps), seed=seed, options=options, sources=sources, device=device)
+    return make_scoring(scorer, maps=path_of("maps", maps), seed=seed, options=options, sources=sources, device=device)
 
 
 def _engine(workers: int | None, batch_size: int, fail_fast: bool, same_size: bool) -> Threads:
@@ -185,16 +197,24 @@ def _known(passed_over: Sequence[Source], refused: Sequence[Refusal]) -> Iterato
     yield from (Outcome(Source(one.path, one.path), "failed", "", one.problem) for one in refused)
 
 
-def _listed(inputs: Name | Iterable[Name]) -> list[str]:
-    return [os.fspath(one) for one in ([inputs] if isinstance(inputs, str | os.PathLike) else inputs)]
+def _check_types(
+    seed: object, max_pixels: object, batch_size: object, options: Mapping[Any, Any], progress: object
+) -> None:
+    whole = (int, "an integer")
+    check_types(seed=(seed, *whole), max_pixels=(max_pixels, *whole), batch_size=(batch_size, *whole))
+    check_types(scorer_options=(options, Mapping, "a dict of options by their names"))
+    check_types(**{f"the name of the option {name!r}": (name, str, "a text") for name in options})
+    if progress is not None:
+        check_types(progress=(progress, Callable, "a function of an outcome"))
 
 
-def _path(path: Name | None) -> Path | None:
-    return None if path is None else Path(path)
+def _check_switches(**given: object) -> None:
+    """A text such as "no" would count as yes."""
+    check_types(**{name: (value, bool, "True or False") for name, value in given.items()})
 
 
 def _size(image_size: int | tuple[int, int] | str) -> tuple[int, int] | None:
-    if isinstance(image_size, str | int):
+    if not isinstance(image_size, tuple | list):
         return parse_size(str(image_size))
     if len(image_size) != 2:
         raise InputError(f"image_size {image_size} is none of a side, (height, width) and 'native'")

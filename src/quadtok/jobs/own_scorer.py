@@ -6,6 +6,7 @@ import importlib
 import json
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from typing import Any
@@ -38,7 +39,7 @@ def ours_only(doing: str) -> Iterator[None]:
     What it prints goes to stderr.
     """
     try:
-        with _stdout_kept_for_data():
+        with _stdout.turned_to_stderr():
             yield
     except (QuadtokError, KeyboardInterrupt):
         raise
@@ -46,16 +47,41 @@ def ours_only(doing: str) -> Iterator[None]:
         raise InputError(f"{doing}: {described(problem)}") from problem
 
 
-@contextmanager
-def _stdout_kept_for_data() -> Iterator[None]:
-    """Somebody else's code runs in the block: what it prints goes to stderr, so that stdout holds our lines alone."""
-    with redirect_stdout(sys.stderr), ExitStack() as undo:
+class _Stdout:
+    """What is printed goes to stderr while any thread is in a `turned_to_stderr` block, so that stdout holds our lines.
+
+    The first one in turns it, and the last one out turns it back: each for itself, two would leave it turned for ever.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._undo = ExitStack()
+
+    @contextmanager
+    def turned_to_stderr(self) -> Iterator[None]:
+        with self._lock:
+            self._inside += 1
+            if self._inside == 1:
+                self._turn()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._inside -= 1
+                if not self._inside:
+                    self._undo.close()
+
+    def _turn(self) -> None:
+        self._undo.enter_context(redirect_stdout(sys.stderr))
         with suppress(OSError):  # and so for what does not print through Python
             kept = os.dup(1)
-            undo.callback(os.close, kept)
+            self._undo.callback(os.close, kept)
             os.dup2(2, 1)
-            undo.callback(os.dup2, kept, 1)
-        yield
+            self._undo.callback(os.dup2, kept, 1)
+
+
+_stdout = _Stdout()
 
 
 def description_of(scorer: ScorerFunction, name: str) -> dict[str, Any]:

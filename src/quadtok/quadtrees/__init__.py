@@ -28,7 +28,7 @@ def get_quadtree(name: str = DEFAULT_QUADTREE) -> Quadtree:
     Raises:
         InputError: for any other name.
     """
-    if name not in QUADTREES:
+    if name not in tuple(QUADTREES):  # also what cannot be hashed
         raise InputError(f"there is no quadtree {name!r}: choose one of {', '.join(QUADTREES)}")
     return QUADTREES[name]
 

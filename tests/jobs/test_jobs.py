@@ -145,6 +145,13 @@ def test_a_scorer_that_is_there_is_one_of_ours_or_is_run_by_one_thread():
         assert ours.describe(None) == make_scoring(name).describe(None)
 
 
+def test_a_net_of_ones_own_is_run_by_one_thread_too():
+    net = torch.nn.Conv2d(3, 2, 16, 16)
+    scorer = get_scorer("feature", net=net)
+    assert not scoring_of(scorer).in_parallel
+    assert scoring_of(scorer).describe(None) == {**scorer.describe(), "name": "feature"}
+
+
 def test_jobs_on_a_gpu_are_run_by_one_thread(scorings):
     job = TokenizeJob(steps(), scorings["blur"])
     assert job.in_parallel and not dataclasses.replace(job, device="cuda:0").in_parallel

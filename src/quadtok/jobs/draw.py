@@ -192,9 +192,9 @@ class DrawJob:
 
     def _grid(self, subject: Subject) -> Grid:
         image = None if subject.image is None else to_picture(subject.image)
-        if subject.image is None or subject.tokens is not None:
-            assert subject.tokens is not None  # a subject is one or the other
+        if subject.tokens is not None:
             return [[View(image, subject.tokens, subject.scorer)]]
+        assert subject.image is not None  # what has no tokens is a photograph
         images = subject.image[None].to(self.device)
         return [
             [View(image, tokens_of(images, spec, scoring, [extra], self.quadtree), name) for spec in subject.specs]

@@ -225,7 +225,9 @@ def scoring_of(scorer: ScorerFunction, device: str = "cpu") -> Scoring:
     if not callable(scorer):
         raise InputError(f"scorer {scorer!r} is neither a name nor a function of (images, spec)")
     if type(scorer) in SCORERS.values():
-        return SharedScoring.of(scorer, description_of(scorer, "")["name"], device, is_own=False)
+        # A net of the user's may keep what it likes, too: hooks that leave features in an attribute often do.
+        is_own = isinstance(scorer, FeatureScorer) and scorer.has_own_net
+        return SharedScoring.of(scorer, description_of(scorer, "")["name"], device, is_own)
     name = getattr(scorer, "__qualname__", type(scorer).__qualname__)
     module = getattr(scorer, "__module__", type(scorer).__module__)
     return SharedScoring.of(scorer, f"{module}:{name}", device, is_own=True)

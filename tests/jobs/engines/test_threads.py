@@ -279,6 +279,13 @@ def test_large_batches_are_made_one_at_a_time():
     assert job.most == [1]
 
 
+def test_a_batch_of_large_photos_has_fewer_of_them():
+    for side, expected in ((1 << 13, [1] * 6), (1 << 12, [4, 2])):
+        assert side * side * expected[0] == PIXELS_IN_FLIGHT
+        job = run(map(str, range(6)), Job(spec=Spec.full(side, side, 16, 32)), workers=0, batch_size=32)[2]
+        assert [len(batch) for batch in job.batches()] == expected
+
+
 @pytest.mark.parametrize("workers", WORKERS)
 def test_inputs_with_nothing_to_do_are_said_at_once(workers):
     job, first = Job(), []

@@ -7,8 +7,8 @@ decoding, and sums would depend on how many they are. A job that cannot be run b
 user's own; a GPU) is run by the calling thread, which then has half of the cores for it.
 
 Which inputs make a batch, what is written and what is said, and in which order, does not depend on the number of
-threads. What is in flight is bounded: the inputs that are read ahead, brought to size already, and a batch a thread,
-fewer where they are large.
+threads. What is in flight is bounded: the inputs that are read ahead, brought to size already, and a batch a thread;
+of large images fewer batches, and smaller ones.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from quadtok.jobs.engines.pool import ahead, torch_threads, worker_threads
 from quadtok.jobs.sources import Source
 from quadtok.marks import is_passed_over, read_mark
 
-PIXELS_IN_FLIGHT = 1 << 26  # of batches beside the first: 200 MB as uint8, and some times that while they are scored
+PIXELS_IN_FLIGHT = 1 << 26  # of all batches: 200 MB as uint8, and some times that while they are scored
 MOST_ENTRIES = 1000  # inputs with nothing to do are not kept waiting for a batch to fill
 LEAST_PATIENCE = 16
 
@@ -40,7 +40,7 @@ class Threads:
 
     Attributes:
         workers: threads that read, score and encode; 0: the calling thread does one thing after another.
-        batch_size: how many photos of one spec are run at once, at most.
+        batch_size: how many photos of one spec are run at once, at most; of large ones fewer.
         ahead: how many inputs are read ahead, besides two a worker.
         fail_fast: end at the first input that fails.
 
@@ -134,22 +134,24 @@ class _Run(Generic[P, R]):
             self._finish(waiting.popleft()[1])
 
     def _batches(self, pool: Executor, sources: Sequence[Source]) -> Iterator[list[_Entry[P]]]:
-        """Neighbours of one spec, up to the batch size, with the outcomes that lie between them."""
+        """Neighbours of one spec, up to the batch size and `PIXELS_IN_FLIGHT`, with the outcomes between them."""
         engine = self._engine
         batch: list[_Entry[P]] = []
-        photos = 0
+        photos = pixels = 0
         for reading in ahead(pool, self._read, sources, engine.workers and 2 * engine.workers + engine.ahead):
             entry = reading.result()
             last = next((one.photo for one in reversed(batch) if one.photo), None)
             if entry.photo and last and entry.photo.spec != last.spec:
                 yield batch
-                batch, photos = [], 0
+                batch, photos, pixels = [], 0, 0
             batch.append(entry)
             photos += entry.photo is not None
+            pixels += _pixels(entry)
+            full = photos in (0, engine.batch_size) or len(batch) >= MOST_ENTRIES or pixels >= PIXELS_IN_FLIGHT
             failed = entry.outcome is not None and entry.outcome.status == "failed"
-            if photos in (0, engine.batch_size) or len(batch) >= MOST_ENTRIES or (failed and engine.fail_fast):
+            if full or (failed and engine.fail_fast):
                 yield batch
-                batch, photos = [], 0
+                batch, photos, pixels = [], 0, 0
             if self._stop.asked:
                 break
         if batch:

@@ -156,6 +156,11 @@ class FeatureScorer(Described):
         moved.device = _device(moved._net)
         return moved
 
+    @property
+    def has_own_net(self) -> bool:
+        """Whether the net is the caller's, of which nothing is known, rather than one of quadtok's."""
+        return self._channels is None
+
     def describe(self) -> dict[str, Any]:
         """Name, options, and the digest of the weights.
 

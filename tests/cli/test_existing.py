@@ -81,7 +81,7 @@ class TestOverlay:
         assert run().code == 0
         before = overlay.read_bytes()
         result = quadtok("visualize", photo, "--scorer", "blur")
-        sentence = "was drawn by quadtok tokenize --overlay; use --overwrite, or another output folder"
+        sentence = "was drawn by quadtok tokenize; use --overwrite, or another output folder"
         assert (result.code, f"{photo}: {overlay} {sentence}" in result.err, overlay.read_bytes()) == (1, True, before)
 
     def test_what_is_missing_is_drawn_and_the_rest_is_left(self, run, photo, overlay):

@@ -34,7 +34,7 @@ MARKS: dict[FileKind, MarkKind] = {
     "drawing": "drawing of a plan",
     "restored image": "restored image",
 }
-_DRAWN_BY: dict[MarkKind, str] = {"picture of a plan": "tokenize --overlay", "drawing of a plan": "visualize"}
+_DRAWN_BY: dict[MarkKind, str] = {"picture of a plan": "tokenize", "drawing of a plan": "visualize"}
 _ENDS = {"PNG": b"\0\0\0\0IEND\xaeB`\x82", "JPEG": b"\xff\xd9", "GIF": b";", "page": b"</html>"}
 _BLANK = {"page": b" \t\r\n"}
 _END_BYTES = 64

@@ -22,6 +22,7 @@ from quadtok.names import (
     DEFAULT_QUADTREE,
     DEFAULT_SCORER,
     MAX_PIXELS,
+    ScorerName,
 )
 
 COMMANDS = typer.main.get_command(app).commands
@@ -174,3 +175,9 @@ def test_commands_that_read_images_read_them_by_the_same_flags():
 )
 def test_defaults_are_those_of_the_functions(flag, default):
     assert flags_of("tokenize")[flag][1] == default
+
+
+@pytest.mark.parametrize("command", ["tokenize", "visualize"])
+def test_help_lists_every_scorer_that_there_is(command):
+    (scorer,) = (parameter for parameter in COMMANDS[command].params if parameter.name == "scorer")
+    assert scorer.metavar.split("|") == [*get_args(ScorerName), "MODULE:NAME"]

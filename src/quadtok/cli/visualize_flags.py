@@ -133,8 +133,11 @@ class Picture(Group):
                     context, flag, ["style", "line_color", "line_width", "scale"], "the page has controls of its own"
                 )
             return "page"
-        if output is not None:
-            check_ending("--output", output, PICTURE_SUFFIXES, "a picture")
+        if output is not None and sheet:
+            several = "a sheet (--sheet, --compare, several --tokens)"
+            check_ending("--output", output, PICTURE_SUFFIXES, several)
+        elif output is not None:
+            check_ending("--output", output, PICTURE_SUFFIXES + PAGE_SUFFIXES, "a picture or a page")
         if sheet:
             if budgets == 1:
                 refuse_together(context, "style", ["sheet", "compare"], "with one budget a sheet has styles of its own")

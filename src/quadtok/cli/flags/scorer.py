@@ -27,7 +27,7 @@ class ScorerFlags(Group):
     scorer: Annotated[
         str,
         typer.Option(
-            metavar="feature|blur|precomputed|random|MODULE:NAME", rich_help_panel=QUADTREE,
+            metavar="|".join((*get_args(ScorerName), "MODULE:NAME")), rich_help_panel=QUADTREE,
             help="What decides where to split; MODULE:NAME is a function of yours, (uint8 images, spec) to saliency.",
         ),
     ] = DEFAULT_SCORER  # fmt: skip

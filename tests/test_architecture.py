@@ -144,6 +144,15 @@ def test_no_part_has_two_levels():
     assert sum(map(len, LEVELS)) == len(LEVEL)
 
 
+def test_a_stranger_reads_in_contributing_what_every_part_is_for():
+    rows = re.findall(
+        r"^\| (`.*?) \|", (SOURCE.parents[1] / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    told = [name.rstrip("/") for row in rows for name in re.findall(r"`([\w/]+)`", row)]
+    assert sorted(LEVEL.keys() - set(told)) == ["__main__"]
+    assert sorted(told) == sorted(set(told)) and all((SOURCE / name).exists() or name in LEVEL for name in told)
+
+
 @pytest.mark.parametrize(
     ("module", "source"),
     [

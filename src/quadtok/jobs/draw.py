@@ -24,7 +24,7 @@ from quadtok.jobs.words import ARGUMENTS, Words
 from quadtok.marks import HEAD_BYTES, Mark, describe_content, image_format
 from quadtok.names import DEFAULT_QUADTREE, TOKEN_SUFFIXES, QuadtreeName
 from quadtok.pictures.render import to_picture
-from quadtok.pictures.views import FORMS, Form, Grid, Pen, View
+from quadtok.pictures.views import FORMS, NAMED, Form, Grid, Pen, View
 from quadtok.preprocess import Preprocess
 from quadtok.spec import Spec
 from quadtok.storage.record import Record
@@ -123,7 +123,7 @@ class DrawJob:
         """See `Job`."""
         facts: dict[str, Any] = {
             "input": hashlib.sha256(data).hexdigest(),
-            "title": source.path.name if self.form in ("sheet", "page") else "",
+            "title": source.path.name if self.form in NAMED else "",
             "form": self.form,
             "suffix": last_ending(self.suffix),
             "pen": asdict(self.pen),

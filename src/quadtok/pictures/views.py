@@ -96,12 +96,14 @@ def draw_page(grid: Grid, pen: Pen, name: str, suffix: str, mark: Mark) -> bytes
     return page.encode(errors="replace")  # names of files may hold what is no text
 
 
+# A form that shows the name of its input stands in `NAMED`, too: pictures of one file under two names differ.
 FORMS: dict[Form, Callable[[Grid, Pen, str, str, Mark], bytes]] = {
     "picture": draw_picture,
     "sheet": draw_sheet,
     "animation": draw_animation,
     "page": draw_page,
 }
+NAMED: frozenset[Form] = frozenset(("sheet", "page"))
 
 
 def _triptych(view: View, pen: Pen) -> list[Panel]:

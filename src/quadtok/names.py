@@ -29,6 +29,9 @@ DEFAULT_PIXEL_DTYPE: PixelDtypeName = "float16"
 DEFAULT_IF_EXISTS: IfExistsName = "resume"
 DEFAULT_BATCH_SIZE = 32  # images scored at once
 DEFAULT_STYLE: StyleName = "overlay"
+DEFAULT_SEED = 0
+DEFAULT_DEVICE = "auto"  # CUDA where there is one
+DEFAULT_LINE_WIDTH = 1  # in pixels
 DEFAULT_LINE_COLOR = "#00000055"  # the reference's: black at alpha 85
 MAX_PIXELS = 89_478_485  # of an image; Pillow's own limit: a quarter of a gigabyte of RGB
 

@@ -1,6 +1,7 @@
 """Jobs are values: frozen, picklable, and the same after a journey to another process."""
 
 import dataclasses
+import hashlib
 import pickle
 from collections.abc import Hashable
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from quadtok import __version__
 from quadtok.geometry import make_geometry, parse_budget
 from quadtok.jobs.draw import DrawJob
 from quadtok.jobs.restore import RestoreFeaturesJob, RestoreImageJob
@@ -20,6 +22,8 @@ from quadtok.names import ScorerName
 from quadtok.pictures.views import FORMS, Pen
 from quadtok.preprocess import Preprocess
 from quadtok.scorers import SCORERS, get_scorer
+from quadtok.storage.record import Record
+from quadtok.storage.token_file import decode_tokens
 
 
 def steps(budget="10"):
@@ -81,6 +85,35 @@ def test_a_photo_and_its_result_can_travel_too(scorings, source, token_file):
         photo = pickle.loads(pickle.dumps(job.read(given, data, job.fingerprint(given, data))))
         (result,) = job.run([photo])
         assert job.encode(photo, pickle.loads(pickle.dumps(result)), set(job.makes)) == made(job, given), name
+
+
+def test_what_the_job_records_is_what_is_read_of_it(source, tmp_path):
+    preprocess = dataclasses.replace(steps("50%"), background="#00ff00", exif=False)
+    preprocess = dataclasses.replace(preprocess, geometry=dataclasses.replace(preprocess.geometry, fit="squash"))
+    job = TokenizeJob(preprocess, RandomScoring(3), dtype="uint8")
+    tokens = decode_tokens(made(job, source)[".pt"])
+    data = source.path.read_bytes()
+    assert Record.of(tokens.metadata) == Record(
+        scorer="random",
+        scorer_options={"seed": 3, "image_seed": RandomScoring(3).prepare(source, 2)},
+        tokens_requested="50%",
+        dtype="uint8",
+        made_by={"quadtok": __version__, "torch": torch.__version__},
+        source_name="pets/cat.png",
+        source_format="PNG",
+        source_size=(80, 70),
+        source_sha256=hashlib.sha256(data).hexdigest(),
+        native=False,
+        fit="squash",
+        background="#00ff00",
+        exif=False,
+        draft=1,
+        crop_box=(0.0, 0.0, 80.0, 70.0),
+        fingerprint=job.fingerprint(source, data),
+    )
+    native = dataclasses.replace(preprocess, geometry=make_geometry(None, parse_budget("10"), None, 16, 32))
+    record = Record.of(decode_tokens(made(dataclasses.replace(job, preprocess=native), source)[".pt"]).metadata)
+    assert (record.native, record.fit, record.tokens_requested) == (True, "pad", "10")
 
 
 def test_nothing_of_a_job_can_be_set(scorings, token_file):

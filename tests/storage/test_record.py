@@ -7,7 +7,7 @@ from quadtok.storage.record import Record
 
 
 def test_what_is_well_formed_is_taken():
-    record = Record.of({**WELL_FORMED, "dtype": "uint8", "quadtok": "0.1.0", "torch": "2.10"})
+    record = Record.of({**WELL_FORMED, "dtype": "uint8", "quadtok": "0.1.0", "torch": "2.10", "fingerprint": "f"})
     assert record == Record(
         scorer="blur",
         scorer_options={"radius": 2},
@@ -24,6 +24,7 @@ def test_what_is_well_formed_is_taken():
         exif=False,
         draft=4,
         crop_box=(0.0, 0.5, 640.0, 480.0),
+        fingerprint="f",
     )
 
 

@@ -17,6 +17,7 @@ from quadtok.jobs.sinks.naming import Naming
 from quadtok.names import (
     ANIMATION_SUFFIXES,
     DEFAULT_LINE_COLOR,
+    DEFAULT_LINE_WIDTH,
     DEFAULT_STYLE,
     PAGE_SUFFIXES,
     PICTURE_SUFFIXES,
@@ -70,7 +71,9 @@ class Picture(Group):
     line_color: Annotated[
         str, typer.Option(metavar="COLOR", rich_help_panel=_PICTURE, help="A name, #RRGGBB or #RRGGBBAA.")
     ] = DEFAULT_LINE_COLOR
-    line_width: Annotated[int, typer.Option(min=0, rich_help_panel=_PICTURE, help="In pixels; 0 for none.")] = 1
+    line_width: Annotated[int, typer.Option(min=0, rich_help_panel=_PICTURE, help="In pixels; 0 for none.")] = (
+        DEFAULT_LINE_WIDTH
+    )
     scale: Annotated[int, typer.Option(min=1, max=16, rich_help_panel=_PICTURE, help="Enlarge the picture.")] = 1
     sheet: Annotated[
         bool, typer.Option("--sheet", rich_help_panel=_PICTURE, help="Original, blurred and mini side by side.")

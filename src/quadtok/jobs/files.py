@@ -23,6 +23,7 @@ from quadtok.jobs.walk import Refusal
 from quadtok.names import (
     DEFAULT_BACKGROUND,
     DEFAULT_BATCH_SIZE,
+    DEFAULT_DEVICE,
     DEFAULT_IF_EXISTS,
     DEFAULT_IMAGE_SIZE,
     DEFAULT_MAX_PATCH,
@@ -31,6 +32,7 @@ from quadtok.names import (
     DEFAULT_PIXEL_DTYPE,
     DEFAULT_QUADTREE,
     DEFAULT_SCORER,
+    DEFAULT_SEED,
     IMAGE_SUFFIXES,
     MAX_PIXELS,
     OVERLAY_SUFFIX,
@@ -82,13 +84,13 @@ def tokenize_files(
     num_tokens: int | str = DEFAULT_NUM_TOKENS, image_size: int | tuple[int, int] | str = DEFAULT_IMAGE_SIZE,
     min_patch: int = DEFAULT_MIN_PATCH, max_patch: int = DEFAULT_MAX_PATCH, quadtree: QuadtreeName = DEFAULT_QUADTREE,
     scorer: str | ScorerFunction = DEFAULT_SCORER, scorer_options: Mapping[str, Any] | None = None,
-    maps: Name | None = None, seed: int = 0,
+    maps: Name | None = None, seed: int = DEFAULT_SEED,
     fit: FitName | None = None, background: str = DEFAULT_BACKGROUND, exif: bool = True, draft: bool = True,
     max_pixels: int = MAX_PIXELS,
     dtype: PixelDtypeName = DEFAULT_PIXEL_DTYPE, overlay: bool = False, keep_ext: bool = False,
     relative_to: Name | None = None, if_exists: IfExistsName = DEFAULT_IF_EXISTS,
-    device: str = "auto", batch_size: int = DEFAULT_BATCH_SIZE, workers: int | None = None, fail_fast: bool = False,
-    progress: Listener | None = None,
+    device: str = DEFAULT_DEVICE, batch_size: int = DEFAULT_BATCH_SIZE, workers: int | None = None,
+    fail_fast: bool = False, progress: Listener | None = None,
 ) -> Summary:  # fmt: skip
     """Write one token file for each image, as `quadtok tokenize` does, byte for byte.
 

@@ -17,7 +17,7 @@ from quadtok.jobs.own_scorer import description_of, imported, ours_only
 from quadtok.jobs.sources import Source, map_in
 from quadtok.jobs.tensors import load_tensors
 from quadtok.jobs.words import ARGUMENTS, Words
-from quadtok.names import WITHOUT_OPTIONS
+from quadtok.names import DEFAULT_SEED, WITHOUT_OPTIONS
 from quadtok.scorers import SCORERS, ScorerFunction, get_scorer, on_device
 from quadtok.scorers.feature import FeatureScorer
 from quadtok.spec import Spec
@@ -174,7 +174,7 @@ def make_scoring(
     *,
     weights: str | None = None,
     maps: Path | None = None,
-    seed: int = 0,
+    seed: int = DEFAULT_SEED,
     options: Mapping[str, Any] | None = None,
     sources: Sequence[Source] = (),
     device: str = "cpu",

@@ -8,7 +8,7 @@ from dataclasses import replace
 from PIL import Image
 from torch import Tensor
 
-from quadtok.names import DEFAULT_LINE_COLOR, DEFAULT_STYLE, StyleName
+from quadtok.names import DEFAULT_LINE_COLOR, DEFAULT_LINE_WIDTH, DEFAULT_STYLE, StyleName
 from quadtok.pictures.render import render
 from quadtok.plan import Plan
 from quadtok.quadtrees.base import plan_from_splits
@@ -25,7 +25,7 @@ def growing_tree(
     style: StyleName = DEFAULT_STYLE,
     *,
     line_color: str = DEFAULT_LINE_COLOR,
-    line_width: int = 1,
+    line_width: int = DEFAULT_LINE_WIDTH,
     enlarge: int = 1,
 ) -> Iterator[Image.Image]:
     """The pictures of the tree as it is split, from the roots to `spec.num_tokens`.

@@ -10,7 +10,7 @@ from PIL import Image, ImageColor
 from torch import Tensor
 
 from quadtok.errors import InputError
-from quadtok.names import DEFAULT_LINE_COLOR, DEFAULT_STYLE, StyleName
+from quadtok.names import DEFAULT_LINE_COLOR, DEFAULT_LINE_WIDTH, DEFAULT_STYLE, StyleName
 from quadtok.pixels import DTYPES, check_dense, denormalize, mean_and_std
 from quadtok.plan import Plan
 from quadtok.thumbnail import SCALE_COLORS
@@ -32,7 +32,7 @@ def render(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     line_color: str = DEFAULT_LINE_COLOR,
-    line_width: int = 1,
+    line_width: int = DEFAULT_LINE_WIDTH,
     enlarge: int = 1,
 ) -> Image.Image:
     """Draw the plan of one image.
@@ -78,7 +78,7 @@ def render_tokens(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     line_color: str = DEFAULT_LINE_COLOR,
-    line_width: int = 1,
+    line_width: int = DEFAULT_LINE_WIDTH,
     enlarge: int = 1,
 ) -> Image.Image:
     """Draw the tokens of one image from nothing but themselves; otherwise as `render`.

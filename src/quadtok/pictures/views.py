@@ -10,7 +10,7 @@ from PIL import Image
 
 from quadtok.errors import InputError
 from quadtok.marks import Mark
-from quadtok.names import DEFAULT_LINE_COLOR, DEFAULT_STYLE, StyleName
+from quadtok.names import DEFAULT_LINE_COLOR, DEFAULT_LINE_WIDTH, DEFAULT_STYLE, StyleName
 from quadtok.pictures.encode import encode_animation, encode_picture
 from quadtok.pictures.explorer import explorer_page
 from quadtok.pictures.growing import growing_tree
@@ -27,7 +27,7 @@ class Pen:
 
     style: StyleName = DEFAULT_STYLE
     line_color: str = DEFAULT_LINE_COLOR
-    line_width: int = 1
+    line_width: int = DEFAULT_LINE_WIDTH
     enlarge: int = 1
 
     def draw(self, view: View, style: StyleName | None = None, line_width: int | None = None) -> Image.Image:

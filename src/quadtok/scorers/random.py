@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from quadtok.errors import InputError
+from quadtok.names import DEFAULT_SEED
 from quadtok.pixels import check_images
 from quadtok.scorers.base import Described
 from quadtok.spec import Spec
@@ -27,7 +28,7 @@ class RandomScorer(Described):
             with a single integer all images of a batch get the same layout.
     """
 
-    def __init__(self, seed: int | Sequence[int] | Tensor = 0) -> None:
+    def __init__(self, seed: int | Sequence[int] | Tensor = DEFAULT_SEED) -> None:
         values = seed.tolist() if isinstance(seed, Tensor) else seed
         try:
             self.seeds = list(map(operator.index, values)) if isinstance(values, Sequence) else operator.index(values)

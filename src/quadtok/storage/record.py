@@ -37,6 +37,7 @@ class Record:
         exif: whether the EXIF orientation was applied.
         draft: 1, 2, 4 or 8: the part of its size that a JPEG was decoded at.
         crop_box: (left, top, right, bottom) in the image, in its pixels, or None.
+        fingerprint: of all that the file depends on; may be empty.
     """
 
     scorer: str
@@ -54,6 +55,7 @@ class Record:
     exif: bool
     draft: int
     crop_box: tuple[float, float, float, float] | None
+    fingerprint: str
 
     @classmethod
     def of(cls, metadata: Mapping[str, Any]) -> Record:
@@ -78,6 +80,7 @@ class Record:
             exif=exif if isinstance(exif, bool) else True,
             draft=draft if type(draft) is int and draft in DRAFT_DIVISORS else 1,
             crop_box=_box(steps.get("crop_box")),
+            fingerprint=_text(metadata.get("fingerprint")),
         )
 
 

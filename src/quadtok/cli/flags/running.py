@@ -11,7 +11,7 @@ from quadtok.cli.flags.base import FLAGS, RUN
 from quadtok.cli.grouped import Group
 from quadtok.jobs.device import check_device_name, resolve_device
 from quadtok.jobs.engines.base import MOST_WORKERS, default_workers
-from quadtok.names import DEFAULT_BATCH_SIZE
+from quadtok.names import DEFAULT_BATCH_SIZE, DEFAULT_DEVICE
 
 if TYPE_CHECKING:
     from quadtok.jobs.engines.threads import Threads
@@ -24,7 +24,7 @@ class Device(Group):
     device: Annotated[
         str,
         typer.Option(metavar="auto|cpu|cuda[:N]", rich_help_panel=RUN, envvar="QUADTOK_DEVICE", help="Where to score."),
-    ] = "auto"
+    ] = DEFAULT_DEVICE
 
     def check(self, context: typer.Context) -> None:
         """A name that is no device is refused at once; whether it is there, only torch knows."""

@@ -14,7 +14,7 @@ from quadtok.cli.given import is_given
 from quadtok.cli.grouped import Group
 from quadtok.errors import InputError
 from quadtok.jobs.sources import Source
-from quadtok.names import DEFAULT_QUADTREE, DEFAULT_SCORER, WITHOUT_OPTIONS, QuadtreeName, ScorerName
+from quadtok.names import DEFAULT_QUADTREE, DEFAULT_SCORER, DEFAULT_SEED, WITHOUT_OPTIONS, QuadtreeName, ScorerName
 
 if TYPE_CHECKING:
     from quadtok.jobs.scoring import Scoring
@@ -51,7 +51,7 @@ class ScorerFlags(Group):
             rich_help_panel=QUADTREE, envvar="QUADTOK_SEED",
             help="For --scorer random; an image's layout depends on this and on its relative name alone.",
         ),
-    ] = 0  # fmt: skip
+    ] = DEFAULT_SEED  # fmt: skip
 
     @property
     def names(self) -> tuple[str, ...]:

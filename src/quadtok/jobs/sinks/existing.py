@@ -26,6 +26,7 @@ from quadtok.marks import (
 )
 from quadtok.names import IfExistsName
 from quadtok.storage.archive import looks_like_ours
+from quadtok.storage.record import Record
 from quadtok.storage.token_file import NewerVersionError, decode_tokens, read_token_file
 
 # The marks of pictures, by what they are; and who draws those.
@@ -100,7 +101,7 @@ def holds(path: Path, kind: FileKind, data: bytes, words: Words) -> bool:
 def _is_token_file(path: Path, fingerprint: str, words: Words) -> bool:
     _check_ours(path, words)
     try:
-        found = decode_tokens(read_token_file(path)).metadata.get("fingerprint")
+        found = Record.of(decode_tokens(read_token_file(path)).metadata).fingerprint
     except NewerVersionError as problem:
         raise OutputError(f"has {problem}, or use {words.overwrite}") from problem
     except TokenFileError:

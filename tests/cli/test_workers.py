@@ -194,3 +194,29 @@ def test_a_signal_that_was_to_be_ignored_stays_ignored(tmp_path):
     command = f"trap '' INT; {sys.executable} -m quadtok tokenize a.png --scorer kills:kills"
     ended = subprocess.run(command, cwd=tmp_path, shell=True, capture_output=True, text=True, timeout=60, check=False)
     assert (ended.returncode, "done: 1 written" in ended.stderr) == (0, True)
+
+
+LOADS_LONG = """
+import sys, time
+print("loading", file=sys.stderr, flush=True)
+for _ in range(2):
+    try:
+        time.sleep(20)
+    except KeyboardInterrupt:  # as the import system does now and then
+        pass
+"""
+
+
+@pytest.mark.parametrize("command", ["tokenize", "visualize", "reverse"])
+def test_an_interrupt_while_torch_is_loaded_ends_the_process(tmp_path, command):
+    """Swallowed by the import system, it left half of a module: images failed that were good, or the run hung."""
+    Image.effect_noise((70, 70), 60).save(tmp_path / "a.png")
+    (tmp_path / "a.pt").touch()
+    (tmp_path / "torch.py").write_text(LOADS_LONG)
+    given = "a.pt" if command == "reverse" else "a.png"
+    arguments = [sys.executable, "-m", "quadtok", command, given, "-o", "out"]
+    with subprocess.Popen(arguments, cwd=tmp_path, stderr=subprocess.PIPE) as process:
+        assert process.stderr.readline() == b"loading\n"
+        process.send_signal(signal.SIGINT)
+        said = process.communicate(timeout=10)[1]
+    assert (process.returncode, said) == (130, b"")

@@ -12,7 +12,7 @@ import typer
 from quadtok.cli.flags import FLAGS, Inputs, Output, Reporting, Running
 from quadtok.cli.given import check_ending, refuse_image_ending
 from quadtok.cli.grouped import Group, grouped
-from quadtok.cli.running import begin, execute, finish
+from quadtok.cli.running import begin, execute, finish, load
 from quadtok.cli.terminal import printable, write_data
 from quadtok.errors import InputError
 from quadtok.jobs.base import Outcome
@@ -115,6 +115,7 @@ def reverse(
     if not goes_on:
         return finish(report)
 
+    load("jobs.restore", "jobs.engines.threads")
     with report.progress("reverse"):
         from quadtok.jobs.sinks.folder import FolderSink
 

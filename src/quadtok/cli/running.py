@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import signal
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -56,6 +57,15 @@ class Telling:
             self._report.replace_held(
                 f"the scorer failed for each of the first {self._failures} images: stopped; see the first error above"
             )
+
+
+def load(*modules: str) -> None:
+    """Load what takes seconds to load, torch before all: before this, everything has failed already if it could."""
+    from quadtok.jobs.engines.signals import ended_by_interrupts
+
+    with ended_by_interrupts():
+        for module in modules:
+            importlib.import_module(f"quadtok.{module}")
 
 
 def begin(

@@ -23,7 +23,7 @@ from quadtok.cli.flags import (
 )
 from quadtok.cli.given import refuse_image_ending
 from quadtok.cli.grouped import grouped
-from quadtok.cli.running import begin, execute, finish
+from quadtok.cli.running import begin, execute, finish, load
 from quadtok.cli.terminal import Report, passed_over, printable, write_data
 from quadtok.jobs.sinks.naming import Outputs, plan_outputs
 from quadtok.names import DEFAULT_PIXEL_DTYPE, IMAGE_SUFFIXES, OVERLAY_SUFFIX, TOKEN_SUFFIX, PixelDtypeName
@@ -82,8 +82,8 @@ def tokenize(
     if not goes_on:
         return finish(report)
 
+    load("jobs.tokenize", "jobs.engines.threads")
     with report.progress("tokenize"):
-        # From here on torch is needed, which takes seconds to load: everything above has failed already if it could.
         from quadtok.jobs.sinks.folder import FolderSink
         from quadtok.jobs.tokenize import TokenizeJob
 

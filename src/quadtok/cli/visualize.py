@@ -10,7 +10,7 @@ import typer
 from quadtok.cli.flags import FLAGS, Device, PreprocessFlags, Reporting, Running
 from quadtok.cli.given import given, is_given
 from quadtok.cli.grouped import grouped
-from quadtok.cli.running import begin, execute, finish
+from quadtok.cli.running import begin, execute, finish, load
 from quadtok.cli.terminal import Report
 from quadtok.cli.visualize_flags import Budgets, ComparedScorers, DrawnInputs, Picture, PictureOutput
 from quadtok.errors import InputError
@@ -51,7 +51,7 @@ def visualize(
     report, goes_on = begin(say, running, found, planned, ours)
     if not goes_on:
         return finish(report)
-
+    load("jobs.draw", "jobs.engines.threads")
     with report.progress("visualize"):
         from quadtok.jobs.draw import DrawJob
         from quadtok.jobs.sinks.folder import FolderSink

@@ -1,7 +1,8 @@
-"""Signals ask a run to stop: the first one tidily."""
+"""Signals ask a run to stop: the first one tidily. And while modules are loaded, one that asks ends the process."""
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,3 +35,21 @@ def stop_on_signals() -> Iterator[StopRequest]:
         yield stop
     finally:
         restore()
+
+
+@contextmanager
+def ended_by_interrupts() -> Iterator[None]:
+    """While the block loads modules, SIGINT ends the process, as nothing is begun that would have to be ended tidily.
+
+    As an exception it might come where Python swallows it, in the locks of the import system: then half a module stays,
+    or a lock that is never released. One that is ignored stays ignored. Only the main thread may do this.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    if before == signal.SIG_IGN:
+        yield
+        return
+    signal.signal(signal.SIGINT, lambda number, frame: os._exit(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,5 +1,6 @@
 """`tokenize_files`: from Python what the command does, and sentences for what its parser would refuse."""
 
+import inspect
 import os
 import shutil
 import sys
@@ -9,14 +10,16 @@ from importlib.resources import files
 import numpy as np
 import pytest
 import torch
+import typer
 from PIL import Image
 
 from quadtok import QuadtokError, get_scorer, load_tokens, read_image
-from quadtok.cli import run
+from quadtok.cli import app, run
 from quadtok.errors import ImageError, InputError
 from quadtok.jobs import tokenize_files
 
 SMALL = {"image_size": 64, "max_patch": 32, "num_tokens": 10, "scorer": "blur"}
+NET = files("quadtok.scorers.feature") / "object_net.pt"
 FLAGS = ["--image-size", "64", "--max-patch", "32", "--tokens", "10", "--scorer", "blur"]
 
 
@@ -45,6 +48,7 @@ def contents(folder):
         ({"image_size": (64, 96), "num_tokens": 12, "fit": "pad"}, ["-s", "64x96", "-n", "12", "--fit", "pad"]),
         ({"scorer": "random", "seed": 7, "dtype": "uint8"}, ["--scorer", "random", "--seed", "7", "--dtype", "uint8"]),
         ({"scorer": get_scorer("blur"), "quadtree": "dict"}, ["--impl", "dict"]),
+        ({"scorer": "feature", "weights": NET}, ["--scorer", "feature", "--weights", str(NET)]),
     ],
 )
 def test_the_files_are_those_of_the_command_byte_for_byte(photos, tmp_path, capfd, arguments, flags):
@@ -83,6 +87,21 @@ def test_progress_hears_of_each_input_in_order_and_may_read_images(photos, tmp_p
     assert summary.written == 3
 
 
+def test_a_bar_of_progress_hears_first_how_many_there_will_be(photos, tmp_path):
+    heard = []
+    inputs = [photos, tmp_path / "*.none"]
+    tokenize_files(inputs, tmp_path / "out", **SMALL, begin=heard.append, progress=lambda one: heard.append(one.status))
+    assert heard == [5, "failed", "written", "written", "failed", "written"]
+
+
+def test_every_flag_of_the_command_is_an_argument(photos, tmp_path):
+    """But for those that are about a terminal, a list on stdin, or the name of a single file."""
+    flags = {parameter.name for parameter in typer.main.get_command(app).commands["tokenize"].params}
+    renamed = {"tokens": "num_tokens", "impl": "quadtree", "scorer_option": "scorer_options"}
+    missing = {renamed.get(name, name) for name in flags} - inspect.signature(tokenize_files).parameters.keys()
+    assert missing == {"null", "output", "overwrite", "dry_run", "as_json", "quiet", "verbose"}
+
+
 def test_fail_fast_ends_at_the_first_failure(photos, tmp_path):
     summary = tokenize_files(photos, tmp_path / "out", **SMALL, fail_fast=True)
     assert (summary.ending, summary.written, summary.failed, summary.left) == ("failed fast", 2, 1, 1)
@@ -102,6 +121,9 @@ def test_fail_fast_ends_at_the_first_failure(photos, tmp_path):
         ({"scorer": "random", "scorer_options": {"seed": 1}}, "the random scorer has no options, and was given seed"),
         ({"scorer": get_scorer("blur"), "scorer_options": {"seed": 1}}, "go with the name of a scorer"),
         ({"scorer": get_scorer("blur"), "maps": "maps"}, "go with the name of a scorer"),
+        ({"weights": "imagenet"}, "weights belong to scorer=\"feature\", not to 'blur'"),
+        ({"scorer": "feature", "weights": "a", "scorer_options": {"weights": "b"}}, "both name the weights: give one"),
+        ({"scorer": "feature", "weights": 3}, "weights must be a name or a path, got 3"),
         ({"batch_size": 0}, "batch_size must be an integer of at least 1, got 0"),
         ({"workers": -1}, "workers must be an integer of at least 0, got -1"),
         ({"max_pixels": 0}, "max_pixels must be at least 1, got 0"),
@@ -124,7 +146,7 @@ def test_weights_are_read_and_so_never_written(photos, tmp_path, capfd):
     """Also where an option of the scorer names them, and any other file may be replaced."""
     out = tmp_path / "out"
     out.mkdir()
-    shutil.copy(files("quadtok.scorers.feature") / "object_net.pt", out / "cat.pt")
+    shutil.copy(NET, out / "cat.pt")
     before, weights = contents(out), str(out / "cat.pt")
     arguments = {**SMALL, "scorer": "feature", "scorer_options": {"weights": weights}, "if_exists": "overwrite"}
     summary = tokenize_files(photos / "pets", out, **arguments)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -84,13 +85,13 @@ def tokenize_files(
     num_tokens: int | str = DEFAULT_NUM_TOKENS, image_size: int | tuple[int, int] | str = DEFAULT_IMAGE_SIZE,
     min_patch: int = DEFAULT_MIN_PATCH, max_patch: int = DEFAULT_MAX_PATCH, quadtree: QuadtreeName = DEFAULT_QUADTREE,
     scorer: str | ScorerFunction = DEFAULT_SCORER, scorer_options: Mapping[str, Any] | None = None,
-    maps: Name | None = None, seed: int = DEFAULT_SEED,
+    weights: Name | None = None, maps: Name | None = None, seed: int = DEFAULT_SEED,
     fit: FitName | None = None, background: str = DEFAULT_BACKGROUND, exif: bool = True, draft: bool = True,
     max_pixels: int = MAX_PIXELS,
     dtype: PixelDtypeName = DEFAULT_PIXEL_DTYPE, overlay: bool = False, keep_ext: bool = False,
     relative_to: Name | None = None, if_exists: IfExistsName = DEFAULT_IF_EXISTS,
     device: str = DEFAULT_DEVICE, batch_size: int = DEFAULT_BATCH_SIZE, workers: int | None = None,
-    fail_fast: bool = False, progress: Listener | None = None,
+    fail_fast: bool = False, begin: Callable[[int], object] | None = None, progress: Listener | None = None,
 ) -> Summary:  # fmt: skip
     """Write one token file for each image, as `quadtok tokenize` does, byte for byte.
 
@@ -106,6 +107,7 @@ def tokenize_files(
         max_patch: see `Spec`.
         scorer: a name, `"module:attribute"`, or a function (images, spec) → saliency, called by one thread.
         scorer_options: options of a scorer that is given by name.
+        weights: of the scorer `"feature"`: `"bundled"`, `"imagenet"`, or a file with a state dict.
         maps: of the scorer `"precomputed"`: a file, or a folder that mirrors the inputs.
         seed: of the scorer `"random"`.
         quadtree: which one; all give the same plan.
@@ -123,6 +125,7 @@ def tokenize_files(
         batch_size: images scored at once.
         workers: threads; None: one for each core.
         fail_fast: end at the first input that fails.
+        begin: hears how many inputs there are, before the first is read.
         progress: hears what became of each input, in their order, in this thread. What it writes to stderr just while
             a TIFF is read elsewhere is lost, as what libtiff complains of is.
 
@@ -132,22 +135,25 @@ def tokenize_files(
     Raises:
         QuadtokError: where nothing can be done at all: no inputs, or arguments that do not fit together.
     """
-    _check_types(seed, max_pixels, batch_size, scorer_options or {}, progress)
+    _check_types(seed, max_pixels, batch_size, scorer_options or {}, begin, progress)
     _check_switches(exif=exif, draft=draft, overlay=overlay, keep_ext=keep_ext, fail_fast=fail_fast)
     geometry = make_geometry(_size(image_size), parse_budget(str(num_tokens)), fit, min_patch, max_patch)
     check_device_name(device)
+    options = _with_weights(scorer_options or {}, weights, scorer)
     preprocess = Preprocess(geometry, max_pixels, background, exif, draft)
     suffixes = (TOKEN_SUFFIX, OVERLAY_SUFFIX) if overlay else (TOKEN_SUFFIX,)
     naming = Naming(suffixes, folder=path_of("output_dir", output_dir), keep_ext=keep_ext)
     found = find_sources(texts_of(inputs), IMAGE_SUFFIXES, relative_to=path_of("relative_to", relative_to))
-    also_read = _also_read(maps, (scorer_options or {}).get("weights"))
+    also_read = _also_read(maps, options.get("weights"))
     planned, ours = plan_outputs(found.sources, naming, look_at_all=maps is not None, also_read=also_read)
     summary, place = Summary(left=len(planned) + len(ours) + len(found.refused)), resolve_device(device)
     hear = _listener(summary, progress)
-    scoring = _scoring(scorer, scorer_options, maps, seed, planned, place)
+    scoring = _scoring(scorer, options, maps, seed, planned, place)
     job = TokenizeJob(preprocess, scoring, quadtree, dtype, place, overlay)
     engine = _engine(workers, batch_size, fail_fast, same_size=geometry.size is not None)
     folder = FolderSink(planned, job.makes, if_exists)
+    if begin is not None:
+        begin(summary.left)
     for outcome in _known(ours, found.refused):
         hear(outcome)
         if outcome.error and fail_fast:
@@ -156,6 +162,18 @@ def tokenize_files(
     with folder.open() as sink:
         summary.ending = engine.run(job, sink.sources, sink, hear)
     return summary
+
+
+def _with_weights(options: Mapping[str, Any], weights: Name | None, scorer: object) -> Mapping[str, Any]:
+    """The options of a scorer, its weights among them."""
+    if weights is None:
+        return options
+    if scorer != "feature":
+        raise InputError(f'weights belong to scorer="feature", not to {scorer!r}')
+    if "weights" in options:
+        raise InputError("weights and scorer_options: both name the weights: give one")
+    check_types(weights=(weights, str | os.PathLike, "a name or a path"))
+    return {"weights": os.fspath(weights), **options}
 
 
 def _also_read(maps: Name | None, weights: Name | None) -> list[Path]:
@@ -174,7 +192,7 @@ def _listener(summary: Summary, progress: Listener | None) -> Listener:
 
 
 def _scoring(
-    scorer: str | ScorerFunction, options: Mapping[str, Any] | None, maps: Name | None, seed: int,
+    scorer: str | ScorerFunction, options: Mapping[str, Any], maps: Name | None, seed: int,
     planned: Sequence[Outputs], device: str,
 ) -> Scoring:  # fmt: skip
     if not isinstance(scorer, str):
@@ -200,12 +218,14 @@ def _known(passed_over: Sequence[Source], refused: Sequence[Refusal]) -> Iterato
 
 
 def _check_types(
-    seed: object, max_pixels: object, batch_size: object, options: Mapping[Any, Any], progress: object
+    seed: object, max_pixels: object, batch_size: object, options: Mapping[Any, Any], begin: object, progress: object
 ) -> None:
     whole = (int, "an integer")
     check_types(seed=(seed, *whole), max_pixels=(max_pixels, *whole), batch_size=(batch_size, *whole))
     check_types(scorer_options=(options, Mapping, "a dict of options by their names"))
     check_types(**{f"the name of the option {name!r}": (name, str, "a text") for name in options})
+    if begin is not None:
+        check_types(begin=(begin, Callable, "a function of a number"))
     if progress is not None:
         check_types(progress=(progress, Callable, "a function of an outcome"))
 

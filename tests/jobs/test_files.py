@@ -131,6 +131,7 @@ def test_fail_fast_ends_at_the_first_failure(photos, tmp_path):
         ({"device": "gpu"}, "device 'gpu' is none of auto, cpu, cuda and cuda:N"),
         ({"image_size": (64, 64, 3)}, "image_size (64, 64, 3) is none of a side, (height, width) and 'native'"),
         ({"image_size": (64, 64.5)}, "width must be an integer"),
+        ({"image_size": 1 << 15, "num_tokens": "50%"}, "at most 268435456 pixels, the image has 32768×32768"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_before_anything_is_read_or_written(photos, tmp_path, wrong, sentence):

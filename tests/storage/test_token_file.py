@@ -198,7 +198,7 @@ def huge():
         (some_tokens, {"normalized_with": ([0.5], [0.5])}, "got 1 for 3 channels"),
         (some_tokens, {"metadata": {"scorer": object()}}, "^metadata must be JSON values: .*object"),
         (some_tokens, {"metadata": {"threshold": math.nan}}, "^metadata must be JSON values: "),
-        (huge, {"dtype": "none"}, "at most 268435456 pixels, this one has 16384×32768$"),
+        (huge, {"dtype": "none"}, "at most 268435456 pixels, the image has 16384×32768$"),
     ],
 )
 def test_what_a_file_cannot_hold_is_refused(tokens, options, message, tmp_path):

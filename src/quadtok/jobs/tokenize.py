@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from quadtok.errors import QuadtokError, ScorerError, described
+from quadtok.errors import QuadtokError, ScorerError, about, described
 from quadtok.images import read_bytes
 from quadtok.jobs.base import FileKind
 from quadtok.jobs.scoring import Scoring
@@ -30,7 +30,7 @@ from quadtok.pixels import IMAGENET_MEAN, IMAGENET_STD
 from quadtok.preprocess import Photo, Preprocess
 from quadtok.quadtrees import get_quadtree
 from quadtok.spec import Spec
-from quadtok.storage.token_file import VERSION, check_dtype, encode_tokens
+from quadtok.storage.token_file import VERSION, check_dtype, check_size, encode_tokens
 from quadtok.tokens import Tokens, tokenize
 
 
@@ -47,7 +47,7 @@ class TokenizeJob:
         overlay: also draw each image's plan.
 
     Raises:
-        InputError: where there is no such quadtree or dtype.
+        InputError: where there is no such quadtree or dtype, or the images would be too large for a token file.
     """
 
     preprocess: Preprocess
@@ -60,6 +60,9 @@ class TokenizeJob:
     def __post_init__(self) -> None:
         get_quadtree(self.quadtree)
         check_dtype(self.dtype)
+        geometry = self.preprocess.geometry
+        if geometry.size:
+            check_size(geometry.spec(*geometry.size))
 
     @property
     def makes(self) -> Mapping[str, FileKind]:
@@ -96,6 +99,8 @@ class TokenizeJob:
     def read(self, source: Source, data: bytes, fingerprint: str) -> Photo:
         """See `Job`."""
         photo = self.preprocess.decode(data, source.path)
+        with about(source.path):
+            check_size(photo.spec)  # before it is scored
         file = {"name": source.relative.as_posix(), **photo.file}
         return replace(photo, file=file, extra=self._extra(source), fingerprint=fingerprint)
 

@@ -98,8 +98,7 @@ def encode_tokens(
         raise InputError(f"a token file holds one image, these are {len(tokens)}: save tokens[i]")
     check_dtype(dtype)
     plan = tokens.plan
-    if plan.spec.height * plan.spec.width > MAX_PIXELS:
-        raise InputError(_too_large(plan.spec))
+    check_size(plan.spec)
     cells = [field[0] // plan.spec.min_patch for field in (plan.top, plan.left)]
     content: dict[str, Any] = {
         "format": FORMAT,
@@ -120,6 +119,12 @@ def check_dtype(dtype: str) -> None:
     """Refuse what pixels cannot be stored as, by an `InputError` that says what they can."""
     if dtype not in get_args(PixelDtypeName):
         raise InputError(f"there is no stored dtype {dtype!r}: choose one of {', '.join(get_args(PixelDtypeName))}")
+
+
+def check_size(spec: Spec) -> None:
+    """Refuse a larger image than a token file may be of, by an `InputError`."""
+    if spec.height * spec.width > MAX_PIXELS:
+        raise InputError(f"a token file is for at most {MAX_PIXELS} pixels, the image has {spec.height}×{spec.width}")
 
 
 def load_tokens(path: str | Path) -> Tokens:
@@ -267,17 +272,12 @@ def _parse_meta(text: str) -> tuple[dict[str, Any], Spec]:
         meta = json.loads(text)
         height, width = meta["image_size"]
         spec = Spec(height, width, meta["min_patch"], meta["max_patch"], meta["num_tokens"])
-        if spec.height * spec.width > MAX_PIXELS:
-            raise InputError(_too_large(spec))
+        check_size(spec)
     except QuadtokError as problem:
         raise TokenFileError(f"its geometry is impossible: {problem}") from problem
     except (ValueError, KeyError, TypeError, RecursionError) as problem:
         raise TokenFileError("its metadata cannot be read") from problem
     return meta, spec
-
-
-def _too_large(spec: Spec) -> str:
-    return f"a token file is for images of at most {MAX_PIXELS} pixels, this one has {spec.height}×{spec.width}"
 
 
 def _plan(layout: Tensor, spec: Spec) -> Plan:

@@ -15,9 +15,9 @@ from quadtok.cli.terminal import Report
 from quadtok.cli.visualize_flags import Budgets, ComparedScorers, DrawnInputs, Picture, PictureOutput
 from quadtok.errors import InputError
 from quadtok.geometry import Geometry
+from quadtok.jobs.asked_for import AskedFor
 from quadtok.jobs.sinks.naming import Naming, Outputs, plan_outputs
 from quadtok.jobs.sources import Source
-from quadtok.jobs.wanted import Wanted
 from quadtok.marks import head_of, image_format
 from quadtok.names import IMAGE_SUFFIXES, TOKEN_SUFFIXES
 
@@ -65,7 +65,7 @@ def visualize(
             preprocess=tuple(preprocess.value(geometry) for geometry in geometries),
             quadtree=scorers.impl,
             image=picture.image,
-            wanted=_wanted(context, geometries, scorers.names),
+            asked_for=_asked_for(context, geometries, scorers.names),
             words=FLAGS,
         )
         stop = execute(job, FolderSink(planned, job.makes, output.policy, FLAGS), running.engine(), report)
@@ -113,10 +113,10 @@ def _refuse_flags_of_photographs(
         raise InputError(f"{', '.join(ignored)}: the inputs are token files, which hold their plan: give photographs")
 
 
-def _wanted(context: typer.Context, geometries: Sequence[Geometry], scorers: tuple[str, ...]) -> Wanted:
+def _asked_for(context: typer.Context, geometries: Sequence[Geometry], scorers: tuple[str, ...]) -> AskedFor:
     """What was typed of the plan: token files must agree with it."""
     first = geometries[0]
-    return Wanted(
+    return AskedFor(
         budgets=tuple(geometry.budget for geometry in geometries) if is_given(context, "tokens") else None,
         size=(first.size or "native") if is_given(context, "image_size") else None,
         min_patch=first.min_patch if is_given(context, "min_patch") else None,

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from quadtok.jobs.base import Outcome
-    from quadtok.jobs.files import Summary, tokenize_files
+    from quadtok.jobs.from_python import Summary, tokenize_files
 
-_HOME = {"Outcome": "base", "Summary": "files", "tokenize_files": "files"}
+_HOME = {"Outcome": "base", "Summary": "from_python", "tokenize_files": "from_python"}
 
 __all__ = ["Outcome", "Summary", "tokenize_files"]
 

@@ -14,17 +14,17 @@ import torch
 from quadtok import __version__
 from quadtok.errors import InputError, TokenFileError, about
 from quadtok.images import read_bytes
+from quadtok.jobs.asked_for import AskedFor
 from quadtok.jobs.base import FileKind, last_ending
 from quadtok.jobs.photograph import other_photograph, read_like
 from quadtok.jobs.scoring import Scoring
 from quadtok.jobs.sources import Source
 from quadtok.jobs.tokenize import tokens_of
-from quadtok.jobs.wanted import Wanted
 from quadtok.jobs.words import ARGUMENTS, Words
 from quadtok.marks import HEAD_BYTES, Mark, describe_content, image_format
 from quadtok.names import DEFAULT_QUADTREE, TOKEN_SUFFIXES, QuadtreeName
 from quadtok.pictures.render import to_picture
-from quadtok.pictures.views import FORMS, NAMED, Form, Grid, Pen, View
+from quadtok.pictures.views import FORMS, NAMED, Form, Pen, View, ViewGrid
 from quadtok.preprocess import Preprocess
 from quadtok.spec import Spec
 from quadtok.storage.record import Record
@@ -79,7 +79,7 @@ class DrawJob:
         quadtree: which one.
         device: where images are scored.
         image: the photograph of a token file.
-        wanted: what token files must agree with.
+        asked_for: what token files must agree with.
         words: what sentences call these.
     """
 
@@ -91,7 +91,7 @@ class DrawJob:
     quadtree: QuadtreeName = DEFAULT_QUADTREE
     device: str = "cpu"
     image: Path | None = None
-    wanted: Wanted = field(default_factory=Wanted)
+    asked_for: AskedFor = field(default_factory=AskedFor)
     words: Words = ARGUMENTS
 
     @property
@@ -112,11 +112,11 @@ class DrawJob:
     def load(self, source: Source) -> bytes:
         """See `Job`; a token file that is not what was asked for is refused, whether its picture is there or not."""
         data = read_bytes(source.path)
-        if self.wanted.anything and data.startswith(_ZIP):
+        if self.asked_for.anything and data.startswith(_ZIP):
             with about(source.path):
                 tokens = decode_tokens(data)
             record = Record.of(tokens.metadata)
-            self.wanted.check(source.path, tokens.plan.spec, record.scorer, "native" if record.native else None)
+            self.asked_for.check(source.path, tokens.plan.spec, record.scorer, "native" if record.native else None)
         return data
 
     def fingerprint(self, source: Source, data: bytes) -> str:
@@ -186,11 +186,11 @@ class DrawJob:
             fingerprint=fingerprint,
         )
 
-    def run(self, photos: Sequence[Subject]) -> list[Grid]:
+    def run(self, photos: Sequence[Subject]) -> list[ViewGrid]:
         """See `Job`."""
         return [self._grid(subject) for subject in photos]
 
-    def _grid(self, subject: Subject) -> Grid:
+    def _grid(self, subject: Subject) -> ViewGrid:
         image = None if subject.image is None else to_picture(subject.image)
         if subject.tokens is not None:
             return [[View(image, subject.tokens, subject.scorer)]]
@@ -201,12 +201,12 @@ class DrawJob:
             for (name, scoring), extra in zip(self.scorings.items(), subject.extras, strict=True)
         ]
 
-    def encode(self, photo: Subject, result: Grid, wanted: Collection[str]) -> dict[str, bytes]:
+    def encode(self, photo: Subject, result: ViewGrid, wanted: Collection[str]) -> dict[str, bytes]:
         """See `Job`."""
         mark = Mark("drawing of a plan", photo.fingerprint)
         with about(photo.path):
             return {self.suffix: FORMS[self.form](result, self.pen, photo.path.name, last_ending(self.suffix), mark)}
 
-    def facts(self, photo: Subject, result: Grid) -> dict[str, Any]:
+    def facts(self, photo: Subject, result: ViewGrid) -> dict[str, Any]:
         """See `Job`."""
         return photo.facts

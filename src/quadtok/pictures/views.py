@@ -57,21 +57,21 @@ class View:
     scorer: str
 
 
-Grid = list[list[View]]
+ViewGrid = list[list[View]]
 
 
-def draw_picture(grid: Grid, pen: Pen, name: str, suffix: str, mark: Mark) -> bytes:
+def draw_picture(grid: ViewGrid, pen: Pen, name: str, suffix: str, mark: Mark) -> bytes:
     """The first view, in the pen's style."""
     return encode_picture(pen.draw(grid[0][0]), suffix, mark)
 
 
-def draw_sheet(grid: Grid, pen: Pen, name: str, suffix: str, mark: Mark) -> bytes:
+def draw_sheet(grid: ViewGrid, pen: Pen, name: str, suffix: str, mark: Mark) -> bytes:
     """A row a scorer. With one budget: original, blurred and mini; with several: a column each, in the pen's style."""
     rows = [_triptych(row[0], pen) if len(row) == 1 else [_panel(view, pen) for view in row] for row in grid]
     return encode_picture(sheet(rows, name), suffix, mark)
 
 
-def draw_animation(grid: Grid, pen: Pen, name: str, suffix: str, mark: Mark) -> bytes:
+def draw_animation(grid: ViewGrid, pen: Pen, name: str, suffix: str, mark: Mark) -> bytes:
     """The tree of the first view, growing."""
     view = grid[0][0]
     frames = growing_tree(
@@ -86,7 +86,7 @@ def draw_animation(grid: Grid, pen: Pen, name: str, suffix: str, mark: Mark) -> 
     return encode_animation(list(frames), suffix, mark)
 
 
-def draw_page(grid: Grid, pen: Pen, name: str, suffix: str, mark: Mark) -> bytes:
+def draw_page(grid: ViewGrid, pen: Pen, name: str, suffix: str, mark: Mark) -> bytes:
     """The explorer of the first view."""
     view = grid[0][0]
     note = f"scorer {view.scorer}" if view.scorer else ""
@@ -97,7 +97,7 @@ def draw_page(grid: Grid, pen: Pen, name: str, suffix: str, mark: Mark) -> bytes
 
 
 # A form that shows the name of its input stands in `NAMED`, too: pictures of one file under two names differ.
-FORMS: dict[Form, Callable[[Grid, Pen, str, str, Mark], bytes]] = {
+FORMS: dict[Form, Callable[[ViewGrid, Pen, str, str, Mark], bytes]] = {
     "picture": draw_picture,
     "sheet": draw_sheet,
     "animation": draw_animation,

@@ -12,7 +12,7 @@ from quadtok.spec import Spec
 
 
 @dataclass(frozen=True)
-class Wanted:
+class AskedFor:
     """What was asked for; None for what was not.
 
     Attributes:
@@ -34,7 +34,7 @@ class Wanted:
     @property
     def anything(self) -> bool:
         """Whether anything was asked for."""
-        return self != Wanted(words=self.words)
+        return self != AskedFor(words=self.words)
 
     def check(self, path: Path, spec: Spec, scorer: str, size: object) -> None:
         """Refuse a token file that is not what was asked for.

@@ -5,7 +5,7 @@ import pytest
 from quadtok.cli.flags import FLAGS
 from quadtok.errors import InputError
 from quadtok.geometry import parse_budget
-from quadtok.jobs.wanted import Wanted
+from quadtok.jobs.asked_for import AskedFor
 from quadtok.spec import Spec
 
 SPEC = Spec(256, 256, 16, 64, 100)
@@ -61,13 +61,13 @@ def test_a_photograph_beside_it_takes_every_flag(quadtok, photo, tokens, tmp_pat
 
 
 def test_a_native_file_is_native():
-    native = Wanted(words=FLAGS, size="native")
+    native = AskedFor(words=FLAGS, size="native")
     native.check("x.pt", SPEC, "blur", "native")
     with pytest.raises(InputError, match="--image-size asks for native"):
         native.check("x.pt", SPEC, "blur", None)
 
 
 def test_a_file_that_records_no_scorer_agrees_with_none():
-    Wanted(words=FLAGS, budgets=(parse_budget("100"),)).check("x.pt", SPEC, "", None)
+    AskedFor(words=FLAGS, budgets=(parse_budget("100"),)).check("x.pt", SPEC, "", None)
     with pytest.raises(InputError, match="--scorer asks for blur, the token file holds none that it records"):
-        Wanted(words=FLAGS, scorers=("blur",)).check("x.pt", SPEC, "", None)
+        AskedFor(words=FLAGS, scorers=("blur",)).check("x.pt", SPEC, "", None)

@@ -1,9 +1,8 @@
 """The mark in pictures that quadtok made, by which a later run tells them from photographs; and what other files are.
 
 A mark is one line of text, kept where each format keeps remarks: a PNG text chunk, a comment in JPEG and GIF, the image
-description in TIFF and in WebP's EXIF block, the metadata of a page and of
-SVG. It is read without decoding, without Pillow, and
-without believing the file: a bounded number of small reads, and what is damaged has no mark.
+description in TIFF and in WebP's EXIF block, the metadata of a page and of SVG. It is read without decoding, without
+Pillow, and without believing the file: a bounded number of small reads, and what is damaged has no mark.
 """
 
 from __future__ import annotations

@@ -106,6 +106,17 @@ def test_a_torn_one_is_written_anew(sink, kind, path, share, rest):
     assert path.read_bytes() == data
 
 
+def test_an_animation_cut_where_a_byte_looks_like_its_end_is_written_anew(path):
+    mark, made = Mark(MARKS["drawing"], ONE), FolderSink([Outputs(SOURCE, {".out": path})], {".out": "drawing"})
+    data = encode_picture(Image.effect_noise((90, 90), 90), ".gif", mark)
+    cuts = [place for place in range(1000, len(data)) if data[:place].endswith(b";")]
+    assert cuts
+    for cut in cuts:
+        put(path, data[:cut])
+        assert write(made, data, ONE) and path.read_bytes() == data
+    assert not write(made, b"not looked at", ONE)
+
+
 @pytest.mark.parametrize("foreign", [b"precious", "JPEG", "PNG"])
 def test_a_foreign_file_is_kept(sink, kind, path, foreign):
     if isinstance(foreign, str):

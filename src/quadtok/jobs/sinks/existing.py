@@ -36,9 +36,10 @@ MARKS: dict[FileKind, MarkKind] = {
     "restored image": "restored image",
 }
 _DRAWN_BY: dict[MarkKind, str] = {"picture of a plan": "tokenize", "drawing of a plan": "visualize"}
-_ENDS = {"PNG": b"\0\0\0\0IEND\xaeB`\x82", "JPEG": b"\xff\xd9", "GIF": b";", "page": b"</html>"}
+_ENDS = {"PNG": b"\0\0\0\0IEND\xaeB`\x82", "JPEG": b"\xff\xd9", "page": b"</html>"}
 _BLANK = {"page": b" \t\r\n"}
 _END_BYTES = 64
+_GIF_EXTENSION, _GIF_IMAGE = 0x21, 0x2C
 _MOST_PIXELS = 1 << 28
 
 
@@ -139,8 +140,10 @@ def _is_whole(path: Path) -> bool:
     """Whether all of a marked file is there: it has the end of its format, or decodes where that has none."""
     with open_regular(path) as stream:
         found = image_format(stream.read(HEAD_BYTES)) or "page"
-        stream.seek(max(0, path.stat().st_size - _END_BYTES))
+        stream.seek(0 if found == "GIF" else max(0, path.stat().st_size - _END_BYTES))
         end = stream.read()
+    if found == "GIF":
+        return _gif_is_whole(end)
     if found in _ENDS:
         return end.rstrip(_BLANK.get(found, b"")).endswith(_ENDS[found])
     try:
@@ -148,3 +151,22 @@ def _is_whole(path: Path) -> bool:
     except ImageError:
         return False
     return True
+
+
+def _gif_is_whole(data: bytes) -> bool:
+    """Whether the blocks of a GIF lead to its last byte. Its end is one byte, as which many places within it look."""
+    try:
+        place = 13 + _gif_colors(data[10])
+        while data[place] in (_GIF_EXTENSION, _GIF_IMAGE):
+            place += 2 if data[place] == _GIF_EXTENSION else 11 + _gif_colors(data[place + 9])
+            while length := data[place]:
+                place += 1 + length
+            place += 1
+    except IndexError:
+        return False
+    return data[place:] == b";"
+
+
+def _gif_colors(flags: int) -> int:
+    """The bytes of a table of colours, of which these flags say whether it is there."""
+    return 3 * 2 ** (flags % 8 + 1) if flags & 0x80 else 0

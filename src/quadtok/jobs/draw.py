@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 
-from quadtok import __version__
 from quadtok.errors import InputError, TokenFileError, about
 from quadtok.images import read_bytes
 from quadtok.jobs.asked_for import AskedFor
@@ -24,7 +23,7 @@ from quadtok.jobs.words import ARGUMENTS, Words
 from quadtok.marks import HEAD_BYTES, Mark, describe_content, image_format
 from quadtok.names import DEFAULT_QUADTREE, TOKEN_SUFFIXES, QuadtreeName
 from quadtok.pictures.render import to_picture
-from quadtok.pictures.views import FORMS, NAMED, Form, Pen, View, ViewGrid
+from quadtok.pictures.views import FORMS, NAMED, VERSION, Form, Pen, View, ViewGrid
 from quadtok.preprocess import Preprocess
 from quadtok.spec import Spec
 from quadtok.storage.record import Record
@@ -128,7 +127,7 @@ class DrawJob:
             "suffix": last_ending(self.suffix),
             "pen": asdict(self.pen),
             "image": self.image and hashlib.sha256(read_bytes(self.image)).hexdigest(),
-            "version": __version__,  # drawing may change with each
+            "version": VERSION,
         }
         if not data.startswith(_ZIP):
             extras = self._extras(source)

@@ -18,6 +18,7 @@ from quadtok.pictures.render import render, render_tokens
 from quadtok.pictures.sheet import Panel, describe_scales, sheet
 from quadtok.tokens import Tokens
 
+VERSION = 1  # of how views are drawn: raised where the same view becomes another picture, so that it is drawn anew
 Form = Literal["picture", "sheet", "animation", "page"]
 
 

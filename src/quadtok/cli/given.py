@@ -22,9 +22,10 @@ def is_given(context: typer.Context, name: str) -> bool:
 
 
 def given(context: typer.Context, names: Sequence[str]) -> list[str]:
-    """Those of the parameters that stand on the command line, as flags."""
-    flags = {parameter.name: max(parameter.opts, key=len) for parameter in context.command.params}
-    return [flags[name] for name in names if is_given(context, name)]
+    """Those of the parameters that stand on the command line, as flags; of `--exif/--no-exif` the one that does."""
+    parameters = {parameter.name: parameter for parameter in context.command.params}
+    typed = [(parameters[name], context.params[name]) for name in names if is_given(context, name)]
+    return [max(one.opts if value or not one.secondary_opts else one.secondary_opts, key=len) for one, value in typed]
 
 
 def refuse_together(context: typer.Context, name: str, others: Sequence[str], why: str) -> None:

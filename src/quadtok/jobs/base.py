@@ -36,7 +36,7 @@ class Photo(Protocol):
 
     @property
     def spec(self) -> Spec:
-        """Of the pixels: those of one spec may be run together."""
+        """Of the pixels: those of one spec may be run together, and by its size an engine knows what they take."""
 
     @property
     def notes(self) -> Sequence[str]:

@@ -96,6 +96,16 @@ def test_other_settings_are_refused(sink, kind, path):
         write(sink("error"), content(kind, ONE), ONE)
 
 
+@pytest.mark.parametrize("kind", list(MARKS))
+def test_one_that_does_not_say_its_settings_is_kept_and_said_to_be_old(sink, kind, path):
+    old = content(kind, "")
+    put(path, old)
+    with pytest.raises(OutputError, match="an older quadtok, which did not record its settings; use"):
+        write(sink(), content(kind, ONE), ONE)
+    assert path.read_bytes() == old
+    assert write(sink("overwrite"), content(kind, ONE), ONE)
+
+
 @pytest.mark.parametrize("share", [0, 0.01, 0.5, 0.99])
 @pytest.mark.parametrize("rest", [b"", b"\0"])
 def test_a_torn_one_is_written_anew(sink, kind, path, share, rest):

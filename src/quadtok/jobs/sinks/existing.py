@@ -126,6 +126,8 @@ def _is_picture(path: Path, wanted: Mark, words: Words) -> bool:
     if mark.kind != wanted.kind and mark.kind in _DRAWN_BY:
         drawn_by = _DRAWN_BY[mark.kind]
         raise OutputError(f"was drawn by quadtok {drawn_by}; use {words.overwrite}, or another output folder")
+    if not mark.fingerprint:
+        raise OutputError(f"was made by an older quadtok, which did not record its settings; use {words.overwrite}")
     raise OutputError(f"exists with other settings; use {words.overwrite}")
 
 

@@ -24,7 +24,6 @@ from quadtok.images import (
 
 PHOTOS = sorted(SAMPLE_IMAGES.glob("*.jpg"))
 FITS = ["crop", "pad", "squash"]
-SIZES = [(64, 48), (48, 64), (50, 50), (333, 100), (37, 211)]  # (width, height)
 
 
 def name(function):

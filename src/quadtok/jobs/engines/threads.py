@@ -61,18 +61,7 @@ class Threads:
     def run(
         self, job: Job[P, R], sources: Sequence[Source], sink: Sink, hear: Listener, stop: StopRequest | None = None
     ) -> Ending:
-        """Do the job for each source.
-
-        Args:
-            job: what to do.
-            sources: the inputs.
-            sink: where the results go.
-            hear: is called in this thread with one outcome for each source, in their order, up to the end of the run.
-            stop: asked now and then whether to end early.
-
-        Returns:
-            Why the run ended. What was not heard of is left to do.
-        """
+        """Do the job for each source; see `Engine`."""
         return _Run(self, job, sink, hear, stop or StopRequest()).over(sources)
 
 

@@ -33,6 +33,7 @@ FIXED_OPTIONS = {
     "precomputed": ["maps"],
     "random": ["seed"],
     "blur": [],
+    "entropy": ["thresholds"],
 }
 
 

@@ -120,6 +120,19 @@ def standardize(pixels: Tensor) -> Tensor:
     return normalize(pixels) if pixels.shape[-3] == len(IMAGENET_MEAN) else pixels.float() / 255
 
 
+def as_bytes(images: Tensor) -> Tensor:
+    """The bytes that images show, uint8: what counts pixels must find the same ones in bytes and in floats.
+
+    Floats are brought back from what `standardize` made of them, to the nearest byte. What is beyond 0…255 becomes the
+    nearer end, and NaN 0: an index made of NaN would lead anywhere.
+    """
+    if not images.is_floating_point():
+        return images
+    values = images.float()
+    values = denormalize(values) if values.shape[-3] == len(IMAGENET_MEAN) else values * 255
+    return values.nan_to_num(nan=0.0).round().clamp(0, 255).to(torch.uint8)
+
+
 def mean_and_std(
     mean: Sequence[float] | None, std: Sequence[float] | None, channels: int
 ) -> tuple[Sequence[float], Sequence[float]] | None:

@@ -100,10 +100,12 @@ def test_the_fit_is_crop_for_fixed_and_pad_for_native_sizes():
 
 
 def test_scorer_options_are_typed():
-    assert parse_options(["stride=16", "high_res_fraction=0.5", "error=mse"]) == {
+    assert parse_options(["stride=16", "high_res_fraction=0.5", "error=mse", "thresholds=5.75,4", "words=1,a"]) == {
         "stride": 16,
         "high_res_fraction": 0.5,
         "error": "mse",
+        "thresholds": [5.75, 4],
+        "words": "1,a",
     }
     with pytest.raises(InputError, match="'stride' is not of the form key=value"):
         parse_options(["stride"])

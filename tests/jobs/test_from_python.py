@@ -6,6 +6,7 @@ import shutil
 import sys
 import threading
 from importlib.resources import files
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from quadtok import QuadtokError, get_scorer, load_tokens, read_image
 from quadtok.cli import app, run
 from quadtok.errors import ImageError, InputError
 from quadtok.jobs import tokenize_files
+from quadtok.names import ScorerName
 
 SMALL = {"image_size": 64, "max_patch": 32, "num_tokens": 10, "scorer": "blur"}
 NET = files("quadtok.scorers.feature") / "object_net.pt"
@@ -116,7 +118,7 @@ def test_fail_fast_ends_at_the_first_failure(photos, tmp_path):
         ({"fit": "cropped"}, "there is no fit 'cropped': choose one of crop, pad, squash"),
         ({"dtype": "float64"}, "there is no stored dtype 'float64': choose one of float16, uint8, float32, none"),
         ({"quadtree": "z"}, "there is no quadtree 'z': choose one of dict, tensor, zcurve, parallel"),
-        ({"scorer": "blurr"}, "there is no scorer 'blurr': choose one of feature, blur, precomputed, random"),
+        ({"scorer": "blurr"}, f"there is no scorer 'blurr': choose one of {', '.join(get_args(ScorerName))}"),
         ({"scorer": None}, "scorer None is neither a name nor a function of (images, spec)"),
         ({"scorer": "random", "scorer_options": {"seed": 1}}, "the random scorer has no options, and was given seed"),
         ({"scorer": get_scorer("blur"), "scorer_options": {"seed": 1}}, "go with the name of a scorer"),

@@ -20,6 +20,7 @@ from quadtok import (
 from quadtok.errors import InputError
 from quadtok.models.embed import sinusoidal_embedding
 from quadtok.quadtrees import QUADTREES
+from quadtok.scorers import SCORERS
 from quadtok.tokens import choose
 
 GOLDEN = "tokens_256_16_64_100_blur"
@@ -336,7 +337,7 @@ def test_a_batch_of_no_images_gives_no_tokens(make):
 def test_choose_and_the_tokenizers_refuse_names_that_are_not_there():
     with pytest.raises(InputError, match="no quadtree 'heap': choose one of dict, tensor, zcurve, parallel"):
         quadtree_tokenizer(quadtree="heap")
-    with pytest.raises(InputError, match="no scorer 'gradcam': choose one of feature, blur, precomputed, random"):
+    with pytest.raises(InputError, match=f"no scorer 'gradcam': choose one of {', '.join(SCORERS)}"):
         quadtree_tokenizer(scorer="gradcam")
     with pytest.raises(InputError, match="no quadtree 'heap'"):
         choose(make_bytes(), SPEC, "blur", "heap")

@@ -11,6 +11,7 @@ import torch
 from quadtok.errors import InputError
 from quadtok.scorers.base import Scorer, ScorerFunction
 from quadtok.scorers.blur import BlurScorer
+from quadtok.scorers.entropy import EntropyScorer
 from quadtok.scorers.feature import FeatureScorer
 from quadtok.scorers.precomputed import PrecomputedScorer
 from quadtok.scorers.random import RandomScorer
@@ -18,6 +19,7 @@ from quadtok.scorers.random import RandomScorer
 SCORERS: dict[str, Callable[..., Scorer]] = {
     "feature": FeatureScorer,
     "blur": BlurScorer,
+    "entropy": EntropyScorer,
     "precomputed": PrecomputedScorer,
     "random": RandomScorer,
 }
@@ -27,9 +29,9 @@ def get_scorer(name: str, **options: Any) -> Scorer:
     """The scorer of this name: a callable (images, spec) → saliency; see `Scorer` for what it promises.
 
     Args:
-        name: `"feature"` (the paper's; loads weights), `"blur"`, `"precomputed"` or `"random"`.
-        **options: feature: `weights`, `net`, `stride`, `error`, `high_res_fraction`, `precision`; precomputed: `maps`;
-            random: `seed`; blur has none.
+        name: `"feature"` (the paper's; loads weights), `"blur"`, `"entropy"` (APT's), `"precomputed"` or `"random"`.
+        **options: feature: `weights`, `net`, `stride`, `error`, `high_res_fraction`, `precision`; entropy:
+            `thresholds`; precomputed: `maps`; random: `seed`; blur has none.
 
     Raises:
         InputError: for another name or option.

@@ -35,7 +35,7 @@ class ScorerFlags(Group):
         list[str] | None,
         typer.Option(
             "--scorer-option", metavar="KEY=VALUE", rich_help_panel=QUADTREE,
-            help="An option of the scorer, such as stride=16, error=cosine_distance, high_res_fraction=0.5.",
+            help="An option of the scorer, such as stride=16, error=cosine_distance, thresholds=5.75,4.0.",
         ),
     ] = None  # fmt: skip
     weights: Annotated[
@@ -161,14 +161,21 @@ class MapScorerFlags(ScorerFlags):
 
 
 def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
-    """`key=value` texts to scorer options; numbers become numbers."""
+    """`key=value` texts to scorer options; numbers become numbers, and several with commas a list of them."""
     options: dict[str, Any] = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals or not key.isidentifier():
             raise InputError(f"--scorer-option {pair!r} is not of the form key=value")
-        options[key] = _number(value)
+        options[key] = _value(value)
     return options
+
+
+def _value(text: str) -> int | float | str | list[int | float]:
+    if "," not in text:
+        return _number(text)
+    numbers = [number for number in map(_number, text.split(",")) if not isinstance(number, str)]
+    return numbers if len(numbers) == text.count(",") + 1 else text
 
 
 def _number(text: str) -> int | float | str:

@@ -101,9 +101,9 @@ def test_every_picture_of_the_quadtree_was_made_by_a_command_on_the_page():
 def test_picture_commands_work(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     for command in script("make_pictures").picture_commands():
-        moved = [part.replace("docs/pictures", str(tmp_path)) for part in command]
-        assert run([*moved, "--quiet"]) == 0
-        name = Path(moved[-1]).name
+        *inputs, output = command
+        name = Path(output).name
+        assert run([*inputs, output.replace("docs/pictures", str(tmp_path)), "--quiet"]) == 0
         with Image.open(tmp_path / name) as made, Image.open(DOCS / "pictures" / name) as committed:
             assert made.size == committed.size
 

@@ -55,6 +55,7 @@ class WithPlan(nn.Module):
 SCORERS = {
     "blur": lambda: get_scorer("blur"),
     "entropy": lambda: get_scorer("entropy", thresholds=(3.0, 4.0)),
+    "duplicate": lambda: get_scorer("duplicate"),
     "random": lambda: get_scorer("random", seed=2**40 + 7),
     "feature": lambda: get_scorer("feature"),
     "feature, ShuffleNet": lambda: get_scorer("feature", weights=GOLDEN / "feature_net.pt", stride=16),
@@ -99,7 +100,9 @@ def test_the_batch_of_an_exported_tokenizer_is_free(scorer):
     assert_equal_for_every_batch(export(module, make_images(2)).module(), module)
 
 
-@pytest.mark.parametrize("scorer", ["blur", "entropy", "random", "feature", "feature, a net of the user's"])
+@pytest.mark.parametrize(
+    "scorer", ["blur", "entropy", "duplicate", "random", "feature", "feature, a net of the user's"]
+)
 def test_the_batch_of_a_strictly_exported_tokenizer_is_free(scorer):
     if scorer.startswith("feature") and torch.__version__ < (2, 14):
         pytest.skip("the strict exporter of torch 2.10 loses a net that no module owns; that of 2.14 does not")
@@ -149,7 +152,7 @@ def test_the_batch_of_an_exported_vanilla_tokenizer_is_free(strict):
         torch.testing.assert_close(program(make_images(batch)), module(make_images(batch)), rtol=0, atol=TOLERANCE)
 
 
-@pytest.mark.parametrize("scorer", ["blur", "entropy", "random", "feature"])
+@pytest.mark.parametrize("scorer", ["blur", "entropy", "duplicate", "random", "feature"])
 def test_a_saved_program_is_what_it_was(scorer):
     module, file = WithPlan(SCORERS[scorer]()), io.BytesIO()
     torch.export.save(export(module, make_images(2)), file)
@@ -201,12 +204,12 @@ def test_weights_are_not_loaded_into_an_export():
         export(TokenizeByName(), make_images(2))
 
 
-def test_a_compiled_tokenizer_takes_every_batch():
+@pytest.mark.parametrize("scorer", ["blur", "entropy", "duplicate", "feature, a net of the user's", "random"])
+def test_a_compiled_tokenizer_takes_every_batch(scorer):
     torch._dynamo.reset()
-    for scorer in ("blur", "entropy", "feature, a net of the user's", "random"):
-        module = WithPlan(SCORERS[scorer]())
-        compiled = torch.compile(module, fullgraph=True, dynamic=True, backend="eager")
-        assert_equal_for_every_batch(compiled, module)
+    module = WithPlan(SCORERS[scorer]())
+    compiled = torch.compile(module, fullgraph=True, dynamic=True, backend="eager")
+    assert_equal_for_every_batch(compiled, module)
 
 
 def by_onnxruntime(program, folder):
@@ -230,7 +233,13 @@ def to_onnx(module, examples, shapes):
 
 @pytest.mark.parametrize(
     ("scorer", "dtype"),
-    [("blur", torch.float32), ("entropy", torch.uint8), ("random", torch.uint8), ("feature", torch.uint8)],
+    [
+        ("blur", torch.float32),
+        ("entropy", torch.uint8),
+        ("duplicate", torch.uint8),
+        ("random", torch.uint8),
+        ("feature", torch.uint8),
+    ],
     ids=str,
 )
 def test_a_tokenizer_in_onnx_takes_every_batch(scorer, dtype, tmp_path):

@@ -34,6 +34,7 @@ FIXED_OPTIONS = {
     "random": ["seed"],
     "blur": [],
     "entropy": ["thresholds"],
+    "duplicate": [],
 }
 
 

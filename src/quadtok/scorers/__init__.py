@@ -11,6 +11,7 @@ import torch
 from quadtok.errors import InputError
 from quadtok.scorers.base import Scorer, ScorerFunction
 from quadtok.scorers.blur import BlurScorer
+from quadtok.scorers.duplicate import DuplicateScorer
 from quadtok.scorers.entropy import EntropyScorer
 from quadtok.scorers.feature import FeatureScorer
 from quadtok.scorers.precomputed import PrecomputedScorer
@@ -20,6 +21,7 @@ SCORERS: dict[str, Callable[..., Scorer]] = {
     "feature": FeatureScorer,
     "blur": BlurScorer,
     "entropy": EntropyScorer,
+    "duplicate": DuplicateScorer,
     "precomputed": PrecomputedScorer,
     "random": RandomScorer,
 }
@@ -29,9 +31,10 @@ def get_scorer(name: str, **options: Any) -> Scorer:
     """The scorer of this name: a callable (images, spec) → saliency; see `Scorer` for what it promises.
 
     Args:
-        name: `"feature"` (the paper's; loads weights), `"blur"`, `"entropy"` (APT's), `"precomputed"` or `"random"`.
+        name: `"feature"` (the paper's; loads weights), `"blur"`, `"entropy"` (APT's), `"duplicate"`, `"precomputed"` or
+            `"random"`.
         **options: feature: `weights`, `net`, `stride`, `error`, `high_res_fraction`, `precision`; entropy:
-            `thresholds`; precomputed: `maps`; random: `seed`; blur has none.
+            `thresholds`; precomputed: `maps`; random: `seed`; blur and duplicate have none.
 
     Raises:
         InputError: for another name or option.

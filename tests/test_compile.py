@@ -68,6 +68,11 @@ def test_selection_and_extraction_need_nothing_from_the_host(quadtree):
     for dtype in (torch.uint8, torch.float32):
         images = make_images(dtype=dtype).to("meta")
         with StaysOnDevice():
+            for threshold in (0.5, torch.empty(2, device="meta")):
+                padded = get_quadtree(quadtree)(saliency, SPEC, threshold)
+                assert extract_patches(images, padded).shape == (2, 21, 3, 4, 4)
+                assert padded.cell_to_token.shape == (2, 8, 12)
+                assert padded.cu_seqlens(1).shape == (3,)
             plan = get_quadtree(quadtree)(saliency, SPEC)
             assert extract_patches(images, plan).shape == (2, 21, 3, 4, 4)
             assert extract_patches(images, plan, mean=MEAN, std=STD).shape == (2, 21, 3, 4, 4)
@@ -100,6 +105,24 @@ def test_selection_compiles_to_one_graph(dynamic):
     for batch in (2, 3):
         saliency = random_saliency(SPEC, batch, seed=batch)
         assert_same_plan(Plan(*compiled(*saliency), SPEC), get_quadtree("dict")(saliency, SPEC))
+
+
+def select_above(saliency, threshold):
+    plan = get_quadtree("parallel")(saliency, SPEC, threshold)
+    return plan.left, plan.top, plan.scale, plan.lengths
+
+
+@pytest.mark.parametrize("dynamic", [None, False, True])
+@pytest.mark.parametrize("threshold", [0.4, torch.tensor([0.2, 0.8])], ids=["a number", "one an image"])
+def test_selection_above_a_threshold_compiles_to_one_graph(threshold, dynamic):
+    torch._dynamo.reset()
+    compiled = torch.compile(select_above, fullgraph=True, backend="eager", dynamic=dynamic)
+    for shift in (0, 0.125, 0.25):
+        saliency = random_saliency(SPEC, 2, seed=3)
+        left, top, scale, lengths = compiled(saliency, threshold + shift)
+        expected = get_quadtree("dict")(saliency, SPEC, threshold + shift)
+        assert_same_plan(Plan(left, top, scale, SPEC), expected)
+        assert torch.equal(lengths, expected.lengths)
 
 
 @pytest.mark.parametrize("function", [extract, extract_normalized])

@@ -4,6 +4,7 @@ torch takes an example of one image for a program of one image, whatever it expo
 """
 
 import io
+import math
 
 import pytest
 import torch
@@ -172,6 +173,22 @@ class Select(nn.Module):
         return plan.left, plan.top, plan.scale
 
 
+class SelectAbove(Select):
+    """As above, with a threshold for each image."""
+
+    def forward(self, saliency, threshold):
+        plan = get_quadtree("parallel")(saliency, self.spec, threshold)
+        return plan.left, plan.top, plan.scale, plan.lengths, plan.valid, plan.cu_seqlens(1)
+
+
+class TokenizeAbove(nn.Module):
+    """Tokens, and how many there are of each image, at a fixed threshold."""
+
+    def forward(self, images):
+        tokens = tokenize(images, SPEC, "blur", threshold=45.0)
+        return tokens.normalized(), tokens.plan.left, tokens.plan.lengths
+
+
 KINDS = ["random", "tied", "constant", "signed zeros", "infinite", "nan", "nans of both signs", "shifted by +1e12"]
 
 
@@ -187,6 +204,29 @@ def test_an_exported_quadtree_settles_ties_and_nan_like_the_eager_one(spec):
             programs[dtype] = torch.export.export(module, (saliency,), dynamic_shapes=shapes).module()
         results, expected = programs[dtype](saliency), module(saliency)
         assert all(torch.equal(ours, theirs) for ours, theirs in zip(results, expected, strict=True)), kind
+
+
+@pytest.mark.parametrize("spec", [SPEC, Spec(64, 64, 1, 64, 1000)], ids=["few scales", "many scales"])
+def test_an_exported_quadtree_splits_what_is_above_a_threshold_that_it_is_given(spec):
+    batch = torch.export.Dim("batch", min=1, max=1024)
+    module, programs = SelectAbove(spec), {}
+    for kind in KINDS:
+        saliency = saliency_of_kind(kind, spec)
+        dtype = saliency[0].dtype
+        if dtype not in programs:
+            shapes = {"saliency": [{0: batch}] * len(saliency), "threshold": {0: batch}}
+            programs[dtype] = torch.export.export(module, (saliency, torch.rand(3)), dynamic_shapes=shapes).module()
+        for threshold in (torch.tensor([0.3, 0.6, 2.0]), torch.tensor([math.nan, math.inf, -math.inf])):
+            results, expected = programs[dtype](saliency, threshold), module(saliency, threshold)
+            assert all(torch.equal(ours, theirs) for ours, theirs in zip(results, expected, strict=True)), kind
+
+
+def test_a_tokenizer_with_a_threshold_is_exported():
+    module = TokenizeAbove()
+    program = export(module, make_images(2, torch.uint8)).module()
+    for batch in BATCHES:
+        images = make_images(batch, torch.uint8)
+        assert_same_results(program(images), module(images))
 
 
 def test_a_quadtree_that_looks_at_values_says_so_when_it_is_exported():
@@ -252,6 +292,18 @@ def test_an_exported_program_goes_on_to_onnx(tmp_path):
     module = WithPlan("blur", quadtree="zcurve")
     program = to_onnx(export(module, make_images(2)), (), None)
     assert_equal_for_every_batch(by_onnxruntime(program, tmp_path), module)
+
+
+def test_a_threshold_in_onnx_is_one_for_each_image(tmp_path):
+    module, batch = SelectAbove(SPEC), torch.export.Dim("batch", min=1, max=1024)
+    saliency = saliency_of_kind("tied", SPEC)
+    program = to_onnx(module, (saliency, torch.rand(3)), ([{0: batch}] * len(saliency), {0: batch}))
+    run = by_onnxruntime(program, tmp_path)
+    for batch_size in BATCHES:
+        saliency = saliency_of_kind("tied", SPEC, batch=batch_size, seed=batch_size)
+        threshold = torch.linspace(-1, 5, batch_size)
+        results, expected = run(*saliency, threshold), module(saliency, threshold)
+        assert all(torch.equal(ours, theirs) for ours, theirs in zip(results, expected, strict=True))
 
 
 @pytest.mark.parametrize("spec", [SPEC, Spec(64, 64, 1, 64, 1000)], ids=["few scales", "many scales"])

@@ -330,7 +330,8 @@ class TestFiles:
     @pytest.mark.parametrize(
         ("change", "sentence"),
         [
-            ({"lengths": 3}, "got .*'lengths'"),
+            ({"lengths": 3}, r"lengths of a plan must be integers \(tokens of an image\), got int"),
+            ({"weights": 3}, "got .*'weights'"),
             ({"spec": None}, "spec of a plan must be a dict of Spec's five integers"),
             ({"spec": {"height": 256}}, "spec of a plan must be a dict of Spec's five integers"),
             ({"spec": {"height": 256, "width": 256, "min_patch": 16, "max_patch": 64, "num_tokens": 99}}, "99 cannot"),

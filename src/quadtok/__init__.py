@@ -17,6 +17,7 @@ _HOME = {
     "Spec": "spec",
     "Tokens": "tokens",
     "VanillaTokenizer": "models.tokenizers",
+    "collate": "batches",
     "denormalize": "pixels",
     "extract_patches": "patches",
     "get_quadtree": "quadtrees",
@@ -35,6 +36,7 @@ _HOME = {
 __all__ = ["__version__", *_HOME]
 
 if TYPE_CHECKING:
+    from quadtok.batches import collate
     from quadtok.errors import QuadtokError
     from quadtok.images import read_image
     from quadtok.models.tokenizers import QuadtreeTokenizer, VanillaTokenizer

@@ -4,6 +4,9 @@ The order is *forest z-order*: roots in raster order, and inside a root in Morto
 bottom-left, bottom-right, recursively). Two facts make it worth having. Every subtree is one contiguous run. And if
 the finest cells are numbered in it, a patch of scale k is the run of `4**k` cells that begins at its own first
 cell: a plan is a list of cut points on a line.
+
+Where a threshold decides, images have different numbers of tokens. They share one shape all the same: `lengths` says
+how many slots of an image hold tokens, and the slots behind them are padding.
 """
 
 from __future__ import annotations
@@ -11,18 +14,18 @@ from __future__ import annotations
 import contextlib
 import operator
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from quadtok.errors import InputError
 from quadtok.shown import SHOWN_IMAGES, as_png, in_words
 from quadtok.spec import Spec
+from quadtok.tiling import check_tiling, integers_of, same_integers
 from quadtok.zorder import corners, from_z_order, number_of_cells
-
-INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.uint16, torch.uint32, torch.uint64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,26 +44,31 @@ class Plan:
         top: `[B, N]`, pixels from the image's top edge to the patch's.
         scale: `[B, N]`, 0 = finest: the side is `min_patch * 2**scale` pixels.
         spec: the integers of the run.
+        lengths: `[B]`, how many of the N slots of each image hold tokens; those behind them are padding, at
+            left = top = scale = 0. None: all of them.
     """
 
     left: Tensor
     top: Tensor
     scale: Tensor
     spec: Spec
+    lengths: Tensor | None = None
 
     @classmethod
-    def from_boxes(cls, left: Tensor, top: Tensor, scale: Tensor, spec: Spec) -> Plan:
+    def from_boxes(cls, left: Tensor, top: Tensor, scale: Tensor, spec: Spec, lengths: Tensor | None = None) -> Plan:
         """The plan of boxes given in any order: `[B, N]` integers each, in pixels; checked, then sorted.
+
+        With `lengths` `[B]`, the first so many of each image are boxes, and the slots behind them are 0.
 
         Raises:
             InputError: where they are not integers, or do not tile each image exactly once.
         """
-        for name, field in (("left", left), ("top", top), ("scale", scale)):
-            _check_integers(name, field)
-        unsorted = cls(left.long(), top.long(), scale.long(), spec)
+        fields = integers_of({"left": left, "top": top, "scale": scale, "lengths": lengths})
+        unsorted = cls(**fields, spec=spec)
         unsorted.check_tiling()
-        order = unsorted.first_cell().argsort(dim=1)
-        return unsorted._with_fields(lambda field: field.gather(1, order))
+        order = unsorted.first_cell().argsort(dim=1, stable=True)
+        left, top, scale = (fields[name].gather(1, order) for name in ("left", "top", "scale"))
+        return cls(left, top, scale, spec, unsorted.lengths)
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Plan:
@@ -71,19 +79,18 @@ class Plan:
                 exactly once in forest z-order.
         """
         names = ["left", "scale", "spec", "top"]
-        if not isinstance(content, Mapping) or sorted(map(str, content)) != names:
+        if not isinstance(content, Mapping) or sorted({*map(str, content)} - {"lengths"}) != names:
             found = sorted(map(str, content)) if isinstance(content, Mapping) else type(content).__name__
             raise InputError(f"a plan is told by a dict of {', '.join(names)} (see Plan.to_dict), got {found}")
         try:
             spec = Spec(**content["spec"])
         except TypeError as problem:  # no mapping, or of other names
             raise InputError(f"spec of a plan must be a dict of Spec's five integers: {problem}") from problem
-        for name in ("left", "top", "scale"):
-            _check_integers(name, content[name])
-            _check_extent(name, content[name])
-        plan = cls(content["left"].long(), content["top"].long(), content["scale"].long(), spec)
+        fields = {name: content[name] for name in ("left", "top", "scale")}
+        plan = cls(**integers_of({**fields, "lengths": content.get("lengths")}, within_memory=True), spec=spec)
         plan.check_tiling()
-        if not bool((plan.first_cell().diff(dim=1) > 0).all()):
+        first = plan.first_cell()
+        if not bool(((first.diff(dim=1) > 0) | (first[:, 1:] == spec.num_cells)).all()):
             raise InputError("tokens are not in forest z-order: Plan.from_boxes takes them in any order")
         return plan
 
@@ -106,12 +113,14 @@ class Plan:
         return cls.from_first_cells(first, spec)
 
     @classmethod
-    def from_first_cells(cls, first: Tensor, spec: Spec) -> Plan:
+    def from_first_cells(cls, first: Tensor, spec: Spec, lengths: Tensor | None = None) -> Plan:
         """The plan whose patches begin at these cells.
 
         Args:
-            first: `[B, N]` int64, strictly rising: the forest z-order number of each patch's first cell.
+            first: `[B, N]` int64, strictly rising: the forest z-order number of each patch's first cell; the number of
+                all cells in the slots behind `lengths`.
             spec: the integers of the run.
+            lengths: see `Plan`.
 
         The side of a patch follows from where the next one begins.
         """
@@ -119,8 +128,48 @@ class Plan:
         cells = torch.diff(first, dim=1, append=end)  # [B, N], each 4**scale
         borders = 1 << torch.arange(2, 2 * spec.num_scales, 2, device=first.device)
         scale = torch.bucketize(cells, borders, right=True)
-        left, top = (corner.index_select(0, first.flatten()).view_as(first) for corner in corners(spec, first.device))
-        return cls(left, top, scale, spec)
+        places = corners(spec, first.device)
+        if lengths is not None:  # one corner more, at 0: where the slots behind the last token begin
+            places = F.pad(places[0], (0, 1)), F.pad(places[1], (0, 1))
+        left, top = (corner.index_select(0, first.flatten()).view_as(first) for corner in places)
+        return cls(left, top, scale, spec, lengths)
+
+    @property
+    def valid(self) -> Tensor:
+        """`[B, N]` bool: which slots hold tokens; all of them where there are no `lengths`."""
+        if self.lengths is None:
+            return torch.ones_like(self.scale, dtype=torch.bool)
+        return torch.arange(self.spec.num_tokens, device=self.scale.device) < self.lengths[:, None]
+
+    def cu_seqlens(self, prefix: int = 0) -> Tensor:
+        """`[B + 1]` int32: where each image begins in a packed batch of all tokens, and where the last one ends.
+
+        Args:
+            prefix: tokens that a model puts in front of each image's own (cls, registers).
+        """
+        lengths = torch.full_like(self.scale[:, 0], self.spec.num_tokens) if self.lengths is None else self.lengths
+        return F.pad((lengths + prefix).cumsum(0), (1, 0)).to(torch.int32)
+
+    def max_seqlen(self, prefix: int = 0) -> int:
+        """The tokens of the longest image, `prefix` included. Waits for the device where images differ.
+
+        `spec.num_tokens + prefix` is never less, and waits for nothing.
+        """
+        if self.lengths is None or 0 in self.lengths.shape:
+            return self.spec.num_tokens + prefix
+        return int(self.lengths.max()) + prefix
+
+    def unpadded(self, image: int) -> Plan:
+        """The plan of one image (still a batch, of 1) without padding: its spec has its own `num_tokens`.
+
+        Waits for the device where images differ.
+        """
+        alone = self[image]
+        if alone.lengths is None:
+            return alone
+        count = int(alone.lengths[0])
+        spec = replace(self.spec, num_tokens=count)
+        return Plan(alone.left[:, :count], alone.top[:, :count], alone.scale[:, :count], spec)
 
     @property
     def size(self) -> Tensor:
@@ -137,7 +186,8 @@ class Plan:
     @property
     def counts(self) -> Tensor:
         """`[B, S]` int64: how many tokens of each image have each of the spec's S scales, the finest first."""
-        return torch.stack([(self.scale == scale).sum(dim=1) for scale in range(self.spec.num_scales)], dim=1)
+        scale = self.scale if self.lengths is None else torch.where(self.valid, self.scale, -1)
+        return torch.stack([(scale == which).sum(dim=1) for which in range(self.spec.num_scales)], dim=1)
 
     @property
     def cell_to_token(self) -> Tensor:
@@ -146,13 +196,19 @@ class Plan:
         first = self.first_cell()
         batch, tokens = first.shape
         number = torch.arange(tokens, device=first.device).expand(batch, -1)
-        token_at = first.new_zeros(batch, rows * cols).scatter_(1, first, number)
-        begin = torch.zeros_like(token_at).scatter_(1, first, first).cummax(dim=1).values
+        # Padding begins behind the last cell: in a column of its own, which is cut off.
+        columns = rows * cols + (self.lengths is not None)
+        token_at = first.new_zeros(batch, columns).scatter_(1, first, number)
+        begin = torch.zeros_like(token_at).scatter_(1, first, first)[:, : rows * cols].cummax(dim=1).values
         return from_z_order(token_at.gather(1, begin), rows, cols, self.spec.num_scales - 1)
 
     def first_cell(self) -> Tensor:
-        """`[B, N]` int64: the forest z-order number of each patch's top-left cell; rising in canonical order."""
-        return number_of_cells(self.top // self.spec.min_patch, self.left // self.spec.min_patch, self.spec)
+        """`[B, N]` int64: the forest z-order number of each patch's top-left cell; rising in canonical order.
+
+        The number of all cells in slots that hold no token.
+        """
+        first = number_of_cells(self.top // self.spec.min_patch, self.left // self.spec.min_patch, self.spec)
+        return first if self.lengths is None else torch.where(self.valid, first, self.spec.num_cells)
 
     def check_tiling(self) -> None:
         """Look at the values: every patch on its own grid, and every cell of every image covered exactly once.
@@ -163,34 +219,10 @@ class Plan:
             InputError: naming the first token that breaks the rule.
         """
         self._check_numbers("to be checked")
-        batch = self.left.shape[0] if self.left.ndim else 1
-        shape = (batch, self.spec.num_tokens)
-        for name, field in (("left", self.left), ("top", self.top), ("scale", self.scale)):
-            if tuple(field.shape) != shape:
-                raise InputError(f"{name} has shape {list(field.shape)}, the spec asks for {list(shape)}")
-            if field.device != self.left.device:
-                raise InputError(f"{name} lies on {field.device} and left on {self.left.device}: move one of them")
-        scale = self.scale.clamp(0, self.spec.num_scales - 1)
-        size = self.spec.min_patch << scale
-        fits = (scale == self.scale) & (self.left % size == 0) & (self.top % size == 0)
-        fits &= (self.left >= 0) & (self.left <= self.spec.width - size)
-        fits &= (self.top >= 0) & (self.top <= self.spec.height - size)
-        if not fits.all():
-            image, token = (~fits).nonzero()[0].tolist()
-            raise InputError(f"token {token} of image {image} lies off the grid of its scale or outside the image")
-        # With every patch on its own grid, two patches are disjoint or nested: distinct first cells whose runs of
-        # cells add up to the whole line leave no room for either an overlap or a gap.
-        first, order = self.first_cell().sort(dim=1)
-        ends = first + (1 << (2 * self.scale.gather(1, order)))
-        following = torch.cat([first[:, 1:], torch.full_like(first[:, :1], self.spec.num_cells)], dim=1)
-        broken = (ends != following) | (first[:, :1] != 0)
-        if broken.any():
-            image, place = broken.nonzero()[0].tolist()
-            token = int(order[image, place])
-            raise InputError(f"tokens do not tile image {image} exactly once: the break is at token {token}")
+        check_tiling(self.left, self.top, self.scale, self.lengths, self.spec)
 
     def _check_numbers(self, purpose: str) -> None:
-        if self.left.is_meta or self.top.is_meta or self.scale.is_meta:
+        if any(field.is_meta for field in self._tensors().values()):
             raise InputError(f"a plan on the device meta holds no numbers {purpose}")
 
     def to(self, device: torch.device | str) -> Plan:
@@ -210,12 +242,10 @@ class Plan:
         file says.
 
         Returns:
-            `spec`, a dict of its five integers, and `left`, `top`, `scale`, copies of the tensors.
+            `spec`, a dict of its five integers, and `left`, `top`, `scale`, copies of the tensors; `lengths` where
+            there are any.
         """
-        return {
-            "spec": asdict(self.spec),
-            **{name: getattr(self, name).clone() for name in ("left", "top", "scale")},
-        }
+        return {"spec": asdict(self.spec), **{name: field.clone() for name, field in self._tensors().items()}}
 
     def _repr_png_(self) -> bytes | None:
         # A notebook asks for it unasked: where there is nothing to draw, the words have to do.
@@ -223,8 +253,13 @@ class Plan:
             return as_png(self[:SHOWN_IMAGES])
         return None
 
+    def _tensors(self) -> dict[str, Tensor]:
+        """All that hold a number an image, by name."""
+        lengths = {} if self.lengths is None else {"lengths": self.lengths}
+        return {"left": self.left, "top": self.top, "scale": self.scale, **lengths}
+
     def _with_fields(self, change: Callable[[Tensor], Tensor]) -> Plan:
-        return Plan(change(self.left), change(self.top), change(self.scale), self.spec)
+        return Plan(**{name: change(field) for name, field in self._tensors().items()}, spec=self.spec)
 
     def __getitem__(self, image: int | slice) -> Plan:
         """The plan of one image (still a batch, of 1) or of a slice of the batch."""
@@ -238,8 +273,10 @@ class Plan:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Plan):
             return NotImplemented
-        pairs = ((self.left, other.left), (self.top, other.top), (self.scale, other.scale))
-        return self.spec == other.spec and all(_same_integers(ours, theirs) for ours, theirs in pairs)
+        pairs = [(self.left, other.left), (self.top, other.top), (self.scale, other.scale)]
+        if self.lengths is not None or other.lengths is not None:  # None says that all are full
+            pairs.append((self.valid, other.valid))
+        return self.spec == other.spec and all(same_integers(ours, theirs) for ours, theirs in pairs)
 
     def __repr__(self) -> str:
         return f"Plan({in_words(self)})"
@@ -257,26 +294,3 @@ def as_slice(image: int | slice, batch: int) -> slice:
     if not -batch <= number < batch:
         raise IndexError(f"image {number} of a plan for {batch} images")
     return slice(number, number + 1 or None)
-
-
-def _check_integers(name: str, field: object) -> None:
-    found = field.dtype if isinstance(field, Tensor) else type(field).__name__
-    if found not in INTEGERS:
-        raise InputError(f"{name} of a plan must be integers (pixels; scale 0 for the finest), got {found}")
-    if isinstance(field, Tensor) and (field.layout != torch.strided or field.is_meta or field.is_nested):
-        kind = "nested" if field.is_nested else field.layout
-        raise InputError(f"{name} of a plan must be numbers in memory, got a tensor {kind} on {field.device}")
-
-
-def _check_extent(name: str, field: Tensor) -> None:
-    """Refuse a tensor that is larger than its memory: a file of a kilobyte can declare a terabyte of one number."""
-    if field.numel() * field.element_size() > field.untyped_storage().nbytes():
-        raise InputError(f"{name} of a plan must be numbers in memory, got {list(field.shape)} of fewer: give .clone()")
-
-
-def _same_integers(ours: Tensor, theirs: Tensor) -> bool:
-    if ours is theirs or ours.shape != theirs.shape:
-        return ours is theirs
-    if ours.is_meta or theirs.is_meta:
-        raise InputError("plans on the device meta hold no numbers that could be compared")
-    return torch.equal(ours.long(), theirs.to(ours.device).long())

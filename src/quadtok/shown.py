@@ -25,6 +25,8 @@ class _Plan(Protocol):
     @property
     def spec(self) -> Spec: ...
     @property
+    def lengths(self) -> Tensor | None: ...
+    @property
     def counts(self) -> Tensor: ...
     @property
     def cell_to_token(self) -> Tensor: ...
@@ -35,7 +37,19 @@ def in_words(plan: _Plan) -> str:
     spec, batch = plan.spec, plan.scale.shape[0]
     images, each = (f"{batch} images", " each") if batch != 1 else ("1 image", "")
     place = "" if plan.scale.device.type == "cpu" else f", on {plan.scale.device}"
-    return f"{images} of {spec.height}×{spec.width}, {spec.num_tokens} tokens{each}{_sizes(plan)}{place}"
+    return f"{images} of {spec.height}×{spec.width}, {_count(plan)} tokens{each}{_sizes(plan)}{place}"
+
+
+def _count(plan: _Plan) -> str:
+    """`100`, `52 to 139`, or `at most 160` where a look at the numbers would wait, or fail."""
+    most = plan.spec.num_tokens
+    if plan.lengths is None:
+        return str(most)
+    if plan.scale.device.type == "cpu":
+        with contextlib.suppress(Exception):  # as below; also where there is no image
+            least, largest = int(plan.lengths.min()), int(plan.lengths.max())
+            return str(largest) if least == largest else f"{least} to {largest}"
+    return f"at most {most}"
 
 
 def _sizes(plan: _Plan) -> str:

@@ -16,7 +16,7 @@ from quadtok.patches import extract_patches
 from quadtok.pixels import IMAGENET_MEAN, IMAGENET_STD, check_images, normalize
 from quadtok.plan import Plan, as_slice
 from quadtok.quadtrees import get_quadtree
-from quadtok.quadtrees.base import check_saliency
+from quadtok.quadtrees.base import Threshold, all_full, check_saliency, check_threshold
 from quadtok.scorers import ScorerFunction, get_scorer, on_device
 from quadtok.shown import SHOWN_IMAGES, as_png
 from quadtok.spec import Spec
@@ -31,8 +31,8 @@ class Tokens:
     lie; the metadata does not count. A comparison waits for the devices, and so tokens have no hash.
 
     Attributes:
-        plan: B images, N tokens each.
-        patches: `[B, N, C, p, p]`, or None where only the layout was kept.
+        plan: B images, N tokens each, or fewer where it has `lengths`.
+        patches: `[B, N, C, p, p]`, 0 in slots that hold no token; None where only the layout was kept.
         saliency: what the plan was chosen by: one float32 tensor `[B, H/P, W/P]` a splittable scale, or None.
         metadata: what a token file says about its making; empty for tokens made in memory.
     """
@@ -43,8 +43,11 @@ class Tokens:
     metadata: dict[str, Any] = field(default_factory=dict)
 
     def normalized(self, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD) -> Tensor:
-        """Patches on the scale 0…255 (of uint8 images, or of a file) as a model wants them: `[B, N, C, p, p]`."""
-        return normalize(self._pixels(), mean, std)
+        """Patches on the scale 0…255 (of uint8 images, or of a file) as a model wants them: `[B, N, C, p, p]`.
+
+        0 in slots that hold no token.
+        """
+        return self._without_padding(normalize(self._pixels(), mean, std))
 
     def to_reference_layout(self) -> Tensor:
         """One row a token, as models trained with the paper's code expect (docs/reference.md section 4).
@@ -52,11 +55,12 @@ class Tokens:
         Returns:
             `[B, N, C*p*p + 3]` in the patches' dtype: the pixels, channel first, then row, then column; the
             centre (x, y) in units of `min_patch`; the scale. Half precision cannot hold the centres of large grids
-            (bfloat16 from 256 cells a side on): convert the patches to float32 first.
+            (bfloat16 from 256 cells a side on): convert the patches to float32 first. Rows of slots that hold no token
+            are 0.
         """
         pixels = self._pixels().flatten(2)
         geometry = torch.cat([self.plan.centers, self.plan.scale[..., None].float()], dim=-1)
-        return torch.cat([pixels, geometry.to(pixels.dtype)], dim=-1)
+        return self._without_padding(torch.cat([pixels, geometry.to(pixels.dtype)], dim=-1))
 
     def to(self, device: torch.device | str) -> Tokens:
         """The same tokens on another device."""
@@ -80,6 +84,13 @@ class Tokens:
             patches=None if self.patches is None else self.patches[part],
             saliency=None if self.saliency is None else [scores[part] for scores in self.saliency],
         )
+
+    def unpadded(self, image: int) -> Tokens:
+        """The tokens of one image (still a batch, of 1) without padding; see `Plan.unpadded`."""
+        alone = self[image]
+        plan = alone.plan.unpadded(0)
+        patches = None if alone.patches is None else alone.patches[:, : plan.spec.num_tokens]
+        return replace(alone, plan=plan, patches=patches)
 
     def __len__(self) -> int:
         """The number of images."""
@@ -110,6 +121,13 @@ class Tokens:
             return as_png(self.plan[:SHOWN_IMAGES], tiles)
         return None
 
+    def _without_padding(self, values: Tensor) -> Tensor:
+        """`[B, N, …]`, 0 in slots that hold no token."""
+        if self.plan.lengths is None:
+            return values
+        padding = ~self.plan.valid
+        return values.masked_fill(padding.view(*padding.shape, *[1] * (values.ndim - 2)), 0)
+
     def _pixels(self) -> Tensor:
         if self.patches is None:
             raise InputError("these tokens hold no pixels, only their layout (dtype 'none')")
@@ -117,7 +135,12 @@ class Tokens:
 
 
 def tokenize(
-    images: Tensor, spec: Spec, scorer: str | ScorerFunction = DEFAULT_SCORER, quadtree: QuadtreeName = DEFAULT_QUADTREE
+    images: Tensor,
+    spec: Spec,
+    scorer: str | ScorerFunction = DEFAULT_SCORER,
+    quadtree: QuadtreeName = DEFAULT_QUADTREE,
+    *,
+    threshold: Threshold | None = None,
 ) -> Tokens:
     """Choose the patches of each image and read their pixels.
 
@@ -127,6 +150,8 @@ def tokenize(
         scorer: a name for `get_scorer`, or any function (images, spec) → saliency. A feature scorer that is on another
             device than the images is copied to theirs for this call; `scorer.to(device)` does it once.
         quadtree: a name for `get_quadtree`.
+        threshold: split only what has a larger saliency, a number or one for each image, `[B]`; `spec.num_tokens` is
+            then the most, and `.plan.lengths` says how many tokens each image has (see `Quadtree`).
 
     Returns:
         `.plan`, `.patches` `[B, N, C, p, p]` (see `extract_patches` for their dtype), `.saliency`. The patches carry
@@ -137,13 +162,17 @@ def tokenize(
         WeightsError: for `scorer="feature"` without weights.
     """
     check_images(images, spec)
-    plan, saliency = choose(images, spec, scorer, quadtree)
+    plan, saliency = choose(images, spec, scorer, quadtree, threshold)
     return Tokens(plan, extract_patches(images, plan), saliency)
 
 
 @without_gradients
 def choose(
-    images: Tensor, spec: Spec, scorer: str | ScorerFunction, quadtree: QuadtreeName = DEFAULT_QUADTREE
+    images: Tensor,
+    spec: Spec,
+    scorer: str | ScorerFunction,
+    quadtree: QuadtreeName = DEFAULT_QUADTREE,
+    threshold: Threshold | None = None,
 ) -> tuple[Plan, list[Tensor]]:
     """Score the images `[B, C, H, W]` and choose their patches: the plan, and the saliency it was chosen by."""
     select = get_quadtree(quadtree)
@@ -151,15 +180,17 @@ def choose(
     if not callable(score):
         raise InputError(f"a scorer is a name or is called with (images, spec), got {type(score).__name__}")
     saliency: Sequence[Tensor] = score(images, spec)
+    check_threshold(threshold, images.shape[0])
     if spec.num_scales == 1:
-        return Plan.uniform(spec, scale=0, batch=images.shape[0], device=images.device), []
+        plan = Plan.uniform(spec, scale=0, batch=images.shape[0], device=images.device)
+        return plan if threshold is None else all_full(plan), []
     check_saliency(saliency, spec)
     if saliency[0].device != images.device:
         raise InputError(
             f"the scorer gave saliency on {saliency[0].device}, the images are on {images.device}: "
             "it must return it on the device of the images"
         )
-    plan = select(saliency, spec)
+    plan = select(saliency, spec, threshold)
     if plan.left.shape[0] != images.shape[0]:  # len(plan) would fix the batch in torch.export
         raise InputError(f"the scorer gave saliency for {len(plan)} images, there are {images.shape[0]}")
     return plan, list(saliency)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Literal, Self, overload
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from quadtok.errors import InputError
@@ -15,6 +16,7 @@ from quadtok.patches import extract_patches
 from quadtok.pixels import check_images, standardize
 from quadtok.plan import Plan
 from quadtok.quadtrees import get_quadtree
+from quadtok.quadtrees.base import check_threshold
 from quadtok.scorers import ScorerFunction, get_scorer, on_device
 from quadtok.scorers.base import Described
 from quadtok.spec import Spec
@@ -32,6 +34,8 @@ class QuadtreeTokenizer(nn.Module):
         embed_dim: D, even.
         in_channels: C.
         quadtree: a name for `get_quadtree`.
+        threshold: split only what has a larger saliency; `spec.num_tokens` is then the most, and the rest of the N
+            tokens of an image is 0. Ask for the plan: its `valid` says which are tokens.
 
     The state dict holds the learned weights alone: `patch_embed.proj.weight`, `patch_embed.proj.bias`, `cls_token`
     (timm's names). Positions are patch centres in units of `min_patch`.
@@ -45,12 +49,15 @@ class QuadtreeTokenizer(nn.Module):
         embed_dim: int = 768,
         in_channels: int = 3,
         quadtree: QuadtreeName = DEFAULT_QUADTREE,
+        threshold: float | None = None,
     ) -> None:
         super().__init__()
         get_quadtree(quadtree)
         check_embed_dim(embed_dim)
+        check_threshold(threshold)
         self.spec = spec
         self.quadtree = quadtree
+        self.threshold = threshold
         self.patch_embed = PatchEmbedding(in_channels, spec.min_patch, embed_dim)
         self.cls_token = _cls_token(embed_dim)
         # Inside a tuple, so that `nn.Module` does not adopt a scorer that is a module itself; read it as `scorer`.
@@ -64,7 +71,8 @@ class QuadtreeTokenizer(nn.Module):
 
     def extra_repr(self) -> str:
         """Spec, scorer and quadtree: what the children do not show."""
-        return f"spec={self.spec}\nscorer={_words(self.scorer)}\nquadtree={self.quadtree!r}"
+        threshold = "" if self.threshold is None else f"\nthreshold={self.threshold}"
+        return f"spec={self.spec}\nscorer={_words(self.scorer)}\nquadtree={self.quadtree!r}{threshold}"
 
     @overload
     def forward(self, images: Tensor, return_plan: Literal[False] = False) -> Tensor: ...
@@ -73,9 +81,11 @@ class QuadtreeTokenizer(nn.Module):
     def forward(self, images: Tensor, return_plan: bool = False) -> Tensor | tuple[Tensor, Plan]:
         """`[B, C, H, W]`, normalised floats or uint8, → tokens `[B, 1 + N, D]`, cls first; on request the plan too."""
         check_images(images, self.spec)
-        plan, _ = choose(images, self.spec, self.scorer, self.quadtree)
+        plan, _ = choose(images, self.spec, self.scorer, self.quadtree, self.threshold)
         patches = _in_weights_dtype(extract_patches(images, plan), images, self.patch_embed)
         tokens = _assemble(self.patch_embed(patches), plan.centers, self.cls_token)
+        if plan.lengths is not None:
+            tokens = tokens.masked_fill(~F.pad(plan.valid, (1, 0), value=True)[..., None], 0)
         return (tokens, plan) if return_plan else tokens
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:

@@ -27,6 +27,7 @@ from quadtok.patches.indexed import gather_indexed
 from quadtok.patches.rows import gather_rows, suits_rows
 from quadtok.pixels import check_images, mean_and_std, per_channel
 from quadtok.plan import Plan
+from quadtok.tracing import is_followed, wants_derivatives
 
 
 def extract_patches(
@@ -50,7 +51,7 @@ def extract_patches(
 
     Returns:
         `[B, N, C, p, p]` with p = min_patch: in the images' dtype; float32 for uint8, means on the scale 0…255 where
-        no `mean` and `std` are given.
+        no `mean` and `std` are given. Slots that hold no token (see `Plan.lengths`) are 0, and give no gradient.
 
     Raises:
         InputError: where the images or `out` are not what the plan asks for, or `mean` and `std` not what the
@@ -73,7 +74,15 @@ def extract_patches(
     mean_and_std(mean, std, channels)
     if 0 in shape:
         return images.new_empty(shape, dtype=dtype)
-    return _gather(images, plan, out, mean, std)
+    patches = _gather(images, plan, out, mean, std)
+    return patches if plan.lengths is None else _without_padding(patches, plan)
+
+
+def _without_padding(patches: Tensor, plan: Plan) -> Tensor:
+    """The patches `[B, N, C, p, p]`, 0 where no token is: what was read there may be NaN."""
+    padding = ~plan.valid[..., None, None, None]
+    is_ours = not (wants_derivatives(patches) or is_followed([patches]))
+    return patches.masked_fill_(padding, 0) if is_ours else patches.masked_fill(padding, 0)
 
 
 def _gather(

@@ -205,7 +205,8 @@ class _Scene:
 def _boxes(plan: Plan) -> list[Box]:
     if len(plan) != 1:
         raise InputError(f"render draws one image, the plan is for {len(plan)}: pass plan[i]")
-    return list(zip(*(field[0].tolist() for field in (plan.left, plan.top, plan.size)), strict=True))
+    alone = plan.unpadded(0)
+    return list(zip(*(field[0].tolist() for field in (alone.left, alone.top, alone.size)), strict=True))
 
 
 def _draw(scene: _Scene, style: str, line_color: str, line_width: int, enlarge: int) -> Image.Image:

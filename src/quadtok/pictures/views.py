@@ -117,7 +117,7 @@ def _triptych(view: View, pen: Pen) -> list[Panel]:
 
 def _panel(view: View, pen: Pen, style: StyleName | None = None) -> Panel:
     plan = view.tokens.plan
-    heading = f"{plan.spec.num_tokens} tokens" + (f", {view.scorer}" if view.scorer else "")
+    heading = f"{plan.unpadded(0).spec.num_tokens} tokens" + (f", {view.scorer}" if view.scorer else "")
     return Panel(pen.draw(view, style), heading, describe_scales(plan))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import wraps
 from typing import Protocol
 
@@ -21,6 +22,7 @@ from quadtok.plan import Plan
 from quadtok.spec import Spec
 from quadtok.zorder import cut_points, to_z_order
 
+Threshold = float | Tensor  # a number, or one for each image: `[B]`
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)  # what can be compared without loss
 
 
@@ -31,9 +33,12 @@ class Quadtree(Protocol):
     so there is one right answer, and every implementation gives it bit for bit. ±inf are saliencies like others.
     NaN ranks below everything; NaNs tie with each other. Nothing is remembered between calls; the images of a batch
     do not see each other.
+
+    With a threshold, only what is above it is split, in the same order, and `spec.num_tokens` is the most: the plan of
+    image b has `lengths[b]` tokens, and is the plan without a threshold of as many.
     """
 
-    def __call__(self, saliency: Sequence[Tensor], spec: Spec) -> Plan:
+    def __call__(self, saliency: Sequence[Tensor], spec: Spec, threshold: Threshold | None = None) -> Plan:
         """Choose the patches of each image.
 
         Args:
@@ -41,12 +46,14 @@ class Quadtree(Protocol):
                 P = min_patch * 2**k; the patch with the largest number is split first. Where the spec has one scale
                 the list is empty, there is nothing to choose, and the plan is that of one image, on the CPU.
             spec: the integers of the run.
+            threshold: split only patches whose saliency is larger, a number or a tensor of one for each image, `[B]`.
+                It is compared as float64, exactly. NaN is above nothing. None: split until there are `num_tokens`.
 
         Returns:
-            The plan of B images, on the saliency's device.
+            The plan of B images, on the saliency's device; with `lengths` where a threshold was given.
 
         Raises:
-            InputError: where the saliency does not have the spec's shapes.
+            InputError: where the saliency does not have the spec's shapes, or the threshold is no number.
         """
 
 
@@ -54,11 +61,48 @@ def checked(choose: Quadtree) -> Quadtree:
     """The quadtree behind its border: saliency is checked, and where there is one scale nothing is left to choose."""
 
     @wraps(choose)
-    def quadtree(saliency: Sequence[Tensor], spec: Spec) -> Plan:
+    def quadtree(saliency: Sequence[Tensor], spec: Spec, threshold: Threshold | None = None) -> Plan:
         check_saliency(saliency, spec)
-        return Plan.uniform(spec, scale=0) if spec.num_scales == 1 else choose(saliency, spec)
+        batch = saliency[0].shape[0] if saliency else 1
+        check_threshold(threshold, batch)
+        if spec.num_scales > 1:
+            return choose(saliency, spec, threshold)
+        plan = Plan.uniform(spec, scale=0)
+        return plan if threshold is None else all_full(plan)
 
     return quadtree
+
+
+def all_full(plan: Plan) -> Plan:
+    """The same plan, with `lengths` that say that no slot is padding."""
+    return replace(plan, lengths=torch.full_like(plan.left[:, 0], plan.spec.num_tokens))
+
+
+def check_threshold(threshold: object, batch: int | None = None) -> None:
+    """Refuse what is neither a number nor one for each image; never looks at a tensor's values.
+
+    Raises:
+        InputError: with what was given.
+    """
+    if threshold is None:
+        return
+    if isinstance(threshold, Tensor):
+        dense = threshold.layout is torch.strided and not threshold.is_nested
+        if not dense or threshold.dtype is torch.bool or threshold.is_complex() or threshold.is_quantized:
+            raise InputError(f"threshold is {threshold.dtype}, {threshold.layout}: it must be dense real numbers")
+        if threshold.ndim > 1 or (batch is not None and threshold.shape not in ((), (batch,))):
+            images = "image" if batch is None else f"of {batch} images"
+            raise InputError(f"threshold has shape {list(threshold.shape)}: give one number, or one for each {images}")
+    elif isinstance(threshold, bool) or not _as_float(threshold) <= math.inf:  # NaN, as torch's compiler knows it
+        raise InputError(f"threshold {threshold!r} is no number that saliency could be above")
+
+
+def _as_float(value: object) -> float:
+    """NaN where it is no number; text is none."""
+    try:
+        return math.nan if isinstance(value, str | bytes) else float(value)  # type: ignore[arg-type]  # it may fail
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
 
 
 def check_saliency(saliency: Sequence[Tensor], spec: Spec) -> None:
@@ -122,6 +166,31 @@ def node_saliency(saliency: Sequence[Tensor], spec: Spec) -> Tensor:
     return torch.cat(coarsest_first, dim=1)
 
 
+def is_above(saliency: Sequence[Tensor], spec: Spec, threshold: Threshold) -> Tensor:
+    """`[B, n]` bool: whether a node's saliency is above the threshold, and that of every patch around it too.
+
+    These nodes are the first in best-first order, as many as there are: what is popped before one of them has a
+    smaller largest rank on its path (see order.py), so all of that path is above the threshold too.
+    """
+    values = path_minimum(saliency, spec)
+    if isinstance(threshold, Tensor):
+        return values > threshold.to(values.device, torch.float64).reshape(-1, 1)
+    return values > float(threshold)
+
+
+def path_minimum(saliency: Sequence[Tensor], spec: Spec) -> Tensor:
+    """`[B, n]` float64: the smallest saliency on the path from a root to each node, in tie order; NaN as −inf.
+
+    A node is split at any threshold below it.
+    """
+    values = node_saliency(saliency, spec).double()
+    values = torch.where(values.isnan(), -math.inf, values)
+    levels: list[Tensor] = []
+    for own in torch.split(values, [spec.num_roots * 4**depth for depth in range(spec.num_scales - 1)], dim=1):
+        levels.append(torch.minimum(own, levels[-1].repeat_interleave(4, dim=1)) if levels else own)
+    return torch.cat(levels, dim=1)
+
+
 def node_ranks(saliency: Sequence[Tensor], spec: Spec, first: int = 0) -> Tensor:
     """`[B, n]` int64: the place of each node in the total order of priorities; `first` would be split first."""
     values = node_saliency(saliency, spec)
@@ -174,13 +243,21 @@ def split_best_first(ranks: Tensor, children: Callable[[Tensor], Tensor], spec: 
     return splits
 
 
-def plan_from_splits(splits: Tensor, spec: Spec) -> Plan:
+def plan_from_splits(splits: Tensor, spec: Spec, above: Tensor | None = None) -> Plan:
     """The plan that is left when these nodes, `[B, S]` in any order, have been split.
+
+    Of them only those that are `above` `[B, n]`, where it is given; the plan then has `lengths`.
 
     A split puts three new cut points into the line of cells (see zorder.py): the first cells of the patch's second,
     third and fourth quadrant. So the roots' first cells and three a split are the tokens' first cells, each once.
     """
     cuts = cut_points(spec, splits.device).index_select(0, splits.flatten())  # [B * S, 3]
+    lengths = None
+    if above is not None:
+        is_split = above.gather(1, splits)
+        # What is not split cuts behind the last cell, where padding begins.
+        cuts = torch.where(is_split.flatten()[:, None], cuts, spec.num_cells)
+        lengths = spec.num_roots + 3 * is_split.sum(dim=1)
     roots = torch.arange(0, spec.num_cells, 4 ** (spec.num_scales - 1), device=splits.device)
     first = torch.cat([roots.expand(splits.shape[0], -1), cuts.view(splits.shape[0], 3 * spec.num_splits)], dim=1)
-    return Plan.from_first_cells(first.sort(dim=1).values, spec)
+    return Plan.from_first_cells(first.sort(dim=1).values, spec, lengths)

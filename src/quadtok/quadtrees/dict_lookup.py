@@ -12,7 +12,7 @@ from torch import Tensor
 
 from quadtok.errors import InputError
 from quadtok.plan import Plan
-from quadtok.quadtrees.base import checked
+from quadtok.quadtrees.base import Threshold, checked
 from quadtok.spec import Spec
 
 
@@ -26,21 +26,38 @@ class Patch(NamedTuple):
 
 
 @checked
-def dict_lookup(saliency: Sequence[Tensor], spec: Spec) -> Plan:
-    """Pop the patch of highest priority from a heap and push its four children, `num_splits` times an image."""
-    if saliency[0].is_meta:
+def dict_lookup(saliency: Sequence[Tensor], spec: Spec, threshold: Threshold | None = None) -> Plan:
+    """Pop the patch of highest priority from a heap and push its four children, `num_splits` times an image.
+
+    With a threshold, until nothing that waits is above it.
+    """
+    _check_numbers(saliency, threshold)
+    batch, device = saliency[0].shape[0], saliency[0].device
+    maps = [scores.double().tolist() for scores in saliency]
+    thresholds = _one_an_image(threshold, batch)
+    leaves = [_leaves([scores[image] for scores in maps], spec, thresholds[image]) for image in range(batch)]
+    boxes = [_boxes(patches, spec) + [(0, 0, 0)] * (spec.num_tokens - len(patches)) for patches in leaves]
+    fields = torch.tensor(boxes, dtype=torch.long, device=device).view(batch, spec.num_tokens, 3)
+    left, top, scale = fields.unbind(dim=2)
+    lengths = None if threshold is None else torch.tensor(list(map(len, leaves)), dtype=torch.long, device=device)
+    return Plan(left, top, scale, spec, lengths)
+
+
+def _check_numbers(saliency: Sequence[Tensor], threshold: Threshold | None) -> None:
+    if saliency[0].is_meta or (isinstance(threshold, Tensor) and threshold.is_meta):
         raise InputError("saliency on the meta device holds no numbers for the quadtree dict to read: use parallel")
     if torch.compiler.is_exporting():
         raise InputError("the dict quadtree looks at the saliency's values and cannot be exported: use parallel")
-    batch, device = saliency[0].shape[0], saliency[0].device
-    maps = [scores.double().tolist() for scores in saliency]
-    boxes = [_boxes(_leaves([scores[image] for scores in maps], spec), spec) for image in range(batch)]
-    fields = torch.tensor(boxes, dtype=torch.long, device=device).view(batch, spec.num_tokens, 3)
-    left, top, scale = fields.unbind(dim=2)
-    return Plan(left, top, scale, spec)
 
 
-def _leaves(maps: list[list[list[float]]], spec: Spec) -> list[Patch]:
+def _one_an_image(threshold: Threshold | None, batch: int) -> Sequence[float | None]:
+    if isinstance(threshold, Tensor):
+        values: list[float] = threshold.double().expand(batch).tolist()
+        return values
+    return [None if threshold is None else float(threshold)] * batch
+
+
+def _leaves(maps: list[list[list[float]]], spec: Spec, threshold: float | None) -> list[Patch]:
     """Best-first splitting of one image; `maps[k - 1][row][col]` is the saliency of a patch of scale k."""
     saliency = {
         (scale, row, col): value
@@ -61,7 +78,10 @@ def _leaves(maps: list[list[list[float]]], spec: Spec) -> list[Patch]:
     for root in _roots(spec):
         add(root)
     for _ in range(spec.num_splits):
-        _, patch = heapq.heappop(heap)
+        _, patch = heap[0]
+        if threshold is not None and not saliency[patch.scale, patch.row, patch.col] > threshold:  # so that NaN ends it
+            break
+        heapq.heappop(heap)
         for child in _children(patch):
             add(child)
     leaves += [patch for _, patch in heap]

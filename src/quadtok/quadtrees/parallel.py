@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from quadtok.plan import Plan
-from quadtok.quadtrees.base import checked, plan_from_splits
+from quadtok.quadtrees.base import Threshold, checked, is_above, plan_from_splits
 from quadtok.quadtrees.order import first_splits
 from quadtok.quadtrees.parallel_numpy import parallel_numpy
 from quadtok.spec import Spec
@@ -23,11 +23,17 @@ from quadtok.tracing import may_be_looked_at
 
 
 @checked
-def parallel(saliency: Sequence[Tensor], spec: Spec) -> Plan:
-    """The first `num_splits` nodes in the order of their records, for all images at once."""
-    return parallel_numpy(saliency, spec) if may_be_looked_at(saliency) else parallel_torch(saliency, spec)
+def parallel(saliency: Sequence[Tensor], spec: Spec, threshold: Threshold | None = None) -> Plan:
+    """The first `num_splits` nodes in the order of their records, for all images at once.
+
+    Of them those above the threshold, where there is one: both are beginnings of the same order.
+    """
+    watched = [*saliency, threshold] if isinstance(threshold, Tensor) else saliency
+    way = parallel_numpy if may_be_looked_at(watched) else parallel_torch
+    return way(saliency, spec, threshold)
 
 
-def parallel_torch(saliency: Sequence[Tensor], spec: Spec) -> Plan:
+def parallel_torch(saliency: Sequence[Tensor], spec: Spec, threshold: Threshold | None = None) -> Plan:
     """For every device, and for whatever records operations: nothing depends on a value."""
-    return plan_from_splits(first_splits(saliency, spec), spec)
+    splits = first_splits(saliency, spec)
+    return plan_from_splits(splits, spec, None if threshold is None else is_above(saliency, spec, threshold))

@@ -21,6 +21,7 @@ cells of the tokens, in order.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -30,16 +31,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from quadtok.plan import Plan
-from quadtok.quadtrees.base import node_ranks
+from quadtok.quadtrees.base import Threshold, is_above, node_ranks
 from quadtok.spec import Spec
 from quadtok.zorder import HALF, LOW_HALF, places
 
 
-def parallel_numpy(saliency: Sequence[Tensor], spec: Spec) -> Plan:
+def parallel_numpy(saliency: Sequence[Tensor], spec: Spec, threshold: Threshold | None = None) -> Plan:
     """The plan of `parallel`; arguments are checked already."""
     by_scale = places(spec)
     split = first_splits(node_keys(saliency, by_scale, spec), spec)
-    return _plan_of_marks(_token_marks(split, spec), by_scale[0], spec)
+    if threshold is None:
+        return _plan_of_marks(_token_marks(split, spec), by_scale[0], spec)
+    split &= is_above(saliency, spec, threshold).numpy()
+    return _padded_plan_of_marks(_token_marks(split, spec), by_scale[0], spec)
 
 
 def node_keys(saliency: Sequence[Tensor], by_scale: list[NDArray[np.int64]], spec: Spec) -> NDArray[np.uint64]:
@@ -117,9 +121,22 @@ def _token_marks(split: NDArray[np.bool_], spec: Spec) -> NDArray[np.uint8]:
 
 def _plan_of_marks(marks: NDArray[np.uint8], cells: NDArray[np.int64], spec: Spec) -> Plan:
     """The tokens that begin at the marked cells; `cells` are the places of all cells of an image."""
-    begins = np.flatnonzero(marks != 0)
+    begins = np.flatnonzero(marks != 0).reshape(len(marks), spec.num_tokens)
     image_begins = np.arange(len(marks), dtype=np.int64)[:, None] * spec.num_cells
-    place = cells.take(begins.reshape(len(marks), spec.num_tokens) - image_begins)
-    scale = np.subtract(marks.take(begins), 1, dtype=np.int64).reshape(place.shape)
+    return _plan(cells.take(begins - image_begins), np.subtract(marks.take(begins), 1, dtype=np.int64), spec)
+
+
+def _padded_plan_of_marks(marks: NDArray[np.uint8], cells: NDArray[np.int64], spec: Spec) -> Plan:
+    """As above, where an image may have fewer tokens than slots: those behind its last stay 0."""
+    image, cell = np.nonzero(marks)
+    lengths = np.bincount(image, minlength=len(marks))
+    slot = np.arange(len(image)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    place, scale = np.zeros((2, len(marks), spec.num_tokens), dtype=np.int64)
+    place[image, slot] = cells[cell]
+    scale[image, slot] = np.subtract(marks[image, cell], 1, dtype=np.int64)
+    return replace(_plan(place, scale, spec), lengths=torch.from_numpy(lengths.astype(np.int64)))
+
+
+def _plan(place: NDArray[np.int64], scale: NDArray[np.int64], spec: Spec) -> Plan:
     left, top = (place & LOW_HALF) * spec.min_patch, (place >> HALF) * spec.min_patch
     return Plan(torch.from_numpy(left), torch.from_numpy(top), torch.from_numpy(scale), spec)

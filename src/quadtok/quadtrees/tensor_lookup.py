@@ -8,17 +8,18 @@ import torch
 from torch import Tensor
 
 from quadtok.plan import Plan
-from quadtok.quadtrees.base import checked, node_ranks, plan_from_splits, split_best_first
+from quadtok.quadtrees.base import Threshold, checked, is_above, node_ranks, plan_from_splits, split_best_first
 from quadtok.spec import Spec
 from quadtok.zorder import from_z_order, to_z_order
 
 
 @checked
-def tensor_lookup(saliency: Sequence[Tensor], spec: Spec) -> Plan:
+def tensor_lookup(saliency: Sequence[Tensor], spec: Spec, threshold: Threshold | None = None) -> Plan:
     """One split of every image a step; the children of a node are a row of a table."""
     ranks = node_ranks(saliency, spec)
     table = children_table(spec, ranks.device)
-    return plan_from_splits(split_best_first(ranks, lambda nodes: table[nodes], spec), spec)
+    splits = split_best_first(ranks, lambda nodes: table[nodes], spec)
+    return plan_from_splits(splits, spec, None if threshold is None else is_above(saliency, spec, threshold))
 
 
 def children_table(spec: Spec, device: torch.device) -> Tensor:

@@ -14,17 +14,17 @@ import torch
 from torch import Tensor
 
 from quadtok.plan import Plan
-from quadtok.quadtrees.base import checked, node_ranks, plan_from_splits, split_best_first
+from quadtok.quadtrees.base import Threshold, checked, is_above, node_ranks, plan_from_splits, split_best_first
 from quadtok.spec import Spec
 
 
 @checked
-def z_curve(saliency: Sequence[Tensor], spec: Spec) -> Plan:
+def z_curve(saliency: Sequence[Tensor], spec: Spec, threshold: Threshold | None = None) -> Plan:
     """One split of every image a step; the children of node i are `R + 4i … R + 4i + 3`."""
     ranks = node_ranks(saliency, spec)
     quadrant = torch.arange(4, device=ranks.device)
     splits = split_best_first(ranks, lambda nodes: children(nodes, quadrant, spec), spec)
-    return plan_from_splits(splits, spec)
+    return plan_from_splits(splits, spec, None if threshold is None else is_above(saliency, spec, threshold))
 
 
 def children(nodes: Tensor, quadrant: Tensor, spec: Spec) -> Tensor:

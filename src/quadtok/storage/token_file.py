@@ -97,6 +97,7 @@ def encode_tokens(
     if len(tokens) != 1:
         raise InputError(f"a token file holds one image, these are {len(tokens)}: save tokens[i]")
     check_dtype(dtype)
+    tokens = tokens.unpadded(0)
     plan = tokens.plan
     check_size(plan.spec)
     cells = [field[0] // plan.spec.min_patch for field in (plan.top, plan.left)]
@@ -171,9 +172,8 @@ def decode_tokens(data: bytes) -> Tokens:
 
 def describe_tokens(tokens: Tokens) -> dict[str, Any]:
     """What tokens of one image are made of, as JSON values: the geometry, how many of each patch size, the metadata."""
-    spec = tokens.plan.spec
-    counts = tokens.plan.counts[0].tolist()
-    geometry = _geometry(spec)
+    plan = tokens.plan.unpadded(0)
+    counts, spec, geometry = plan.counts[0].tolist(), plan.spec, _geometry(plan.spec)
     return {
         **geometry,
         **tokens.metadata,  # of which only the versions may say something else than the plan does

@@ -1,1 +1,24 @@
-"""What stands between tokens and a Vision Transformer: patch embedding, positions, and the two tokenizers."""
+"""What stands between tokens and a Vision Transformer: patch embedding, positions, and the two tokenizers.
+
+    from quadtok.models import naflex, to_naflex
+
+Names are loaded on first use, and a framework only where one of its models is given.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from quadtok.models.naflexvit import check_naflex, naflex, to_naflex
+
+_HOME = {"check_naflex": "naflexvit", "naflex": "naflexvit", "to_naflex": "naflexvit"}
+
+__all__ = ["check_naflex", "naflex", "to_naflex"]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"quadtok.models.{_HOME[name]}"), name)

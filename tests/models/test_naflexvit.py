@@ -19,6 +19,8 @@ pytest.importorskip("timm.models.naflexvit", reason="this timm has no NaFlexVit"
 SMALL = {"img_size": 32, "patch_size": 4, "embed_dim": 24, "depth": 2, "num_heads": 3, "num_classes": 5}
 SPEC = Spec(32, 32, 4, 16, 64)  # the full grid of SMALL
 MIXED = replace(SPEC, num_tokens=31)
+# float32 rounds in every block; in float64 it is timm's own read of the table alone, which it does in float32.
+PRECISIONS = [(torch.float32, 2e-6), (torch.float64, 1e-7)]
 NAMES = [
     "vit_tiny_patch16_224",  # cls
     "vit_medium_patch16_reg4_gap_256",  # registers, mean pooling
@@ -31,11 +33,11 @@ NAMES = [
 @functools.cache
 def pair(name="vit_tiny_patch16_224"):
     """A plain ViT with random weights, all of which matter, and the NaFlexVit that timm makes of the same weights."""
-    plain = timm.create_model(name, **SMALL)
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(0)
+        plain = timm.create_model(name, **SMALL)
         for parameter in plain.parameters():
-            parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.2)
+            parameter.add_(torch.randn_like(parameter) * 0.2)
     weights = {name: value.clone() for name, value in plain.state_dict().items()}  # timm adds to some of them
     overlay = {"state_dict": weights, "num_classes": SMALL["num_classes"]}
     flexible = timm.create_model(name, use_naflex=True, pretrained=True, pretrained_cfg_overlay=overlay, **SMALL)
@@ -59,11 +61,21 @@ def make_tokens(spec=MIXED, batch=2, seed=0):
     return tokenize(make_bytes(spec, batch, seed=seed), spec, "blur")
 
 
+def make_tokens_of_lengths():
+    """Three images, of 64 tokens, of fewer and of 4."""
+    images = make_bytes(batch=3)
+    images[1, :, 10:] = images[2] = 7
+    tokens = tokenize(images, SPEC, "blur", threshold=0.1)
+    first, second, third = tokens.plan.lengths.tolist()
+    assert (first, third) == (64, 4) and 4 < second < 64
+    return tokens
+
+
 def wanted(model):
     return model.pretrained_cfg["mean"], model.pretrained_cfg["std"]
 
 
-def assert_close(found, expected, tolerance=1e-6):
+def assert_close(found, expected, tolerance=2e-6):
     """To the tolerance, relative to the largest number."""
     assert found.shape == expected.shape
     difference = (found - expected).abs().max()
@@ -86,14 +98,14 @@ def bilinear_by_definition(table, centers):
         (1 - (centers[..., axis, None] - 0.5 - torch.arange(size)).abs()).clamp(min=0)
         for axis, size in ((1, table.shape[0]), (0, table.shape[1]))
     ]
-    return torch.einsum("bnr,bnc,rcd->bnd", *weights, table)
+    return torch.einsum("bnr,bnc,rcd->bnd", *(weight.to(table.dtype) for weight in weights), table)
 
 
 def plain_on_tokens(plain, tokens):
     """What the plain ViT says of tokens: its own parts in its own order, with positions by the definition above."""
     size, prefix = plain.patch_embed.grid_size, 0 if plain.no_embed_class else plain.num_prefix_tokens
     projection = plain.patch_embed.proj
-    patches = tokens.normalized(*wanted(plain))
+    patches = normalize(tokens.patches.to(projection.weight.dtype), *wanted(plain))
     embedded = F.linear(patches.flatten(2), projection.weight.flatten(1), projection.bias)
     first = [token for token in (plain.cls_token, plain.reg_token) if token is not None]
     table = plain.pos_embed[0, prefix:].unflatten(0, size)
@@ -104,22 +116,24 @@ def plain_on_tokens(plain, tokens):
     return plain.forward_head(plain.norm(plain.blocks(plain.norm_pre(embedded))))
 
 
+@pytest.mark.parametrize(("dtype", "tolerance"), PRECISIONS, ids=str)
 @pytest.mark.parametrize("arrange", [lambda tokens: tokens, shuffled], ids=["in z-order", "shuffled"])
 @pytest.mark.parametrize("name", NAMES)
-def test_on_the_full_grid_it_is_the_plain_vit(name, arrange):
-    plain, flexible = pair(name)
+def test_on_the_full_grid_it_is_the_plain_vit(name, arrange, dtype, tolerance):
+    plain, flexible = (copy.deepcopy(model).to(dtype) for model in pair(name))
     model = naflex(flexible, SPEC)
-    expected = plain(normalize(make_bytes(), *wanted(plain)))
-    assert_close(model(to_naflex(arrange(make_tokens(SPEC)), model)), expected)
+    expected = plain(normalize(make_bytes().to(dtype), *wanted(plain)))
+    assert_close(model(to_naflex(arrange(make_tokens(SPEC)), model)), expected, tolerance)
 
 
+@pytest.mark.parametrize(("dtype", "tolerance"), PRECISIONS, ids=str)
 @pytest.mark.parametrize("arrange", [lambda tokens: tokens, shuffled], ids=["in z-order", "shuffled"])
 @pytest.mark.parametrize("name", NAMES)
-def test_mixed_tokens_have_the_positions_of_their_centres(name, arrange):
-    plain, flexible = pair(name)
+def test_mixed_tokens_have_the_positions_of_their_centres(name, arrange, dtype, tolerance):
+    plain, flexible = (copy.deepcopy(model).to(dtype) for model in pair(name))
     model, tokens = naflex(flexible, MIXED), arrange(make_tokens())
     assert len(tokens.plan.counts.unique()) > 1
-    assert_close(model(to_naflex(tokens, model)), plain_on_tokens(plain, tokens))
+    assert_close(model(to_naflex(tokens, model)), plain_on_tokens(plain, tokens), tolerance)
 
 
 @pytest.mark.parametrize("size", [(64, 64), (32, 48), (16, 32), (24, 16)], ids=str)
@@ -131,8 +145,8 @@ def test_at_another_size_it_is_what_both_models_make_of_images_of_that_size(size
     images = normalize(make_bytes(spec), *wanted(plain))
     model = naflex(flexible, spec)
     found = model(to_naflex(make_tokens(spec), model))
-    assert_close(found, dynamic(images), 2e-6)
-    assert_close(found, flexible(images), 2e-6)
+    assert_close(found, dynamic(images))
+    assert_close(found, flexible(images))
     assert model.embeds.pos_embed.shape[1:3] == model.embeds.pos_embed_grid_size == spec.grid(0)
 
 
@@ -226,6 +240,30 @@ def test_an_image_does_not_depend_on_the_others_of_its_batch():
         assert_close(model(to_naflex(tokens[number], model)), together[number : number + 1])
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_images_of_different_lengths_are_as_each_alone(name):
+    plain, flexible = pair(name)
+    tokens = make_tokens_of_lengths()
+    model = naflex(flexible, tokens.plan.spec)
+    together = model(to_naflex(tokens, model))
+    for number in range(len(tokens)):
+        alone = tokens.unpadded(number)
+        assert_close(together[number : number + 1], model(to_naflex(alone, model)))
+        assert_close(together[number : number + 1], plain_on_tokens(plain, alone))
+
+
+@pytest.mark.parametrize("normalized", [False, True])
+def test_padding_is_not_valid_and_0(normalized):
+    tokens = make_tokens_of_lengths()
+    model = naflex(make_flexible(), tokens.plan.spec)
+    padding = ~tokens.plan.valid
+    assert padding.any()
+    tokens.patches[padding] = 7
+    entries = {name: entry[:, :-1] for name, entry in to_naflex(tokens, model, normalized=normalized).items()}
+    assert torch.equal(entries["patch_valid"], ~padding)
+    assert not entries["patch_coord"][padding].any() and not entries["patches"][padding].any()
+
+
 @pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "vit_base_patch16_clip_224"])
 def test_pixels_are_normalised_as_the_model_says(name):
     _, flexible = pair(name)
@@ -299,12 +337,13 @@ def test_torchs_defaults_play_no_part():
         assert torch.equal(found[name], entry) and found[name].dtype == entry.dtype
 
 
-def test_the_compiler_takes_tokens_and_model_whole():
+@pytest.mark.parametrize("threshold", [None, 2.5])
+def test_the_compiler_takes_tokens_and_model_whole(threshold):
     _, flexible = pair()
     model, images, scorer = naflex(flexible, MIXED), make_bytes(), get_scorer("blur")
 
     def classify(images):
-        return model(to_naflex(tokenize(images, MIXED, scorer), model))
+        return model(to_naflex(tokenize(images, MIXED, scorer, threshold=threshold), model))
 
     with torch.no_grad():
         compiled = torch.compile(classify, fullgraph=True, backend="aot_eager")

@@ -42,7 +42,7 @@ def to_naflex(tokens: Tokens, model: nn.Module, *, normalized: bool = False) -> 
     Returns:
         `patches` `[B, N + 1, p * p * C]` in the dtype of the model's weights, `patch_coord` `[B, N + 1, 2]` float32,
         (y, x) in units of `min_patch`, 0 for the centre of the first cell, and `patch_valid` `[B, N + 1]` bool. The
-        last one only holds the grid's corner; it is not valid.
+        last one only holds the grid's corner; it is not valid, and neither is padding, whose pixels are 0.
 
     Raises:
         InputError: where `check_naflex` refuses, for tokens without pixels or with another number of channels, and
@@ -52,12 +52,15 @@ def to_naflex(tokens: Tokens, model: nn.Module, *, normalized: bool = False) -> 
     check_naflex(model, spec)
     embeds: Any = model.embeds
     patches = _pixels(tokens, model, normalized).to(embeds.proj.weight.dtype)
+    valid = tokens.plan.valid
+    if tokens.plan.lengths is not None:  # padding is 0 again, which normalised pixels are not
+        patches = patches * valid[..., None, None, None]
     if embeds.channels_last:
         patches = patches.movedim(2, -1)
     return {
         "patches": F.pad(patches.flatten(2), (0, 0, 0, 1)),
         "patch_coord": _coordinates(tokens.plan),
-        "patch_valid": F.pad(torch.ones_like(tokens.plan.left, dtype=torch.bool), (0, 1)),
+        "patch_valid": F.pad(valid, (0, 1)),
     }
 
 

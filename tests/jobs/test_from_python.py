@@ -1,6 +1,7 @@
 """`tokenize_files`: from Python what the command does, and sentences for what its parser would refuse."""
 
 import inspect
+import math
 import os
 import shutil
 import sys
@@ -48,6 +49,8 @@ def contents(folder):
         ({"overlay": True, "keep_ext": True}, ["--overlay", "--keep-ext"]),
         ({"image_size": "native", "num_tokens": "60%"}, ["-s", "native", "-n", "60%"]),
         ({"image_size": (64, 96), "num_tokens": 12, "fit": "pad"}, ["-s", "64x96", "-n", "12", "--fit", "pad"]),
+        ({"threshold": 0.5, "num_tokens": None}, ["--threshold", "0.5", "--tokens", "100%"]),
+        ({"threshold": 1, "num_tokens": 13}, ["--threshold", "1", "--tokens", "13"]),
         ({"scorer": "random", "seed": 7, "dtype": "uint8"}, ["--scorer", "random", "--seed", "7", "--dtype", "uint8"]),
         ({"scorer": get_scorer("blur"), "quadtree": "dict"}, ["--impl", "dict"]),
         ({"scorer": "feature", "weights": NET}, ["--scorer", "feature", "--weights", str(NET)]),
@@ -171,7 +174,8 @@ def test_where_nothing_can_be_done_at_all_is_an_error(tmp_path):
 WRONG = {
     "inputs": [None, b"photos", [b"a.png"], 5, [5], [None], []],
     "output_dir": [b"out", 5, ["out"], "a\0b"],
-    "num_tokens": [10.0, True, 0, -1, None, b"10", "0%"],
+    "num_tokens": [10.0, True, 0, -1, b"10", "0%"],
+    "threshold": ["high", "1", True, math.nan, math.inf, [1.0], 10**400],
     "image_size": [None, (64,), (64, 64, 64), (), ("64", "64"), True, 0],
     "quadtree": ["foo", None, ["dict"]],
     "scorer": ["foo", None, 5, b"blur", torch.nn.Identity],

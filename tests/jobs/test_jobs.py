@@ -97,6 +97,7 @@ def test_what_the_job_records_is_what_is_read_of_it(source, tmp_path):
         scorer="random",
         scorer_options={"seed": 3, "image_seed": RandomScoring(3).prepare(source, 2)},
         tokens_requested="50%",
+        threshold=None,
         dtype="uint8",
         made_by={"quadtok": __version__, "torch": torch.__version__},
         source_name="pets/cat.png",

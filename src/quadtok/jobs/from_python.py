@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from quadtok.errors import InputError, QuadtokError
-from quadtok.geometry import make_geometry, parse_budget, parse_size
+from quadtok.geometry import Budget, make_geometry, parse_budget, parse_size, parse_threshold, usual_budget
 from quadtok.jobs.arguments import Name, check_types, path_of, texts_of
 from quadtok.jobs.base import Ending, Listener, Outcome
 from quadtok.jobs.device import check_device_name, resolve_device
@@ -29,7 +29,6 @@ from quadtok.names import (
     DEFAULT_IMAGE_SIZE,
     DEFAULT_MAX_PATCH,
     DEFAULT_MIN_PATCH,
-    DEFAULT_NUM_TOKENS,
     DEFAULT_PIXEL_DTYPE,
     DEFAULT_QUADTREE,
     DEFAULT_SCORER,
@@ -82,12 +81,12 @@ class Summary:
 
 def tokenize_files(
     inputs: Name | Iterable[Name], output_dir: Name | None = None, *,
-    num_tokens: int | str = DEFAULT_NUM_TOKENS, image_size: int | tuple[int, int] | str = DEFAULT_IMAGE_SIZE,
-    min_patch: int = DEFAULT_MIN_PATCH, max_patch: int = DEFAULT_MAX_PATCH, quadtree: QuadtreeName = DEFAULT_QUADTREE,
-    scorer: str | ScorerFunction = DEFAULT_SCORER, scorer_options: Mapping[str, Any] | None = None,
-    weights: Name | None = None, maps: Name | None = None, seed: int = DEFAULT_SEED,
-    fit: FitName | None = None, background: str = DEFAULT_BACKGROUND, exif: bool = True, draft: bool = True,
-    max_pixels: int = MAX_PIXELS,
+    num_tokens: int | str | None = None, threshold: float | None = None, quadtree: QuadtreeName = DEFAULT_QUADTREE,
+    image_size: int | tuple[int, int] | str = DEFAULT_IMAGE_SIZE, min_patch: int = DEFAULT_MIN_PATCH,
+    max_patch: int = DEFAULT_MAX_PATCH, scorer: str | ScorerFunction = DEFAULT_SCORER,
+    scorer_options: Mapping[str, Any] | None = None, weights: Name | None = None, maps: Name | None = None,
+    seed: int = DEFAULT_SEED, fit: FitName | None = None, background: str = DEFAULT_BACKGROUND, exif: bool = True,
+    draft: bool = True, max_pixels: int = MAX_PIXELS,
     dtype: PixelDtypeName = DEFAULT_PIXEL_DTYPE, overlay: bool = False, keep_ext: bool = False,
     relative_to: Name | None = None, if_exists: IfExistsName = DEFAULT_IF_EXISTS,
     device: str = DEFAULT_DEVICE, batch_size: int = DEFAULT_BATCH_SIZE, workers: int | None = None,
@@ -101,7 +100,8 @@ def tokenize_files(
     Args:
         inputs: image files, folders and globs; or one of them.
         output_dir: where to write; it mirrors the folders of the inputs. None: beside each input.
-        num_tokens: of an image, or a share of its full grid such as `"40%"`.
+        num_tokens: of an image, or a share of its full grid such as `"40%"`; None: 100, and with a threshold `"100%"`.
+        threshold: split only what has a larger saliency; `num_tokens` is then the most.
         image_size: a side, (height, width), or `"native"`: each image keeps its own.
         min_patch: see `Spec`.
         max_patch: see `Spec`.
@@ -137,19 +137,19 @@ def tokenize_files(
     """
     _check_types(seed, max_pixels, batch_size, scorer_options or {}, begin, progress)
     _check_switches(exif=exif, draft=draft, overlay=overlay, keep_ext=keep_ext, fail_fast=fail_fast)
-    geometry = make_geometry(_size(image_size), parse_budget(str(num_tokens)), fit, min_patch, max_patch)
+    budget = _budget(num_tokens, threshold := parse_threshold(threshold))
+    geometry = make_geometry(_size(image_size), budget, fit, min_patch, max_patch)
+    preprocess = Preprocess(geometry, max_pixels, background, exif, draft)
     check_device_name(device)
     options = _with_weights(scorer_options or {}, weights, scorer)
-    preprocess = Preprocess(geometry, max_pixels, background, exif, draft)
-    suffixes = (TOKEN_SUFFIX, OVERLAY_SUFFIX) if overlay else (TOKEN_SUFFIX,)
-    naming = Naming(suffixes, folder=path_of("output_dir", output_dir), keep_ext=keep_ext)
+    naming = Naming(_suffixes(overlay), folder=path_of("output_dir", output_dir), keep_ext=keep_ext)
     found = find_sources(texts_of(inputs), IMAGE_SUFFIXES, relative_to=path_of("relative_to", relative_to))
     also_read = _also_read(maps, options.get("weights"))
     planned, ours = plan_outputs(found.sources, naming, look_at_all=maps is not None, also_read=also_read)
     summary, place = Summary(left=len(planned) + len(ours) + len(found.refused)), resolve_device(device)
     hear = _listener(summary, progress)
     scoring = _scoring(scorer, options, maps, seed, planned, place)
-    job = TokenizeJob(preprocess, scoring, quadtree, dtype, place, overlay)
+    job = TokenizeJob(preprocess, scoring, quadtree, dtype, place, overlay, threshold)
     engine = _engine(workers, batch_size, fail_fast, same_size=geometry.size is not None)
     folder = FolderSink(planned, job.makes, if_exists)
     if begin is not None:
@@ -174,6 +174,14 @@ def _with_weights(options: Mapping[str, Any], weights: Name | None, scorer: obje
         raise InputError("weights and scorer_options: both name the weights: give one")
     check_types(weights=(weights, str | os.PathLike, "a name or a path"))
     return {"weights": os.fspath(weights), **options}
+
+
+def _suffixes(overlay: bool) -> tuple[str, ...]:
+    return (TOKEN_SUFFIX, OVERLAY_SUFFIX) if overlay else (TOKEN_SUFFIX,)
+
+
+def _budget(num_tokens: int | str | None, threshold: float | None) -> Budget:
+    return parse_budget(usual_budget(threshold) if num_tokens is None else str(num_tokens))
 
 
 def _also_read(maps: Name | None, weights: Name | None) -> list[Path]:

@@ -21,6 +21,7 @@ class Words:
     features: str = "features"
     against: str = "against"
     num_tokens: str = "num_tokens"
+    threshold: str = "threshold"
     image_size: str = "image_size"
     min_patch: str = "min_patch"
     max_patch: str = "max_patch"

@@ -17,6 +17,7 @@ FLAGS = Words(
     features="--features",
     against="--against",
     num_tokens="--tokens",
+    threshold="--threshold",
     image_size="--image-size",
     min_patch="--min-patch",
     max_patch="--max-patch",

@@ -45,6 +45,7 @@ WITHIN = {
             "features",
             "asked_for",
             "own_scorer",
+            "points",
             "scoring",
         ),
         *("photograph", "tokenize", "draw", "restore", "sinks", "engines", "from_python"),

@@ -55,7 +55,8 @@ PADDED = get_quadtree()(SALIENCY, SPEC, 0.5)
 THRESHOLD = float(TOKENS.saliency[0].median())
 SHORT = tokenize(BYTES, SPEC, "blur", threshold=THRESHOLD)
 NARROW = Spec(14, 14 * 1024, 14, 14, 1024)  # columns that no half-precision number counts
-SCORER_OPTIONS = {"precomputed": {"maps": MAPS}, "random": {"seed": [3, 4]}}
+POINTS = [[(20, 9.5)], [(3, 4), (80, 60)]]
+SCORER_OPTIONS = {"point": {"points": POINTS}, "precomputed": {"maps": MAPS}, "random": {"seed": [3, 4]}}
 
 
 def scorer_of(name, **options):

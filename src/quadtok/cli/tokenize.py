@@ -74,7 +74,7 @@ def tokenize(
 ) -> int:
     """Write one quadtree token file per image."""
     geometry = grid.geometry(preprocess.fit)
-    scorer.check_maps()
+    scorer.check_read()
     found = inputs.find(IMAGE_SUFFIXES)
     # A file of maps has a row for each input that is tokenized: so which are must be known first.
     look_at_all = dry_run or scorer.maps is not None

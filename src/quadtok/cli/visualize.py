@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from quadtok.jobs.scoring import Scoring
 
 # What else decides the plan of a photograph; a token file holds its plan already.
-_OF_PHOTOGRAPHS = ("scorer_option", "weights", "maps", "seed", "impl")
+_OF_PHOTOGRAPHS = ("scorer_option", "weights", "maps", "points", "seed", "impl")
 
 
 @grouped
@@ -79,7 +79,7 @@ def _plan(
     also_read = [*scorers.also_read, *picture.also_read]
     planned, ours = plan_outputs(sources, naming, look_at_all=scorers.maps is not None, also_read=also_read)
     if _has_photographs([outputs.source for outputs in planned]):
-        scorers.check_maps()
+        scorers.check_read()
     if picture.image is not None and len(planned) != 1:
         raise InputError(f"--image is the photograph of one token file and there are {len(planned)} inputs")
     return planned, ours

@@ -157,11 +157,12 @@ class DrawJob:
         pixels = photo.fitted.pixels
         with about(path):
             specs = tuple(steps.geometry.spec(*pixels.shape[1:]) for steps in self.preprocess)
+        extras = zip(self.scorings.values(), self._extras(source), strict=True)
         return Subject(
             path=path,
             image=pixels,
             specs=specs,
-            extras=self._extras(source),
+            extras=tuple(scoring.place(extra, photo.fitted.crop_box) for scoring, extra in extras),
             tokens=None,
             scorer="",
             notes=photo.notes,

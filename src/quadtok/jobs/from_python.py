@@ -85,8 +85,8 @@ def tokenize_files(
     image_size: int | tuple[int, int] | str = DEFAULT_IMAGE_SIZE, min_patch: int = DEFAULT_MIN_PATCH,
     max_patch: int = DEFAULT_MAX_PATCH, scorer: str | ScorerFunction = DEFAULT_SCORER,
     scorer_options: Mapping[str, Any] | None = None, weights: Name | None = None, maps: Name | None = None,
-    seed: int = DEFAULT_SEED, fit: FitName | None = None, background: str = DEFAULT_BACKGROUND, exif: bool = True,
-    draft: bool = True, max_pixels: int = MAX_PIXELS,
+    points: Name | None = None, seed: int = DEFAULT_SEED, fit: FitName | None = None,
+    background: str = DEFAULT_BACKGROUND, exif: bool = True, draft: bool = True, max_pixels: int = MAX_PIXELS,
     dtype: PixelDtypeName = DEFAULT_PIXEL_DTYPE, overlay: bool = False, keep_ext: bool = False,
     relative_to: Name | None = None, if_exists: IfExistsName = DEFAULT_IF_EXISTS,
     device: str = DEFAULT_DEVICE, batch_size: int = DEFAULT_BATCH_SIZE, workers: int | None = None,
@@ -109,6 +109,7 @@ def tokenize_files(
         scorer_options: options of a scorer that is given by name.
         weights: of the scorer `"feature"`: `"bundled"`, `"imagenet"`, or a file with a state dict.
         maps: of the scorer `"precomputed"`: a file, or a folder that mirrors the inputs.
+        points: of the scorer `"point"`: a JSON or CSV file; see docs/scorers.md.
         seed: of the scorer `"random"`.
         quadtree: which one; all give the same plan.
         fit: `"crop"`, `"pad"` or `"squash"`; None: crop, and pad for native sizes.
@@ -144,11 +145,11 @@ def tokenize_files(
     options = _with_weights(scorer_options or {}, weights, scorer)
     naming = Naming(_suffixes(overlay), folder=path_of("output_dir", output_dir), keep_ext=keep_ext)
     found = find_sources(texts_of(inputs), IMAGE_SUFFIXES, relative_to=path_of("relative_to", relative_to))
-    also_read = _also_read(maps, options.get("weights"))
+    also_read = _also_read(maps=maps, points=points, weights=options.get("weights"))
     planned, ours = plan_outputs(found.sources, naming, look_at_all=maps is not None, also_read=also_read)
     summary, place = Summary(left=len(planned) + len(ours) + len(found.refused)), resolve_device(device)
     hear = _listener(summary, progress)
-    scoring = _scoring(scorer, options, maps, seed, planned, place)
+    scoring = _scoring(scorer, options, maps, points, seed, planned, place)
     job = TokenizeJob(preprocess, scoring, quadtree, dtype, place, overlay, threshold)
     engine = _engine(workers, batch_size, fail_fast, same_size=geometry.size is not None)
     folder = FolderSink(planned, job.makes, if_exists)
@@ -184,8 +185,8 @@ def _budget(num_tokens: int | str | None, threshold: float | None) -> Budget:
     return parse_budget(usual_budget(threshold) if num_tokens is None else str(num_tokens))
 
 
-def _also_read(maps: Name | None, weights: Name | None) -> list[Path]:
-    return [path for path in (path_of("maps", maps), path_of("weights", weights)) if path is not None]
+def _also_read(**given: Name | None) -> list[Path]:
+    return [path for argument, name in given.items() if (path := path_of(argument, name)) is not None]
 
 
 def _listener(summary: Summary, progress: Listener | None) -> Listener:
@@ -200,17 +201,20 @@ def _listener(summary: Summary, progress: Listener | None) -> Listener:
 
 
 def _scoring(
-    scorer: str | ScorerFunction, options: Mapping[str, Any], maps: Name | None, seed: int,
+    scorer: str | ScorerFunction, options: Mapping[str, Any], maps: Name | None, points: Name | None, seed: int,
     planned: Sequence[Outputs], device: str,
 ) -> Scoring:  # fmt: skip
     if not isinstance(scorer, str):
         if isinstance(scorer, type):
             raise InputError(f"scorer {scorer!r} is a class: give an object of it")
-        if maps is not None or options:
-            raise InputError("maps and scorer_options go with the name of a scorer; this one is made already")
+        if maps is not None or points is not None or options:
+            raise InputError("maps, points and scorer_options go with the name of a scorer; this one is made already")
         return scoring_of(scorer, device)
     sources = [outputs.source for outputs in planned]
-    return make_scoring(scorer, maps=path_of("maps", maps), seed=seed, options=options, sources=sources, device=device)
+    return make_scoring(
+        scorer, maps=path_of("maps", maps), points=path_of("points", points), seed=seed, options=options,
+        sources=sources, device=device,
+    )  # fmt: skip
 
 
 def _engine(workers: int | None, batch_size: int, fail_fast: bool, same_size: bool) -> Threads:

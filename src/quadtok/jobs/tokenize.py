@@ -107,7 +107,8 @@ class TokenizeJob:
         with about(source.path):
             check_size(photo.spec)  # before it is scored
         file = {"name": source.relative.as_posix(), **photo.file}
-        return replace(photo, file=file, extra=self._extra(source), fingerprint=fingerprint)
+        extra = self.scoring.place(self._extra(source), photo.fitted.crop_box)
+        return replace(photo, file=file, extra=extra, fingerprint=fingerprint)
 
     def run(self, photos: Sequence[Photo]) -> list[Tokens]:
         """See `Job`."""

@@ -16,6 +16,8 @@ class Words:
     relative_to: str = "relative_to"
     maps: str = "maps"
     precomputed: str = 'scorer="precomputed"'
+    points: str = "points"
+    point: str = 'scorer="point"'
     device: str = "device"
     image: str = "image"
     features: str = "features"

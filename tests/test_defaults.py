@@ -7,6 +7,7 @@ import hashlib
 import io
 import pickle
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,11 +23,13 @@ from quadtok import (
     Spec,
     Tokens,
     VanillaTokenizer,
+    calibrate,
     collate,
     denormalize,
     extract_patches,
     get_quadtree,
     get_scorer,
+    levels_of,
     load_tokens,
     normalize,
     read_image,
@@ -115,6 +118,7 @@ CALLS = {
     ],
     "tokens above a threshold": lambda _: tokenize(BYTES, SPEC, "blur", threshold=THRESHOLD).normalized(),
     "one batch of several": lambda _: [collate([TOKENS, TOKENS[:1]]), collate([TOKENS, SHORT]), SHORT.unpadded(0)],
+    "a threshold for a mean": lambda _: repr(calibrate(levels_of(SALIENCY, replace(SPEC, num_tokens=96)), 40)),
     "uniform plan": lambda _: Plan.uniform(NARROW, 0),
     "plan of boxes": lambda _: Plan.from_boxes(PLAN.left.flip(1), PLAN.top.flip(1), PLAN.scale.flip(1), SPEC),
     "plan of first cells": lambda _: Plan.from_first_cells(PLAN.first_cell(), SPEC),

@@ -20,6 +20,10 @@ class Budget:
     count: int | None = None
     share: Fraction | None = None
 
+    def of(self, spec: Spec) -> float:
+        """The number of tokens that it means for an image of this geometry, whether a tree can have as many or not."""
+        return float(self.count) if self.count is not None else float((self.share or 0) * spec.num_cells)
+
     def __str__(self) -> str:
         """As it was typed."""
         return str(self.count) if self.share is None else f"{float(self.share * 100):g}%"

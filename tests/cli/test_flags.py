@@ -128,6 +128,7 @@ OTHERWISE = {
     ("visualize", "--output"): "the ending says what is drawn",
     ("bench", "--impl"): "takes several",
     ("bench", "--tokens"): "has no threshold",
+    ("calibrate", "--tokens"): "is a mean",
     ("bench", "--scorer"): "takes several, and has no maps",
     ("bench", "--seed"): "of random images, too",
     ("bench", "--device"): "times more than the scorer",
@@ -157,8 +158,13 @@ def test_no_command_has_more_than_ten_parameters(command):
 
 def test_commands_that_read_images_read_them_by_the_same_flags():
     reading = {"--fit", "--background", "--exif", "--draft", "--max-pixels"}
-    assert {command for command in COMMANDS if reading & flags_of(command).keys()} == {"tokenize", "visualize", "bench"}
-    assert all(reading <= flags_of(command).keys() for command in ("tokenize", "visualize", "bench"))
+    assert {command for command in COMMANDS if reading & flags_of(command).keys()} == {
+        "tokenize",
+        "visualize",
+        "calibrate",
+        "bench",
+    }
+    assert all(reading <= flags_of(command).keys() for command in ("tokenize", "visualize", "calibrate", "bench"))
 
 
 @pytest.mark.parametrize(

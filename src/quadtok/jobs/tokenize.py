@@ -11,11 +11,11 @@ from typing import Any
 
 import torch
 
-from quadtok.errors import QuadtokError, ScorerError, about, described
+from quadtok.errors import ScorerError, about
 from quadtok.geometry import parse_threshold
 from quadtok.images import read_bytes
 from quadtok.jobs.base import FileKind
-from quadtok.jobs.scoring import Scoring
+from quadtok.jobs.scoring import Scoring, scorers_fault
 from quadtok.jobs.sources import Source
 from quadtok.marks import Mark
 from quadtok.names import (
@@ -164,11 +164,9 @@ def tokens_of(
     Raises:
         ScorerError: whatever went wrong, in one sentence.
     """
-    try:
-        scorer = partial(scoring.saliency, extras=extras)
+    scorer = partial(scoring.saliency, extras=extras)
+    with scorers_fault():
         tokens = tokenize(images, spec, scorer, quadtree, threshold=threshold).to("cpu")
-    except Exception as problem:
-        raise ScorerError(str(problem) if isinstance(problem, QuadtokError) else described(problem)) from problem
     if any(bool(scores.isnan().any()) for scores in tokens.saliency or []):
         raise ScorerError("its saliency holds NaN")
     # Copied: a user's scorer may give the same memory again for the next image.

@@ -5,8 +5,8 @@ number of splits of many images at a threshold t is the number of levels above t
 of tokens is one place in the sorted list of all levels. An upper bound of tokens is no complication: of each image only
 the largest levels count, as many as there may be splits. No search, and nothing is estimated.
 
-Equal levels are split at once. That is no rare accident: what is in a patch has at most the level of the patch, and just
-that one where it is more salient. So the mean may fall short of what was wanted, by the last such patch.
+Equal levels are split at once. That is no rare accident: what is in a patch has at most the level of the patch, and
+just that one where it is more salient. So the mean may fall short of what was wanted, by the last such patch.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ def calibration(result):
 
 
 def assert_near(mean, wanted):
-    """Of three images, to half a split; or below, where a patch and what is in it are split at once, up to 15 tokens."""
+    """Of three images, to half a split; or below, where a patch and what is in it are split at once: 15 tokens."""
     assert wanted - 15 / 3 <= mean <= wanted + 0.5 + 1e-9
 
 
@@ -57,6 +57,13 @@ def test_maps_are_calibrated_too(quadtok, photos, tmp_path):
     torch.save(torch.rand(3, 16, 16, generator=torch.Generator().manual_seed(0)), tmp_path / "maps.pt")
     result = quadtok("calibrate", photos, "--scorer", "precomputed", "--maps", tmp_path / "maps.pt", "--json")
     assert_near(calibration(result)["mean"], 100)
+
+
+def test_points_are_calibrated_too(quadtok, photos, tmp_path):
+    (tmp_path / "points.csv").write_text("coffee.jpg,30,40\nrocket.png,60,20\npets/cat.jpg,10,10\n")
+    result = quadtok("calibrate", photos, "--scorer", "point", "--points", tmp_path / "points.csv", "--json")
+    assert (result.code, calibration(result)["images"]) == (0, 3)
+    assert calibration(result)["mean"] <= 100.5
 
 
 def test_people_are_told_what_to_type_next(quadtok, photos):

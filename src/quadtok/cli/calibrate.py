@@ -76,7 +76,7 @@ def calibrate(
 ) -> int:
     """Find the threshold that gives a mean number of tokens on your images; write nothing."""
     geometry = grid.geometry(preprocess.fit)
-    scorer.check_maps()
+    scorer.check_read()
     found = inputs.find(IMAGE_SUFFIXES)
     report, goes_on = begin(say, running, found, found.sources)
     report.worked = "scored"

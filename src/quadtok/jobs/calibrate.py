@@ -66,7 +66,8 @@ class CalibrateJob:
     def read(self, source: Source, data: bytes, fingerprint: str) -> Photo:
         """See `Job`."""
         photo = self.preprocess.decode(data, source.path)
-        extra = self.scoring.prepare(source, self.preprocess.geometry.num_scales)
+        brought = self.scoring.prepare(source, self.preprocess.geometry.num_scales)
+        extra = self.scoring.place(brought, photo.fitted.crop_box)
         return replace(photo, extra=extra, fingerprint=fingerprint)
 
     def run(self, photos: Sequence[Photo]) -> list[Levels]:

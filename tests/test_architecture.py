@@ -19,7 +19,7 @@ LEVELS = [
     {"tiling"},
     {"plan", "pixels"},
     {"patches", "images", "scorers", "quadtrees"},
-    {"tokens", "reversal", "preprocess", "calibration"},
+    {"tokens", "reversal", "preprocess"},
     {"batches"},
     {"models", "pictures", "storage"},
     {"jobs"},
@@ -32,7 +32,10 @@ LEVEL = {part: number for number, parts in enumerate(LEVELS) for part in parts}
 WITHIN = {
     "quadtok.quadtrees": ["base", "order", "parallel_numpy"],
     "quadtok.scorers.feature": ["base", "object_net", "shufflenet", "weights"],
-    "quadtok.models": ["embed"],
+    "quadtok.models": [
+        *("embed", "attention", "pooling", "positions", "rope", "reading"),
+        *("adapted", "selfcheck", "timm", "torchvision", "families"),
+    ],
     "quadtok.pictures": ["encode", "render", "sheet", "growing", "explorer"],
     "quadtok.jobs": [
         *(
@@ -45,10 +48,9 @@ WITHIN = {
             "features",
             "asked_for",
             "own_scorer",
-            "points",
             "scoring",
         ),
-        *("photograph", "tokenize", "draw", "calibrate", "restore", "sinks", "engines", "from_python"),
+        *("photograph", "tokenize", "draw", "restore", "sinks", "engines", "from_python"),
     ],
     "quadtok.jobs.sinks": ["naming", "existing"],
     "quadtok.jobs.engines": ["pool"],

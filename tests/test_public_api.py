@@ -35,7 +35,6 @@ FIXED_OPTIONS = {
     "blur": [],
     "entropy": ["thresholds"],
     "duplicate": [],
-    "point": ["points", "boxes"],
 }
 
 

@@ -17,13 +17,11 @@ _HOME = {
     "Spec": "spec",
     "Tokens": "tokens",
     "VanillaTokenizer": "models.tokenizers",
-    "calibrate": "calibration",
     "collate": "batches",
     "denormalize": "pixels",
     "extract_patches": "patches",
     "get_quadtree": "quadtrees",
     "get_scorer": "scorers",
-    "levels_of": "calibration",
     "load_tokens": "storage.token_file",
     "normalize": "pixels",
     "read_image": "images",
@@ -35,11 +33,13 @@ _HOME = {
     "tokenize": "tokens",
 }
 
-__all__ = ["__version__", *_HOME]
+_PARTS = ("models",)  # used as `quadtok.models.adapt`
+
+__all__ = ["__version__", *_HOME, *_PARTS]
 
 if TYPE_CHECKING:
+    from quadtok import models
     from quadtok.batches import collate
-    from quadtok.calibration import calibrate, levels_of
     from quadtok.errors import QuadtokError
     from quadtok.images import read_image
     from quadtok.models.tokenizers import QuadtreeTokenizer, VanillaTokenizer
@@ -56,6 +56,8 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> object:
+    if name in _PARTS:
+        return import_module(f"quadtok.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'quadtok' has no attribute {name!r}")
     return getattr(import_module(f"quadtok.{_HOME[name]}"), name)

@@ -20,9 +20,8 @@ from quadtok.names import FitName, QuadtreeName, ScorerName
 
 DtypeName = Literal["float32", "float16", "bfloat16", "uint8"]
 
-_UNREAD = {"precomputed": "maps", "point": "points"}  # there are none to read
-# The quickest first, as the default is.
-_TIMED = ", ".join(name for name in reversed(get_args(ScorerName)) if name not in _UNREAD) + " or MODULE:NAME"
+# There are no maps to read. The quickest first, as the default is.
+_TIMED = ", ".join(name for name in reversed(get_args(ScorerName)) if name != "precomputed") + " or MODULE:NAME"
 _CSV_HEAD = b"implementation,compiled,scorer,"
 _PLOT_SUFFIXES = (".png", ".svg")
 
@@ -72,15 +71,14 @@ class Contestants(ScorerFlags):
         return list(get_args(QuadtreeName)) if self.impl == "all" else _parts(self.impl)
 
     def check(self, context: typer.Context) -> None:
-        """As above; and no unknown quadtree, and no scorer that would need maps or points."""
+        """As above; and no unknown quadtree, and no scorer that would need maps."""
         super().check(context)
         known = get_args(QuadtreeName)
         for name in self.quadtrees:
             if name not in known:
                 raise InputError(f"--impl: there is no quadtree {name!r}: choose from {', '.join(known)}, or all")
-        for name, unread in _UNREAD.items():
-            if name in self.names:
-                raise InputError(f"--scorer {name}: bench has no {unread} to read; time {_TIMED}")
+        if "precomputed" in self.names:
+            raise InputError(f"--scorer precomputed: bench has no maps to read; time {_TIMED}")
 
 
 @dataclass(frozen=True)

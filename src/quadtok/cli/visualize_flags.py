@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from quadtok.cli.flags import FLAGS, OUTPUT, QUADTREE, Inputs, MapScorerFlags, Output, ThresholdGrid
-from quadtok.cli.flags.grid import USUAL_TOKENS
+from quadtok.cli.flags import FLAGS, OUTPUT, QUADTREE, Grid, Inputs, MapScorerFlags, Output
 from quadtok.cli.given import check_ending, is_given, refuse_stdout, refuse_together
 from quadtok.cli.grouped import Group
 from quadtok.colors import check_color
 from quadtok.errors import InputError
-from quadtok.geometry import usual_budget
 from quadtok.jobs.sinks.naming import Naming
 from quadtok.names import (
     ANIMATION_SUFFIXES,
@@ -169,19 +167,18 @@ class Picture(Group):
 
 
 @dataclass(frozen=True)
-class Budgets(ThresholdGrid):
+class Budgets(Grid):
     """As in `tokenize`, but for several budgets."""
 
     tokens: Annotated[
-        str | None,
+        str,
         typer.Option(
-            "--tokens", "-n", metavar="N|P%,...", rich_help_panel=QUADTREE, show_default=USUAL_TOKENS,
-            help="As in tokenize; several are columns.",
+            "--tokens", "-n", metavar="N|P%,...", rich_help_panel=QUADTREE, help="As in tokenize; several are columns."
         ),
-    ] = None  # fmt: skip
+    ] = Grid.tokens
 
     def _listed(self) -> tuple[list[str], list[str]]:
-        return [self.image_size], (self.tokens or usual_budget(self.threshold)).split(",")
+        return [self.image_size], self.tokens.split(",")
 
 
 @dataclass(frozen=True)

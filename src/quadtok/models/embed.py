@@ -26,12 +26,28 @@ class PatchEmbedding(nn.Module):
 
     def forward(self, patches: Tensor) -> Tensor:
         """`[B, N, C, p, p]` → `[B, N, D]`."""
-        if patches.shape[2:] != self.proj.weight.shape[1:]:
-            raise InputError(
-                f"patches are {list(patches.shape[2:])} (C, p, p), "
-                f"the embedding takes {list(self.proj.weight.shape[1:])}"
-            )
-        return F.linear(patches.flatten(2), self.proj.weight.flatten(1), self.proj.bias)
+        return embed_patches(patches, self.proj.weight, self.proj.bias)
+
+
+def embed_patches(patches: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """What a convolution with kernel = stride = p makes of each patch, whatever the order of the patches.
+
+    Args:
+        patches: `[B, N, C, p, p]`.
+        weight: `[D, C, p, p]`, of a `Conv2d`.
+        bias: `[D]`, or None.
+
+    Returns:
+        `[B, N, D]`.
+
+    Raises:
+        InputError: for patches of another shape than the weight's.
+    """
+    if patches.shape[2:] != weight.shape[1:]:
+        raise InputError(
+            f"patches are {list(patches.shape[2:])} (C, p, p), the embedding takes {list(weight.shape[1:])}"
+        )
+    return F.linear(patches.flatten(2), weight.flatten(1), bias)
 
 
 def sinusoidal_embedding(positions: Tensor, embed_dim: int) -> Tensor:

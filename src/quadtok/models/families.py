@@ -1,0 +1,161 @@
+"""Which models can be adapted, how one is, and what is said of the others."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from types import ModuleType
+
+from torch import nn
+
+from quadtok.errors import InputError
+from quadtok.models.adapted import Adapted
+from quadtok.models.reading import Reader, numbers
+from quadtok.models.selfcheck import check_adapted
+from quadtok.names import DEFAULT_QUADTREE, DEFAULT_SCORER, QuadtreeName
+from quadtok.pixels import IMAGENET_MEAN, IMAGENET_STD, mean_and_std
+from quadtok.quadtrees import get_quadtree
+from quadtok.scorers import ScorerFunction, get_scorer
+from quadtok.spec import Spec
+
+FAMILIES = ("timm", "torchvision")  # the library's name is the file's
+ACCEPTED = "timm's VisionTransformer, VisionTransformerDistilled and Eva, and torchvision's VisionTransformer"
+WRAPPERS = {"DataParallel": "module", "DistributedDataParallel": "module", "OptimizedModule": "_orig_mod"}
+
+
+def adapt(
+    model: nn.Module,
+    spec: Spec,
+    scorer: str | ScorerFunction = DEFAULT_SCORER,
+    *,
+    quadtree: QuadtreeName = DEFAULT_QUADTREE,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    check: bool = True,
+) -> Adapted:
+    """A pretrained ViT that reads mixed-resolution tokens, its weights untouched.
+
+    Args:
+        model: timm's `VisionTransformer`, `VisionTransformerDistilled` or `Eva`, or torchvision's `VisionTransformer`,
+            of exactly that class. It is left as it is: what is given is a deep copy.
+        spec: the integers of a run; `min_patch` is the model's patch size. Its image size need not be the model's:
+            tables of positions are resized as the model's library does it.
+        scorer: a name for `get_scorer`, or any function (images, spec) → saliency. It is not trained and not saved.
+        quadtree: a name for `get_quadtree`.
+        mean: what the model's images are normalised with: one number a channel, on the scale 0…1. By default as its
+            `pretrained_cfg` says; without one, ImageNet's.
+        std: likewise.
+        check: run one random image through the original and the adapted model, on the full grid, and compare.
+
+    Returns:
+        A model of the same class, with the same methods, weights and state dict, that is called as `Adapted` says.
+
+    Raises:
+        InputError: for models and parts that only the full grid suits, with what to use instead; and where the check
+            finds a difference.
+        WeightsError: for `scorer="feature"` without weights.
+    """
+    family = _family_of(model)
+    _check_patches(family.patch_conv(model), spec)
+    family.refuse(model)
+    get_quadtree(quadtree)
+    channels = family.patch_conv(model).in_channels
+    normalisation = _normalisation(mean_and_std(mean, std, channels) or family.normalisation(model))
+    score = get_scorer(scorer) if isinstance(scorer, str) else scorer
+    reader = Reader(spec, score, quadtree, channels, *normalisation)
+    adapted = family.CLASSES[type(model)].of(model, reader)
+    if check:
+        check_adapted(adapted, *family.original_size(model))
+    return adapted
+
+
+def _family_of(model: nn.Module) -> ModuleType:
+    """The file that speaks to the library whose class this is; a library that is not loaded has no model here."""
+    _refuse_strangers(model)
+    family = next((_family(name) for name in FAMILIES if name in sys.modules and _is_from(type(model), name)), None)
+    if family is not None and type(model) in family.CLASSES:
+        _refuse_replaced_methods(model)
+        return family
+    raise InputError(_why_not(type(model), family))
+
+
+def _family(name: str) -> ModuleType:
+    return import_module(f"quadtok.models.{name}")
+
+
+def _is_from(kind: type, library: str) -> bool:
+    return kind.__module__.partition(".")[0] == library
+
+
+def _refuse_strangers(model: nn.Module) -> None:
+    """Refuse what is no model to begin with, and what has one inside."""
+    if not isinstance(model, nn.Module):
+        hint = ": make it with timm.create_model" if isinstance(model, str) else ""
+        raise InputError(f"adapt takes a model, got {type(model).__name__}{hint}")
+    if isinstance(model, Adapted):
+        raise InputError("the model is adapted already: call it with another plan or num_tokens, or adapt the original")
+    if type(model).__name__ in WRAPPERS:
+        inside = WRAPPERS[type(model).__name__]
+        raise InputError(
+            f"the model is inside a {type(model).__name__}: adapt model.{inside}, and wrap what comes of it"
+        )
+    if any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers())):
+        raise InputError('the model is on the device "meta" and holds no numbers: load its weights first')
+
+
+def _why_not(kind: type, family: ModuleType | None) -> str:
+    """What is said of a model of another class."""
+    name = f"{kind.__module__.partition('.')[0]}'s {kind.__name__}"
+    if kind.__name__ == "NaFlexVit":
+        return f"{name} has a way of its own to take tokens: give it quadtok.models.to_naflex(tokens, model)"
+    if _is_from(kind, "transformers"):
+        return f"{name} cannot be adapted: examples/huggingface_dinov2.py shows how to replace its embeddings"
+    parent = next((base for base in kind.__mro__[1:] if _is_accepted(base)), None)
+    if parent is not None:
+        return (
+            f"{name} is a subclass of {parent.__name__}, and what it overrides may need the full grid: "
+            f"load its weights into a plain {parent.__name__}"
+        )
+    return f"{name} cannot be adapted, its positions enter in a way that only a full grid has: use {ACCEPTED}"
+
+
+def _is_accepted(kind: type) -> bool:
+    """Whether models of exactly this class can be adapted."""
+    return any(name in sys.modules and _is_from(kind, name) and kind in _family(name).CLASSES for name in FAMILIES)
+
+
+def _refuse_replaced_methods(model: nn.Module) -> None:
+    """Refuse an object whose methods were replaced one by one: the copy would go on calling the original's."""
+    replaced = [name for name in vars(model) if callable(getattr(type(model), name, None))]
+    if replaced:
+        raise InputError(f"the model's own {' and '.join(replaced)} was put in place of its class's: adapt a plain one")
+
+
+def _check_patches(conv: nn.Module, spec: object) -> None:
+    """Refuse patches that overlap, are oblong, or are not the spec's."""
+    if not isinstance(spec, Spec):
+        raise InputError(f"spec must be a Spec, got {type(spec).__name__}")
+    if type(conv) is not nn.Conv2d:
+        raise InputError(
+            f"the model embeds patches by a {type(conv).__name__}, which reads beyond the patch: "
+            "take a model with one convolution of kernel = stride"
+        )
+    height, width = conv.kernel_size
+    if conv.stride != (height, width) or height != width or conv.padding not in ((0, 0), "valid") or conv.groups > 1:
+        raise InputError(
+            f"the model's patch convolution has kernel {height}×{width}, stride {conv.stride} and padding "
+            f"{conv.padding}: patches must be square, side by side and without padding"
+        )
+    if height != spec.min_patch:
+        raise InputError(
+            f"the model's patches are {height}×{height} pixels and the spec's min_patch is {spec.min_patch}: "
+            f"make a Spec with min_patch={height}"
+        )
+
+
+def _normalisation(
+    given: tuple[Sequence[float], Sequence[float]] | None,
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    mean, std = given or (IMAGENET_MEAN, IMAGENET_STD)
+    return numbers(mean), numbers(std)

@@ -20,6 +20,7 @@ GARBAGE = [
 WELL_FORMED = {
     "scorer": {"name": "blur", "radius": 2},
     "tokens_requested": "7",
+    "threshold": -2,
     "source": {"name": "cat.jpg", "format": "JPEG", "size": [640, 480], "sha256": "ab" * 32},
     "preprocess": {
         "image_size": [64, 64],

@@ -7,6 +7,7 @@ import hashlib
 import io
 import pickle
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,10 +23,13 @@ from quadtok import (
     Spec,
     Tokens,
     VanillaTokenizer,
+    calibrate,
+    collate,
     denormalize,
     extract_patches,
     get_quadtree,
     get_scorer,
+    levels_of,
     load_tokens,
     normalize,
     read_image,
@@ -50,8 +54,12 @@ MAPS = torch.rand(2, 8, 12, generator=torch.Generator().manual_seed(0))
 SALIENCY = [torch.rand(2, *SPEC.grid(k), generator=torch.Generator().manual_seed(k)) for k in (1, 2)]
 PLAN = get_quadtree()(SALIENCY, SPEC)
 TOKENS = tokenize(BYTES, SPEC, "blur")
+PADDED = get_quadtree()(SALIENCY, SPEC, 0.5)
+THRESHOLD = float(TOKENS.saliency[0].median())
+SHORT = tokenize(BYTES, SPEC, "blur", threshold=THRESHOLD)
 NARROW = Spec(14, 14 * 1024, 14, 14, 1024)  # columns that no half-precision number counts
-SCORER_OPTIONS = {"precomputed": {"maps": MAPS}, "random": {"seed": [3, 4]}}
+POINTS = [[(20, 9.5)], [(3, 4), (80, 60)]]
+SCORER_OPTIONS = {"point": {"points": POINTS}, "precomputed": {"maps": MAPS}, "random": {"seed": [3, 4]}}
 
 
 def scorer_of(name, **options):
@@ -99,7 +107,18 @@ CALLS = {
     **{
         f"quadtree {name}, nothing to split": lambda _, name=name: get_quadtree(name)([], NARROW) for name in QUADTREES
     },
+    **{
+        f"quadtree {name}, above a threshold": lambda _, name=name: get_quadtree(name)(SALIENCY, SPEC, 0.5)
+        for name in QUADTREES
+    },
     "order of splits": lambda _: [split_order(SALIENCY, SPEC), split_order([], NARROW)],
+    "a padded plan": lambda _: [
+        PADDED, PADDED.valid, PADDED.counts, PADDED.cell_to_token, PADDED.cu_seqlens(1), PADDED.max_seqlen(1),
+        PADDED.unpadded(0), Plan.from_dict(PADDED.to_dict()), repr(PADDED), extract_patches(BYTES, PADDED),
+    ],
+    "tokens above a threshold": lambda _: tokenize(BYTES, SPEC, "blur", threshold=THRESHOLD).normalized(),
+    "one batch of several": lambda _: [collate([TOKENS, TOKENS[:1]]), collate([TOKENS, SHORT]), SHORT.unpadded(0)],
+    "a threshold for a mean": lambda _: repr(calibrate(levels_of(SALIENCY, replace(SPEC, num_tokens=96)), 40)),
     "uniform plan": lambda _: Plan.uniform(NARROW, 0),
     "plan of boxes": lambda _: Plan.from_boxes(PLAN.left.flip(1), PLAN.top.flip(1), PLAN.scale.flip(1), SPEC),
     "plan of first cells": lambda _: Plan.from_first_cells(PLAN.first_cell(), SPEC),

@@ -136,6 +136,15 @@ def test_the_library_pages_blocks_run_one_after_the_other(tmp_path, monkeypatch)
     assert {path.name for path in tmp_path.iterdir()} == {"plan.pt", "blur.png", "overlay.png", "mini.png"}
 
 
+def test_the_block_on_thresholds_runs():
+    page = DOCS / "choosing-the-number-of-tokens.md"
+    (block,) = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    names = {"spec": quadtok.Spec(256, 256, 16, 64, 100), "scorer": quadtok.get_scorer("blur")}
+    names["images"] = torch.randint(256, (3, 3, 256, 256), dtype=torch.uint8)
+    exec(block, names)  # our own page
+    assert names["found"].mean == names["tokens"].plan.lengths.double().mean()
+
+
 def test_the_jobs_pages_blocks_run_one_after_the_other(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for folder, sample in (("photos", "coffee"), ("more", "rocket")):

@@ -13,7 +13,7 @@ from torch import nn
 from helpers import GOLDEN, saliency_of_kind
 from quadtok import QuadtreeTokenizer, Spec, VanillaTokenizer, get_quadtree, get_scorer, tokenize
 from quadtok.errors import InputError
-from quadtok.scorers import PrecomputedScorer
+from quadtok.scorers import PointScorer, PrecomputedScorer
 
 SPEC = Spec(32, 48, 4, 16, 21)
 BATCHES = (1, 7, 33)
@@ -142,6 +142,23 @@ def test_maps_are_an_input_of_the_exported_program(strict):
     program = export(module, make_images(2), torch.rand(2, 32, 48), strict=strict).module()
     for batch in BATCHES:
         inputs = make_images(batch), torch.rand(batch, 32, 48)
+        assert_same_results(program(*inputs), module(*inputs))
+
+
+class AroundPoints(nn.Module):
+    """The boxes and patches around points."""
+
+    def forward(self, images, points):
+        tokens = tokenize(images, SPEC, PointScorer(points))
+        return tokens.patches, tokens.plan.left, tokens.plan.top, tokens.plan.scale
+
+
+@pytest.mark.parametrize("strict", [False, True], ids=["non-strict", "strict"])
+def test_points_are_an_input_of_the_exported_program(strict):
+    module = AroundPoints()
+    program = export(module, make_images(2), torch.rand(2, 3, 2) * 40, strict=strict).module()
+    for batch in BATCHES:
+        inputs = make_images(batch), torch.rand(batch, 3, 2) * 40
         assert_same_results(program(*inputs), module(*inputs))
 
 

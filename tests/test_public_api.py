@@ -35,6 +35,7 @@ FIXED_OPTIONS = {
     "blur": [],
     "entropy": ["thresholds"],
     "duplicate": [],
+    "point": ["points", "boxes"],
 }
 
 

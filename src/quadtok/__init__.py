@@ -17,11 +17,13 @@ _HOME = {
     "Spec": "spec",
     "Tokens": "tokens",
     "VanillaTokenizer": "models.tokenizers",
+    "calibrate": "calibration",
     "collate": "batches",
     "denormalize": "pixels",
     "extract_patches": "patches",
     "get_quadtree": "quadtrees",
     "get_scorer": "scorers",
+    "levels_of": "calibration",
     "load_tokens": "storage.token_file",
     "normalize": "pixels",
     "read_image": "images",
@@ -40,6 +42,7 @@ __all__ = ["__version__", *_HOME, *_PARTS]
 if TYPE_CHECKING:
     from quadtok import models
     from quadtok.batches import collate
+    from quadtok.calibration import calibrate, levels_of
     from quadtok.errors import QuadtokError
     from quadtok.images import read_image
     from quadtok.models.tokenizers import QuadtreeTokenizer, VanillaTokenizer

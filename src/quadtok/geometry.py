@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, get_args
 
 from quadtok.errors import InputError
-from quadtok.names import DEFAULT_FIT, DEFAULT_NATIVE_FIT, FitName
+from quadtok.names import DEFAULT_FIT, DEFAULT_NATIVE_FIT, DEFAULT_NUM_TOKENS, FitName
 from quadtok.spec import Spec
 
 
@@ -18,6 +19,10 @@ class Budget:
 
     count: int | None = None
     share: Fraction | None = None
+
+    def of(self, spec: Spec) -> float:
+        """The number of tokens that it means for an image of this geometry, whether a tree can have as many or not."""
+        return float(self.count) if self.count is not None else float((self.share or 0) * spec.num_cells)
 
     def __str__(self) -> str:
         """As it was typed."""
@@ -101,6 +106,24 @@ def parse_size(text: str, what: str = "image_size") -> tuple[int, int] | None:
         raise InputError(f"{what} {text!r} is none of N, HxW and native")
     height = int(match[1])
     return height, int(match[2] or height)
+
+
+def parse_threshold(value: object, what: str = "threshold") -> float | None:
+    """A finite number, or None for None; files record it, and JSON knows no others. Errors call it `what`."""
+    if value is None:
+        return None
+    try:
+        number = math.nan if isinstance(value, bool | str | bytes) else float(value)  # type: ignore[arg-type]  # tried
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise InputError(f"{what} {value!r} is no finite number: give one that saliency may be above")
+    return number
+
+
+def usual_budget(threshold: float | None) -> str:
+    """What a budget is where none is given: as a threshold's upper bound none is needed."""
+    return str(DEFAULT_NUM_TOKENS) if threshold is None else "100%"
 
 
 def parse_budget(text: str, what: str = "num_tokens") -> Budget:

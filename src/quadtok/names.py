@@ -5,7 +5,7 @@ Imports nothing, so that `--help` can list them without loading torch.
 
 from typing import Literal
 
-ScorerName = Literal["feature", "blur", "entropy", "duplicate", "precomputed", "random"]
+ScorerName = Literal["feature", "blur", "entropy", "duplicate", "point", "precomputed", "random"]
 QuadtreeName = Literal["dict", "tensor", "zcurve", "parallel"]
 ErrorName = Literal["mse", "cosine_distance"]
 StyleName = Literal["overlay", "blur", "mini", "levels"]
@@ -13,8 +13,8 @@ FitName = Literal["crop", "pad", "squash"]
 PixelDtypeName = Literal["float16", "uint8", "float32", "none"]
 IfExistsName = Literal["resume", "skip", "overwrite", "error"]
 
-# What these want to know, each image brings along: a seed, a map.
-WITHOUT_OPTIONS: tuple[ScorerName, ...] = ("random", "precomputed")
+# What these want to know, each image brings along: a seed, a map, points.
+WITHOUT_OPTIONS: tuple[ScorerName, ...] = ("random", "precomputed", "point")
 
 DEFAULT_SCORER: ScorerName = "feature"
 DEFAULT_QUADTREE: QuadtreeName = "parallel"

@@ -189,7 +189,8 @@ def test_time_is_drawn_against_what_has_several_values(time_it, tmp_path, argume
     [
         (["--impl", "heap"], "--impl: there is no quadtree 'heap': choose from dict, tensor, zcurve, parallel, or all"),
         (["--scorer", "blurr"], "there is no scorer 'blurr': choose one of feature, blur, "),
-        (["--scorer", "random,precomputed"], "--scorer precomputed: bench has no maps to read; time random, blur, "),
+        (["--scorer", "random,precomputed"], "--scorer precomputed: bench has no maps to read; time random, "),
+        (["--scorer", "point"], "--scorer point: bench has no points to read; time random, "),
         (["--weights", "w.pth"], "--weights belongs to --scorer feature, not to random"),
         (["-s", "64,65"], "height 65 is not a multiple of max_patch 32"),
         (["-s", "native"], "--image-sizes native: the images of a batch have one size; give it as N or HxW"),

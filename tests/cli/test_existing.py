@@ -139,6 +139,7 @@ class TestWhatElseIsRead:
         "arguments",
         [
             ["tokenize", "coffee.jpg", "--scorer", "precomputed", "--maps", "OUT"],
+            ["tokenize", "coffee.jpg", "--scorer", "point", "--points", "OUT"],
             ["tokenize", "coffee.jpg", "--weights", "OUT"],
             ["reverse", "coffee.pt", "--to", "features", "--features", "OUT"],
         ],

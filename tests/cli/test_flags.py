@@ -17,7 +17,6 @@ from quadtok.names import (
     DEFAULT_IMAGE_SIZE,
     DEFAULT_MAX_PATCH,
     DEFAULT_MIN_PATCH,
-    DEFAULT_NUM_TOKENS,
     DEFAULT_PIXEL_DTYPE,
     DEFAULT_QUADTREE,
     DEFAULT_SCORER,
@@ -128,6 +127,8 @@ OTHERWISE = {
     ("visualize", "--tokens"): "takes several",
     ("visualize", "--output"): "the ending says what is drawn",
     ("bench", "--impl"): "takes several",
+    ("bench", "--tokens"): "has no threshold",
+    ("calibrate", "--tokens"): "is a mean",
     ("bench", "--scorer"): "takes several, and has no maps",
     ("bench", "--seed"): "of random images, too",
     ("bench", "--device"): "times more than the scorer",
@@ -157,8 +158,13 @@ def test_no_command_has_more_than_ten_parameters(command):
 
 def test_commands_that_read_images_read_them_by_the_same_flags():
     reading = {"--fit", "--background", "--exif", "--draft", "--max-pixels"}
-    assert {command for command in COMMANDS if reading & flags_of(command).keys()} == {"tokenize", "visualize", "bench"}
-    assert all(reading <= flags_of(command).keys() for command in ("tokenize", "visualize", "bench"))
+    assert {command for command in COMMANDS if reading & flags_of(command).keys()} == {
+        "tokenize",
+        "visualize",
+        "calibrate",
+        "bench",
+    }
+    assert all(reading <= flags_of(command).keys() for command in ("tokenize", "visualize", "calibrate", "bench"))
 
 
 @pytest.mark.parametrize(
@@ -166,7 +172,7 @@ def test_commands_that_read_images_read_them_by_the_same_flags():
     [
         ("--scorer", DEFAULT_SCORER),
         ("--impl", DEFAULT_QUADTREE),
-        ("--tokens", str(DEFAULT_NUM_TOKENS)),
+        ("--tokens", None),
         ("--image-size", str(DEFAULT_IMAGE_SIZE)),
         ("--min-patch", DEFAULT_MIN_PATCH),
         ("--max-patch", DEFAULT_MAX_PATCH),

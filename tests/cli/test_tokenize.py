@@ -279,6 +279,58 @@ class TestMaps:
         assert "--maps and --scorer precomputed go together" in result.err
 
 
+class TestPoints:
+    """--points with --scorer point."""
+
+    def run(self, quadtok, photos, tmp_path, points, *more):
+        given = ["--scorer", "point", "--points", points, *more]
+        return quadtok("tokenize", photos, "-o", tmp_path / "out", *given)
+
+    @pytest.fixture
+    def points(self, tmp_path):
+        (tmp_path / "points.csv").write_text("name,x,y\ncoffee.jpg,75,50\nrocket.png,10,20,30,40\npets/cat.jpg,9,9\n")
+        return tmp_path / "points.csv"
+
+    def test_names_are_the_inputs_paths_below_their_folder(self, quadtok, photos, tmp_path, points):
+        assert self.run(quadtok, photos, tmp_path, points).code == 0
+        with Image.open(photos / "coffee.jpg") as image:
+            width, height = image.size  # scaled so that the short side is 256 / 0.875, then cropped
+        left, top = (width - 0.875 * height) / 2, (height - 0.875 * height) / 2
+        scale = 256 / (0.875 * height)
+        spec = Spec(256, 256, 16, 64, 100)
+        scorer = get_scorer("point", points=[[((75 - left) * scale, (50 - top) * scale)]])
+        expected = get_quadtree()(scorer(torch.zeros(1, 3, 256, 256), spec), spec)
+        tokens = load_tokens(tmp_path / "out" / "coffee.pt")
+        assert_same_plan(tokens.plan, expected)
+        assert tokens.metadata["scorer"] == {"name": "point", "points": [[75.0, 50.0]], "boxes": []}
+
+    def test_other_points_are_another_run(self, quadtok, photos, tmp_path, points):
+        self.run(quadtok, photos, tmp_path, points)
+        points.write_text(points.read_text().replace("9,9", "9,10"))
+        result = self.run(quadtok, photos, tmp_path, points)
+        assert "0 written, 2 skipped, 1 failed" in result.err
+        assert "cat.pt exists with other settings" in result.err
+
+    def test_an_image_without_points_fails_alone(self, quadtok, photos, tmp_path):
+        (tmp_path / "points.json").write_text('{"coffee.jpg": [[75, 50]], "rocket.png": [[1]]}')
+        result = self.run(quadtok, photos, tmp_path, tmp_path / "points.json")
+        errors = "\n".join(result.lines[:-1])
+        assert result.code == 1
+        assert "cat.jpg: " in errors and "has neither a point nor a box for 'pets/cat.jpg'" in errors
+        assert "rocket.png: " in errors and "must be x, y or left, top, right, bottom in pixels, got [1]" in errors
+        assert "1 written, 0 skipped, 2 failed" in result.err
+
+    def test_a_file_of_no_points_is_told_before_anything_is_done(self, quadtok, photos, tmp_path):
+        (tmp_path / "points.json").write_text("no JSON")
+        result = self.run(quadtok, photos, tmp_path, tmp_path / "points.json")
+        assert (result.code, (tmp_path / "out").exists()) == (2, False)
+        assert f"--points {tmp_path / 'points.json'}: is no JSON" in result.err
+
+    def test_pictures_are_drawn_by_points_too(self, quadtok, photos, tmp_path, points):
+        given = ["--compare", "blur,point", "--points", points, "-o", tmp_path / "drawn"]
+        assert quadtok("visualize", photos, *given).code == 0
+
+
 class TestExisting:
     """--if-exists."""
 

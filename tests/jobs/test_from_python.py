@@ -1,6 +1,7 @@
 """`tokenize_files`: from Python what the command does, and sentences for what its parser would refuse."""
 
 import inspect
+import math
 import os
 import shutil
 import sys
@@ -34,6 +35,7 @@ def photos(tmp_path):
         noise = np.random.default_rng(number).integers(0, 256, (70 + number, 80, 3), dtype=np.uint8)
         Image.fromarray(noise).save(folder / name)
     (folder / "bad.jpg").write_text("no image")
+    (tmp_path / "points.csv").write_text("a.png,1,2\nb.jpg,10,20,30,40\npets/cat.png,70,60\nbad.jpg,1,2\n")
     return folder
 
 
@@ -48,12 +50,16 @@ def contents(folder):
         ({"overlay": True, "keep_ext": True}, ["--overlay", "--keep-ext"]),
         ({"image_size": "native", "num_tokens": "60%"}, ["-s", "native", "-n", "60%"]),
         ({"image_size": (64, 96), "num_tokens": 12, "fit": "pad"}, ["-s", "64x96", "-n", "12", "--fit", "pad"]),
+        ({"threshold": 0.5, "num_tokens": None}, ["--threshold", "0.5", "--tokens", "100%"]),
+        ({"threshold": 1, "num_tokens": 13}, ["--threshold", "1", "--tokens", "13"]),
         ({"scorer": "random", "seed": 7, "dtype": "uint8"}, ["--scorer", "random", "--seed", "7", "--dtype", "uint8"]),
         ({"scorer": get_scorer("blur"), "quadtree": "dict"}, ["--impl", "dict"]),
+        ({"scorer": "point", "points": "points.csv"}, ["--scorer", "point", "--points", "points.csv"]),
         ({"scorer": "feature", "weights": NET}, ["--scorer", "feature", "--weights", str(NET)]),
     ],
 )
-def test_the_files_are_those_of_the_command_byte_for_byte(photos, tmp_path, capfd, arguments, flags):
+def test_the_files_are_those_of_the_command_byte_for_byte(photos, tmp_path, monkeypatch, capfd, arguments, flags):
+    monkeypatch.chdir(tmp_path)
     summary = tokenize_files(photos, tmp_path / "python", **{**SMALL, **arguments})
     assert (summary.written, summary.failed, summary.left, summary.ending) == (3, 1, 0, "done")
     assert run(["tokenize", str(photos), "-o", str(tmp_path / "command"), *FLAGS, *flags]) == 1
@@ -171,12 +177,14 @@ def test_where_nothing_can_be_done_at_all_is_an_error(tmp_path):
 WRONG = {
     "inputs": [None, b"photos", [b"a.png"], 5, [5], [None], []],
     "output_dir": [b"out", 5, ["out"], "a\0b"],
-    "num_tokens": [10.0, True, 0, -1, None, b"10", "0%"],
+    "num_tokens": [10.0, True, 0, -1, b"10", "0%"],
+    "threshold": ["high", "1", True, math.nan, math.inf, [1.0], 10**400],
     "image_size": [None, (64,), (64, 64, 64), (), ("64", "64"), True, 0],
     "quadtree": ["foo", None, ["dict"]],
     "scorer": ["foo", None, 5, b"blur", torch.nn.Identity],
     "scorer_options": [{"x": 1}, [1], "x", {1: 2}],
     "maps": ["maps.pt", 5, b"maps.pt"],
+    "points": ["points.csv", 5, b"points.csv"],
     "seed": ["x", None, 1.5, True],
     "fit": ["foo", "", 5],
     "background": ["foo", None, (255, 255, 255)],

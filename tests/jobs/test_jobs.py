@@ -40,8 +40,9 @@ def source(tmp_path):
 @pytest.fixture
 def scorings(tmp_path, source):
     torch.save(torch.rand(4, 4), tmp_path / "map.pt")
-    maps = {"precomputed": tmp_path / "map.pt"}
-    return {name: make_scoring(name, maps=maps.get(name), seed=3, sources=[source]) for name in get_args(ScorerName)}
+    (tmp_path / "points.csv").write_text("pets/cat.png,30,20\n")
+    read = {"precomputed": {"maps": tmp_path / "map.pt"}, "point": {"points": tmp_path / "points.csv"}}
+    return {name: make_scoring(name, seed=3, sources=[source], **read.get(name, {})) for name in get_args(ScorerName)}
 
 
 @pytest.fixture
@@ -97,6 +98,7 @@ def test_what_the_job_records_is_what_is_read_of_it(source, tmp_path):
         scorer="random",
         scorer_options={"seed": 3, "image_seed": RandomScoring(3).prepare(source, 2)},
         tokens_requested="50%",
+        threshold=None,
         dtype="uint8",
         made_by={"quadtok": __version__, "torch": torch.__version__},
         source_name="pets/cat.png",

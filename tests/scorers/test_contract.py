@@ -21,6 +21,7 @@ MAPS = torch.rand(4, 8, 12, generator=torch.Generator().manual_seed(0))
 # stride 16: at 32 the random golden net's features are near zero, and rounding is a thousand times as large.
 OPTIONS = {
     "feature": lambda picks: {"weights": GOLDEN / "feature_net.pt", "stride": 16},
+    "point": lambda picks: {"points": [[(20.0 * pick, 9.5), (80, 60)][: 1 + pick % 2] for pick in picks]},
     "precomputed": lambda picks: {"maps": MAPS[picks]},
     "random": lambda picks: {"seed": [10 + pick for pick in picks]},
 }

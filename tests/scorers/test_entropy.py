@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from helpers import SAMPLE_IMAGES, golden
-from quadtok import Spec, get_scorer, normalize
+from quadtok import Spec, get_quadtree, get_scorer, normalize
 from quadtok.errors import InputError
 
 SPEC = Spec(8, 16, 2, 8, 20)  # grids 4×8 of 2, 2×4 of 4, 1×2 of 8
@@ -168,6 +168,17 @@ def test_thresholds_are_subtracted_the_finest_scale_first():
     bare, less = score(PHOTOS, spec), score(PHOTOS, spec, thresholds=thresholds)
     for scores, reduced, threshold in zip(bare, less, thresholds, strict=True):
         assert torch.equal(reduced, scores - threshold)
+
+
+def test_with_apts_thresholds_what_has_more_bits_is_split():
+    """Patches of 32 with 5.75 bits or more become 16s, and of 64 with 4 or more 32s: the counts, one by one."""
+    spec = Spec(256, 256, 16, 64, 256)
+    fine, coarse = score(PHOTOS, spec)
+    plan = get_quadtree()(score(PHOTOS, spec, thresholds=(5.75, 4.0)), spec, threshold=0.0)
+    wide = coarse >= 4.0
+    narrow = (fine >= 5.75) & wide.repeat_interleave(2, dim=1).repeat_interleave(2, dim=2)
+    expected = 16 + 3 * wide.sum(dim=(1, 2)) + 3 * narrow.sum(dim=(1, 2))
+    assert torch.equal(plan.lengths, expected)
 
 
 @pytest.mark.parametrize(

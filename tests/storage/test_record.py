@@ -12,6 +12,7 @@ def test_what_is_well_formed_is_taken():
         scorer="blur",
         scorer_options={"radius": 2},
         tokens_requested="7",
+        threshold=-2.0,
         dtype="uint8",
         made_by={"quadtok": "0.1.0", "torch": "2.10"},
         source_name="cat.jpg",

@@ -15,6 +15,7 @@ import typer
 
 from quadtok import __version__
 from quadtok.cli.bench import bench
+from quadtok.cli.calibrate import calibrate
 from quadtok.cli.info import info
 from quadtok.cli.reverse import reverse
 from quadtok.cli.terminal import (
@@ -43,6 +44,9 @@ app.command(
 app.command(
     epilog="quadtok reverse tokens/ -o restored/ · quadtok reverse cat.pt --to features --features cat.features.pt"
 )(reverse)
+app.command(
+    epilog="quadtok calibrate photos/ -n 100 --at-most 160 · quadtok tokenize photos/ --threshold T -n 160 -o tokens/"
+)(calibrate)
 app.command(epilog="quadtok bench --impl zcurve · quadtok bench photos/ --scorer blur -b 1,8,64 --plot b.png")(bench)
 app.command(epilog="quadtok info tokens/ --check · quadtok info (the environment, for bug reports)")(info)
 

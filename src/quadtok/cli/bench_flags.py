@@ -20,8 +20,9 @@ from quadtok.names import FitName, QuadtreeName, ScorerName
 
 DtypeName = Literal["float32", "float16", "bfloat16", "uint8"]
 
-# There are no maps to read. The quickest first, as the default is.
-_TIMED = ", ".join(name for name in reversed(get_args(ScorerName)) if name != "precomputed") + " or MODULE:NAME"
+_UNREAD = {"precomputed": "maps", "point": "points"}  # there are none to read
+# The quickest first, as the default is.
+_TIMED = ", ".join(name for name in reversed(get_args(ScorerName)) if name not in _UNREAD) + " or MODULE:NAME"
 _CSV_HEAD = b"implementation,compiled,scorer,"
 _PLOT_SUFFIXES = (".png", ".svg")
 
@@ -71,14 +72,15 @@ class Contestants(ScorerFlags):
         return list(get_args(QuadtreeName)) if self.impl == "all" else _parts(self.impl)
 
     def check(self, context: typer.Context) -> None:
-        """As above; and no unknown quadtree, and no scorer that would need maps."""
+        """As above; and no unknown quadtree, and no scorer that would need maps or points."""
         super().check(context)
         known = get_args(QuadtreeName)
         for name in self.quadtrees:
             if name not in known:
                 raise InputError(f"--impl: there is no quadtree {name!r}: choose from {', '.join(known)}, or all")
-        if "precomputed" in self.names:
-            raise InputError(f"--scorer precomputed: bench has no maps to read; time {_TIMED}")
+        for name, unread in _UNREAD.items():
+            if name in self.names:
+                raise InputError(f"--scorer {name}: bench has no {unread} to read; time {_TIMED}")
 
 
 @dataclass(frozen=True)

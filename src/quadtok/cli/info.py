@@ -104,6 +104,8 @@ def _as_text(path: Path, tokens: Tokens) -> str:
 
     spec, record = tokens.plan.spec, Record.of(tokens.metadata)
     requested = f", {record.tokens_requested} requested" if record.tokens_requested else ""
+    if record.threshold is not None:
+        requested = f", above threshold {record.threshold:g}, at most {record.tokens_requested or '?'}"
     share = f"{spec.num_tokens} of {spec.num_cells} ({spec.num_tokens / spec.num_cells:.0%})"
     counts = tokens.plan.counts[0].tolist()
     lines = {

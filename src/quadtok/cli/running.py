@@ -5,17 +5,13 @@ from __future__ import annotations
 import importlib
 import signal
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from quadtok.cli.flags import Reporting, Running
 from quadtok.cli.terminal import Report
 from quadtok.errors import ScorerError
-from quadtok.jobs.base import Ending, Engine, Job, Listener, Outcome, StopRequest
-from quadtok.jobs.sinks.naming import Outputs
+from quadtok.jobs.base import Ending, Engine, Job, Listener, OpenSink, Outcome, StopRequest
 from quadtok.jobs.sources import Found, Source
-
-if TYPE_CHECKING:
-    from quadtok.jobs.sinks.folder import FolderSink
 
 
 class Telling:
@@ -69,7 +65,7 @@ def load(*modules: str) -> None:
 
 
 def begin(
-    say: Reporting, running: Running, found: Found, planned: Sequence[Outputs], ours: Sequence[Source] = ()
+    say: Reporting, running: Running, found: Found, planned: Sequence[object], ours: Sequence[Source] = ()
 ) -> tuple[Report, bool]:
     """Report on the inputs of which nothing will be done; the report, and whether the others are to be done.
 
@@ -89,7 +85,7 @@ def begin(
 
 def execute(
     job: Job[Any, Any],
-    sink: FolderSink,
+    sink: OpenSink,
     engine: Engine,
     report: Report,
     also: Listener = lambda outcome: None,

@@ -104,6 +104,7 @@ class Report:
         verbose: a line on stderr for each input.
         counts: inputs by status: written, skipped, failed, passed over.
         partly_read: how many of them hold further frames or previews, which were left out.
+        worked: what an input is called with which all went well.
     """
 
     total: int
@@ -112,6 +113,7 @@ class Report:
     verbose: int = 0
     counts: Counter[str] = field(default_factory=Counter)
     partly_read: int = 0
+    worked: str = "written"
     _held: list[str] = field(default_factory=list)
     _started: float = field(default_factory=time.monotonic)
     _progress: Progress | None = None
@@ -145,6 +147,7 @@ class Report:
             hold: say the error later, see `say_held`.
             **facts: what else is to be said of it.
         """
+        status = self.worked if status == "written" else status
         self.counts[status] += 1
         if warning := facts.get("warning"):
             self.tell(f"warning: {warning}")
@@ -191,7 +194,7 @@ class Report:
         """The last line; with `as_json` also the summary record."""
         self.say_held()
         seconds = time.monotonic() - self._started
-        done = {status: self.counts[status] for status in ("written", "skipped", "failed")}
+        done = {status: self.counts[status] for status in (self.worked, "skipped", "failed")}
         left = self.left
         if self.as_json:
             write_json(

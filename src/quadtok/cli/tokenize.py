@@ -13,19 +13,19 @@ from quadtok.cli.flags import (
     OUTPUT,
     RUN,
     Batches,
-    Grid,
     Inputs,
     MapScorerFlags,
     Output,
     PreprocessFlags,
     Reporting,
     Running,
+    ThresholdGrid,
 )
 from quadtok.cli.given import refuse_image_ending
 from quadtok.cli.grouped import grouped
 from quadtok.cli.running import begin, execute, finish, load
 from quadtok.cli.terminal import Report, passed_over, printable, write_data
-from quadtok.jobs.sinks.naming import Outputs, plan_outputs
+from quadtok.jobs.sinks.naming import Naming, Outputs, plan_outputs
 from quadtok.names import DEFAULT_PIXEL_DTYPE, IMAGE_SUFFIXES, OVERLAY_SUFFIX, TOKEN_SUFFIX, PixelDtypeName
 
 
@@ -51,12 +51,17 @@ class TokenFiles(Output):
         if self.output is not None:
             refuse_image_ending("--output", self.output, "a token file", ".pt")
 
+    @property
+    def names(self) -> Naming:
+        """What the files of an input are called."""
+        return self.naming(TOKEN_SUFFIX, *([OVERLAY_SUFFIX] if self.overlay else []))
+
 
 @grouped
 def tokenize(
     context: typer.Context,
     inputs: Inputs,
-    grid: Grid,
+    grid: ThresholdGrid,
     scorer: MapScorerFlags,
     preprocess: PreprocessFlags,
     output: TokenFiles,
@@ -69,12 +74,11 @@ def tokenize(
 ) -> int:
     """Write one quadtree token file per image."""
     geometry = grid.geometry(preprocess.fit)
-    scorer.check_maps()
+    scorer.check_read()
     found = inputs.find(IMAGE_SUFFIXES)
-    naming = output.naming(TOKEN_SUFFIX, *([OVERLAY_SUFFIX] if output.overlay else []))
     # A file of maps has a row for each input that is tokenized: so which are must be known first.
     look_at_all = dry_run or scorer.maps is not None
-    planned, ours = plan_outputs(found.sources, naming, look_at_all=look_at_all, also_read=scorer.also_read)
+    planned, ours = plan_outputs(found.sources, output.names, look_at_all=look_at_all, also_read=scorer.also_read)
     report, goes_on = begin(say, running, found, planned, ours)
     if dry_run:
         _show_plan(planned, report)
@@ -87,9 +91,10 @@ def tokenize(
         from quadtok.jobs.sinks.folder import FolderSink
         from quadtok.jobs.tokenize import TokenizeJob
 
-        device = batches.resolve()
-        scoring = scorer.scoring(scorer.scorer, [outputs.source for outputs in planned], device, report.tell)
-        job = TokenizeJob(preprocess.value(geometry), scoring, scorer.impl, output.dtype, device, output.overlay)
+        device, sources = batches.resolve(), [outputs.source for outputs in planned]
+        scoring = scorer.scoring(scorer.scorer, sources, device, report.tell)
+        steps = preprocess.value(geometry)
+        job = TokenizeJob(steps, scoring, scorer.impl, output.dtype, device, output.overlay, grid.threshold)
         # Images of native sizes may be large, and seldom make batches.
         engine = running.engine(batches.batch_size, ahead=batches.batch_size if geometry.size else 0)
         stop = execute(job, FolderSink(planned, job.makes, output.policy, FLAGS), engine, report)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from quadtok.jobs.scoring import Scoring
 
 # What else decides the plan of a photograph; a token file holds its plan already.
-_OF_PHOTOGRAPHS = ("scorer_option", "weights", "maps", "seed", "impl")
+_OF_PHOTOGRAPHS = ("scorer_option", "weights", "maps", "points", "seed", "impl")
 
 
 @grouped
@@ -56,18 +56,18 @@ def visualize(
         from quadtok.jobs.draw import DrawJob
         from quadtok.jobs.sinks.folder import FolderSink
 
+        pen = picture.pen()
         job = DrawJob(
+            naming.suffixes[0], form, pen,
             device=(place := device.resolve()),
-            suffix=naming.suffixes[0],
-            form=form,
-            pen=picture.pen(),
             scorings=_scorings(scorers, [outputs.source for outputs in planned], place, report),
             preprocess=tuple(preprocess.value(geometry) for geometry in geometries),
             quadtree=scorers.impl,
             image=picture.image,
-            asked_for=_asked_for(context, geometries, scorers.names),
+            threshold=grid.threshold,
+            asked_for=_asked_for(context, geometries, grid.threshold, scorers.names),
             words=FLAGS,
-        )
+        )  # fmt: skip
         stop = execute(job, FolderSink(planned, job.makes, output.policy, FLAGS), running.engine(), report)
     return finish(report, stop)
 
@@ -79,7 +79,7 @@ def _plan(
     also_read = [*scorers.also_read, *picture.also_read]
     planned, ours = plan_outputs(sources, naming, look_at_all=scorers.maps is not None, also_read=also_read)
     if _has_photographs([outputs.source for outputs in planned]):
-        scorers.check_maps()
+        scorers.check_read()
     if picture.image is not None and len(planned) != 1:
         raise InputError(f"--image is the photograph of one token file and there are {len(planned)} inputs")
     return planned, ours
@@ -113,11 +113,14 @@ def _refuse_flags_of_photographs(
         raise InputError(f"{', '.join(ignored)}: the inputs are token files, which hold their plan: give photographs")
 
 
-def _asked_for(context: typer.Context, geometries: Sequence[Geometry], scorers: tuple[str, ...]) -> AskedFor:
+def _asked_for(
+    context: typer.Context, geometries: Sequence[Geometry], threshold: float | None, scorers: tuple[str, ...]
+) -> AskedFor:
     """What was typed of the plan: token files must agree with it."""
     first = geometries[0]
     return AskedFor(
         budgets=tuple(geometry.budget for geometry in geometries) if is_given(context, "tokens") else None,
+        threshold=threshold,
         size=(first.size or "native") if is_given(context, "image_size") else None,
         min_patch=first.min_patch if is_given(context, "min_patch") else None,
         max_patch=first.max_patch if is_given(context, "max_patch") else None,

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from quadtok.cli.flags import FLAGS, OUTPUT, QUADTREE, Grid, Inputs, MapScorerFlags, Output
+from quadtok.cli.flags import FLAGS, OUTPUT, QUADTREE, Inputs, MapScorerFlags, Output, ThresholdGrid
+from quadtok.cli.flags.grid import USUAL_TOKENS
 from quadtok.cli.given import check_ending, is_given, refuse_stdout, refuse_together
 from quadtok.cli.grouped import Group
 from quadtok.colors import check_color
 from quadtok.errors import InputError
+from quadtok.geometry import usual_budget
 from quadtok.jobs.sinks.naming import Naming
 from quadtok.names import (
     ANIMATION_SUFFIXES,
@@ -167,18 +169,19 @@ class Picture(Group):
 
 
 @dataclass(frozen=True)
-class Budgets(Grid):
+class Budgets(ThresholdGrid):
     """As in `tokenize`, but for several budgets."""
 
     tokens: Annotated[
-        str,
+        str | None,
         typer.Option(
-            "--tokens", "-n", metavar="N|P%,...", rich_help_panel=QUADTREE, help="As in tokenize; several are columns."
+            "--tokens", "-n", metavar="N|P%,...", rich_help_panel=QUADTREE, show_default=USUAL_TOKENS,
+            help="As in tokenize; several are columns.",
         ),
-    ] = Grid.tokens
+    ] = None  # fmt: skip
 
     def _listed(self) -> tuple[list[str], list[str]]:
-        return [self.image_size], self.tokens.split(",")
+        return [self.image_size], (self.tokens or usual_budget(self.threshold)).split(",")
 
 
 @dataclass(frozen=True)

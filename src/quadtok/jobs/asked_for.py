@@ -17,6 +17,7 @@ class AskedFor:
 
     Attributes:
         budgets: tokens of an image.
+        threshold: that decided how many.
         size: (height, width), or the word native.
         min_patch: see `Spec`.
         max_patch: see `Spec`.
@@ -25,6 +26,7 @@ class AskedFor:
     """
 
     budgets: tuple[Budget, ...] | None = None
+    threshold: float | None = None
     size: tuple[int, int] | str | None = None
     min_patch: int | None = None
     max_patch: int | None = None
@@ -36,7 +38,9 @@ class AskedFor:
         """Whether anything was asked for."""
         return self != AskedFor(words=self.words)
 
-    def check(self, path: Path, spec: Spec, scorer: str, size: object) -> None:
+    def check(
+        self, path: Path, spec: Spec, scorer: str, size: object, threshold: float | None = None, most: str = ""
+    ) -> None:
         """Refuse a token file that is not what was asked for.
 
         Args:
@@ -44,6 +48,8 @@ class AskedFor:
             spec: of its plan.
             scorer: that it records; empty where it records none.
             size: native, where it records that.
+            threshold: that it records; the budget was then the most.
+            most: that budget, as it was typed.
 
         Raises:
             InputError: naming what was asked for and what the file holds.
@@ -56,7 +62,12 @@ class AskedFor:
             words.max_patch: (self.max_patch, spec.max_patch),
             words.image_size: (_shown(self.size), "native" if size == "native" else _shown((spec.height, spec.width))),
             words.scorer: (self.scorers and self.scorers[0], scorer or "none that it records"),
-            words.num_tokens: (self.budgets and _tokens(self.budgets[0], spec), spec.num_tokens),
+            words.threshold: (self.threshold, "none that it records" if threshold is None else threshold),
+            words.num_tokens: (
+                (self.budgets and _tokens(self.budgets[0], spec), spec.num_tokens)
+                if threshold is None
+                else (self.budgets and str(self.budgets[0]), most)
+            ),
         }
         for name, (wanted, held) in pairs.items():
             if wanted is not None and wanted != held:

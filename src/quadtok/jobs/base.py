@@ -11,6 +11,7 @@ run *hears* one outcome for each source, in their order.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeVar
 
@@ -21,7 +22,7 @@ from quadtok.spec import Spec
 Status = Literal["written", "skipped", "failed", "passed over"]
 # What is in a file that a job makes; a sink tells by it whether one that is there was made by the same job. A new kind
 # of picture has a mark, too (`marks.py`, and `MARKS` of `sinks/existing.py`); a tensor has none, and is compared.
-FileKind = Literal["token file", "overlay", "drawing", "restored image", "tensor"]
+FileKind = Literal["token file", "overlay", "drawing", "restored image", "tensor", "levels"]
 # Why a run ended: all was done; it was asked to; an input failed; no space is left; the scorer works for no image.
 Ending = Literal["done", "stopped", "failed fast", "disk full", "scorer fails"]
 
@@ -118,6 +119,17 @@ class Sink(Protocol):
         Raises:
             OutputError: where one cannot be written; `DiskFull` where no further one can either.
         """
+
+
+class OpenSink(Sink, Protocol):
+    """A sink as whoever starts a run has it."""
+
+    @property
+    def sources(self) -> list[Source]:
+        """All inputs that results are expected of, in their order."""
+
+    def open(self) -> AbstractContextManager[Any]:
+        """While the block runs, results may be written."""
 
 
 @dataclass(frozen=True)

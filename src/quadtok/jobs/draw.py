@@ -78,6 +78,7 @@ class DrawJob:
         quadtree: which one.
         device: where images are scored.
         image: the photograph of a token file.
+        threshold: see `TokenizeJob`.
         asked_for: what token files must agree with.
         words: what sentences call these.
     """
@@ -90,6 +91,7 @@ class DrawJob:
     quadtree: QuadtreeName = DEFAULT_QUADTREE
     device: str = "cpu"
     image: Path | None = None
+    threshold: float | None = None
     asked_for: AskedFor = field(default_factory=AskedFor)
     words: Words = ARGUMENTS
 
@@ -115,7 +117,9 @@ class DrawJob:
             with about(source.path):
                 tokens = decode_tokens(data)
             record = Record.of(tokens.metadata)
-            self.asked_for.check(source.path, tokens.plan.spec, record.scorer, "native" if record.native else None)
+            size = "native" if record.native else None
+            made = (record.scorer, size, record.threshold, record.tokens_requested)
+            self.asked_for.check(source.path, tokens.plan.spec, *made)
         return data
 
     def fingerprint(self, source: Source, data: bytes) -> str:
@@ -131,6 +135,8 @@ class DrawJob:
         }
         if not data.startswith(_ZIP):
             extras = self._extras(source)
+            if self.threshold is not None:
+                facts["threshold"] = self.threshold
             facts["preprocess"] = [preprocess.describe() for preprocess in self.preprocess]
             facts["scorers"] = [  # in the order of the rows
                 [name, scoring.describe(extra)]
@@ -151,11 +157,12 @@ class DrawJob:
         pixels = photo.fitted.pixels
         with about(path):
             specs = tuple(steps.geometry.spec(*pixels.shape[1:]) for steps in self.preprocess)
+        extras = zip(self.scorings.values(), self._extras(source), strict=True)
         return Subject(
             path=path,
             image=pixels,
             specs=specs,
-            extras=self._extras(source),
+            extras=tuple(scoring.place(extra, photo.fitted.crop_box) for scoring, extra in extras),
             tokens=None,
             scorer="",
             notes=photo.notes,
@@ -196,9 +203,12 @@ class DrawJob:
         assert subject.image is not None  # what has no tokens is a photograph
         images = subject.image[None].to(self.device)
         return [
-            [View(image, tokens_of(images, spec, scoring, [extra], self.quadtree), name) for spec in subject.specs]
+            [View(image, self._tokens(images, spec, scoring, extra), name) for spec in subject.specs]
             for (name, scoring), extra in zip(self.scorings.items(), subject.extras, strict=True)
         ]
+
+    def _tokens(self, images: torch.Tensor, spec: Spec, scoring: Scoring, extra: Any) -> Tokens:
+        return tokens_of(images, spec, scoring, [extra], self.quadtree, self.threshold).unpadded(0)
 
     def encode(self, photo: Subject, result: ViewGrid, wanted: Collection[str]) -> dict[str, bytes]:
         """See `Job`."""

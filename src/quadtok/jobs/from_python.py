@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from quadtok.errors import InputError, QuadtokError
-from quadtok.geometry import make_geometry, parse_budget, parse_size
+from quadtok.geometry import Budget, make_geometry, parse_budget, parse_size, parse_threshold, usual_budget
 from quadtok.jobs.arguments import Name, check_types, path_of, texts_of
 from quadtok.jobs.base import Ending, Listener, Outcome
 from quadtok.jobs.device import check_device_name, resolve_device
@@ -29,7 +29,6 @@ from quadtok.names import (
     DEFAULT_IMAGE_SIZE,
     DEFAULT_MAX_PATCH,
     DEFAULT_MIN_PATCH,
-    DEFAULT_NUM_TOKENS,
     DEFAULT_PIXEL_DTYPE,
     DEFAULT_QUADTREE,
     DEFAULT_SCORER,
@@ -82,12 +81,12 @@ class Summary:
 
 def tokenize_files(
     inputs: Name | Iterable[Name], output_dir: Name | None = None, *,
-    num_tokens: int | str = DEFAULT_NUM_TOKENS, image_size: int | tuple[int, int] | str = DEFAULT_IMAGE_SIZE,
-    min_patch: int = DEFAULT_MIN_PATCH, max_patch: int = DEFAULT_MAX_PATCH, quadtree: QuadtreeName = DEFAULT_QUADTREE,
-    scorer: str | ScorerFunction = DEFAULT_SCORER, scorer_options: Mapping[str, Any] | None = None,
-    weights: Name | None = None, maps: Name | None = None, seed: int = DEFAULT_SEED,
-    fit: FitName | None = None, background: str = DEFAULT_BACKGROUND, exif: bool = True, draft: bool = True,
-    max_pixels: int = MAX_PIXELS,
+    num_tokens: int | str | None = None, threshold: float | None = None, quadtree: QuadtreeName = DEFAULT_QUADTREE,
+    image_size: int | tuple[int, int] | str = DEFAULT_IMAGE_SIZE, min_patch: int = DEFAULT_MIN_PATCH,
+    max_patch: int = DEFAULT_MAX_PATCH, scorer: str | ScorerFunction = DEFAULT_SCORER,
+    scorer_options: Mapping[str, Any] | None = None, weights: Name | None = None, maps: Name | None = None,
+    points: Name | None = None, seed: int = DEFAULT_SEED, fit: FitName | None = None,
+    background: str = DEFAULT_BACKGROUND, exif: bool = True, draft: bool = True, max_pixels: int = MAX_PIXELS,
     dtype: PixelDtypeName = DEFAULT_PIXEL_DTYPE, overlay: bool = False, keep_ext: bool = False,
     relative_to: Name | None = None, if_exists: IfExistsName = DEFAULT_IF_EXISTS,
     device: str = DEFAULT_DEVICE, batch_size: int = DEFAULT_BATCH_SIZE, workers: int | None = None,
@@ -101,7 +100,8 @@ def tokenize_files(
     Args:
         inputs: image files, folders and globs; or one of them.
         output_dir: where to write; it mirrors the folders of the inputs. None: beside each input.
-        num_tokens: of an image, or a share of its full grid such as `"40%"`.
+        num_tokens: of an image, or a share of its full grid such as `"40%"`; None: 100, and with a threshold `"100%"`.
+        threshold: split only what has a larger saliency; `num_tokens` is then the most.
         image_size: a side, (height, width), or `"native"`: each image keeps its own.
         min_patch: see `Spec`.
         max_patch: see `Spec`.
@@ -109,6 +109,7 @@ def tokenize_files(
         scorer_options: options of a scorer that is given by name.
         weights: of the scorer `"feature"`: `"bundled"`, `"imagenet"`, or a file with a state dict.
         maps: of the scorer `"precomputed"`: a file, or a folder that mirrors the inputs.
+        points: of the scorer `"point"`: a JSON or CSV file; see docs/scorers.md.
         seed: of the scorer `"random"`.
         quadtree: which one; all give the same plan.
         fit: `"crop"`, `"pad"` or `"squash"`; None: crop, and pad for native sizes.
@@ -137,19 +138,19 @@ def tokenize_files(
     """
     _check_types(seed, max_pixels, batch_size, scorer_options or {}, begin, progress)
     _check_switches(exif=exif, draft=draft, overlay=overlay, keep_ext=keep_ext, fail_fast=fail_fast)
-    geometry = make_geometry(_size(image_size), parse_budget(str(num_tokens)), fit, min_patch, max_patch)
+    budget = _budget(num_tokens, threshold := parse_threshold(threshold))
+    geometry = make_geometry(_size(image_size), budget, fit, min_patch, max_patch)
+    preprocess = Preprocess(geometry, max_pixels, background, exif, draft)
     check_device_name(device)
     options = _with_weights(scorer_options or {}, weights, scorer)
-    preprocess = Preprocess(geometry, max_pixels, background, exif, draft)
-    suffixes = (TOKEN_SUFFIX, OVERLAY_SUFFIX) if overlay else (TOKEN_SUFFIX,)
-    naming = Naming(suffixes, folder=path_of("output_dir", output_dir), keep_ext=keep_ext)
+    naming = Naming(_suffixes(overlay), folder=path_of("output_dir", output_dir), keep_ext=keep_ext)
     found = find_sources(texts_of(inputs), IMAGE_SUFFIXES, relative_to=path_of("relative_to", relative_to))
-    also_read = _also_read(maps, options.get("weights"))
+    also_read = _also_read(maps=maps, points=points, weights=options.get("weights"))
     planned, ours = plan_outputs(found.sources, naming, look_at_all=maps is not None, also_read=also_read)
     summary, place = Summary(left=len(planned) + len(ours) + len(found.refused)), resolve_device(device)
     hear = _listener(summary, progress)
-    scoring = _scoring(scorer, options, maps, seed, planned, place)
-    job = TokenizeJob(preprocess, scoring, quadtree, dtype, place, overlay)
+    scoring = _scoring(scorer, options, maps, points, seed, planned, place)
+    job = TokenizeJob(preprocess, scoring, quadtree, dtype, place, overlay, threshold)
     engine = _engine(workers, batch_size, fail_fast, same_size=geometry.size is not None)
     folder = FolderSink(planned, job.makes, if_exists)
     if begin is not None:
@@ -176,8 +177,16 @@ def _with_weights(options: Mapping[str, Any], weights: Name | None, scorer: obje
     return {"weights": os.fspath(weights), **options}
 
 
-def _also_read(maps: Name | None, weights: Name | None) -> list[Path]:
-    return [path for path in (path_of("maps", maps), path_of("weights", weights)) if path is not None]
+def _suffixes(overlay: bool) -> tuple[str, ...]:
+    return (TOKEN_SUFFIX, OVERLAY_SUFFIX) if overlay else (TOKEN_SUFFIX,)
+
+
+def _budget(num_tokens: int | str | None, threshold: float | None) -> Budget:
+    return parse_budget(usual_budget(threshold) if num_tokens is None else str(num_tokens))
+
+
+def _also_read(**given: Name | None) -> list[Path]:
+    return [path for argument, name in given.items() if (path := path_of(argument, name)) is not None]
 
 
 def _listener(summary: Summary, progress: Listener | None) -> Listener:
@@ -192,17 +201,20 @@ def _listener(summary: Summary, progress: Listener | None) -> Listener:
 
 
 def _scoring(
-    scorer: str | ScorerFunction, options: Mapping[str, Any], maps: Name | None, seed: int,
+    scorer: str | ScorerFunction, options: Mapping[str, Any], maps: Name | None, points: Name | None, seed: int,
     planned: Sequence[Outputs], device: str,
 ) -> Scoring:  # fmt: skip
     if not isinstance(scorer, str):
         if isinstance(scorer, type):
             raise InputError(f"scorer {scorer!r} is a class: give an object of it")
-        if maps is not None or options:
-            raise InputError("maps and scorer_options go with the name of a scorer; this one is made already")
+        if maps is not None or points is not None or options:
+            raise InputError("maps, points and scorer_options go with the name of a scorer; this one is made already")
         return scoring_of(scorer, device)
     sources = [outputs.source for outputs in planned]
-    return make_scoring(scorer, maps=path_of("maps", maps), seed=seed, options=options, sources=sources, device=device)
+    return make_scoring(
+        scorer, maps=path_of("maps", maps), points=path_of("points", points), seed=seed, options=options,
+        sources=sources, device=device,
+    )  # fmt: skip
 
 
 def _engine(workers: int | None, batch_size: int, fail_fast: bool, same_size: bool) -> Threads:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,8 +13,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from quadtok.errors import InputError
+from quadtok.errors import InputError, QuadtokError, ScorerError, described
 from quadtok.jobs.own_scorer import description_of, imported, ours_only
+from quadtok.jobs.points import Box, PointScoring
 from quadtok.jobs.sources import Source, map_in
 from quadtok.jobs.tensors import load_tensors
 from quadtok.jobs.words import ARGUMENTS, Words
@@ -33,8 +35,16 @@ class Scoring(Protocol):
     def prepare(self, source: Source, num_scales: int) -> Any:
         """What this image brings along (a seed, a map); fails for this image alone."""
 
+    def place(self, extra: Any, frame: Box) -> Any:
+        """What the image brings along, once it is fitted: `frame` is what of the upright photograph is scored.
+
+        Args:
+            extra: what `prepare` gave.
+            frame: (left, top, right, bottom) in pixels of the photograph; see `Fitted.crop_box`.
+        """
+
     def saliency(self, images: Tensor, spec: Spec, extras: Sequence[Any]) -> Sequence[Tensor]:
-        """Score a batch."""
+        """Score a batch; the extras are placed."""
 
     def describe(self, extra: Any) -> dict[str, Any]:
         """The scorer as JSON values, as it was for one image."""
@@ -73,6 +83,9 @@ class SharedScoring:
     def prepare(self, source: Source, num_scales: int) -> None:
         """Nothing is brought along."""
 
+    def place(self, extra: Any, frame: Box) -> None:
+        """Nor placed."""
+
     def saliency(self, images: Tensor, spec: Spec, extras: Sequence[Any]) -> Sequence[Tensor]:
         """Score a batch; whatever a user's scorer raises becomes one sentence."""
         if not self.is_own:
@@ -101,6 +114,10 @@ class RandomScoring:
         name = os.fsencode(source.relative.as_posix())
         digest = hashlib.sha256(f"{self.seed}/".encode() + name).digest()
         return int.from_bytes(digest[:8], "big") >> 1
+
+    def place(self, extra: int, frame: Box) -> int:
+        """A seed is the same everywhere."""
+        return extra
 
     def saliency(self, images: Tensor, spec: Spec, extras: Sequence[Any]) -> Sequence[Tensor]:
         """Score a batch, each image by its seed."""
@@ -156,6 +173,10 @@ class MapScoring:
             maps = self.maps
         return _one_a_scale(maps, num_scales - 1, f"{source.path}: map {path}")
 
+    def place(self, extra: list[Tensor], frame: Box) -> list[Tensor]:
+        """Maps are of the fitted image."""
+        return extra
+
     def saliency(self, images: Tensor, spec: Spec, extras: Sequence[Any]) -> Sequence[Tensor]:
         """Pool each image's maps, which may differ in size."""
         scored = [get_scorer("precomputed", maps=maps)(images[row : row + 1], spec) for row, maps in enumerate(extras)]
@@ -169,11 +190,25 @@ class MapScoring:
         return {"name": "precomputed", "maps_sha256": digest.hexdigest()}
 
 
+@contextmanager
+def scorers_fault() -> Iterator[None]:
+    """Whatever goes wrong in the block is the scorer's.
+
+    Raises:
+        ScorerError: in one sentence.
+    """
+    try:
+        yield
+    except Exception as problem:
+        raise ScorerError(str(problem) if isinstance(problem, QuadtokError) else described(problem)) from problem
+
+
 def make_scoring(
     name: str,
     *,
     weights: str | None = None,
     maps: Path | None = None,
+    points: Path | None = None,
     seed: int = DEFAULT_SEED,
     options: Mapping[str, Any] | None = None,
     sources: Sequence[Source] = (),
@@ -187,6 +222,7 @@ def make_scoring(
         name: of the scorer.
         weights: of the feature scorer; None: its default.
         maps: a file or folder, for precomputed.
+        points: a file, for point; see `PointScoring`.
         seed: for random.
         options: of the scorer.
         sources: the inputs, in the order of the rows of a file of maps.
@@ -199,6 +235,8 @@ def make_scoring(
     """
     if (name == "precomputed") != (maps is not None):
         raise InputError(f"{words.maps} and {words.precomputed} go together: give both")
+    if (name == "point") != (points is not None):
+        raise InputError(f"{words.points} and {words.point} go together: give both")
     chosen = dict(options or {})
     if name in WITHOUT_OPTIONS and chosen:
         raise InputError(f"the {name} scorer has no options, and was given {', '.join(chosen)}")
@@ -206,6 +244,8 @@ def make_scoring(
         return RandomScoring(seed)
     if maps is not None:
         return MapScoring.of(maps, sources, words)
+    if points is not None:
+        return PointScoring.of(points, words)
     if ":" in name:
         return SharedScoring.of(imported(name, chosen), name, device, is_own=True)
     if name == "feature" and weights is not None:

@@ -6,14 +6,16 @@ import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
 
-from quadtok.errors import QuadtokError, ScorerError, about, described
+from quadtok.errors import ScorerError, about
+from quadtok.geometry import parse_threshold
 from quadtok.images import read_bytes
 from quadtok.jobs.base import FileKind
-from quadtok.jobs.scoring import Scoring
+from quadtok.jobs.scoring import Scoring, scorers_fault
 from quadtok.jobs.sources import Source
 from quadtok.marks import Mark
 from quadtok.names import (
@@ -45,6 +47,7 @@ class TokenizeJob:
         dtype: of the stored pixels.
         device: where images are scored.
         overlay: also draw each image's plan.
+        threshold: split only what has a larger saliency; the budget is then the most.
 
     Raises:
         InputError: where there is no such quadtree or dtype, or the images would be too large for a token file.
@@ -56,9 +59,11 @@ class TokenizeJob:
     dtype: PixelDtypeName = DEFAULT_PIXEL_DTYPE
     device: str = "cpu"
     overlay: bool = False
+    threshold: float | None = None
 
     def __post_init__(self) -> None:
         get_quadtree(self.quadtree)
+        parse_threshold(self.threshold)
         check_dtype(self.dtype)
         geometry = self.preprocess.geometry
         if geometry.size:
@@ -81,7 +86,7 @@ class TokenizeJob:
 
     def describe(self) -> dict[str, Any]:
         """What a token file's content depends on, besides the scorer and the input."""
-        return {**self.preprocess.describe(), "dtype": self.dtype, "version": VERSION}
+        return {**self.preprocess.describe(), **self._threshold(), "dtype": self.dtype, "version": VERSION}
 
     def load(self, source: Source) -> bytes:
         """See `Job`."""
@@ -102,14 +107,15 @@ class TokenizeJob:
         with about(source.path):
             check_size(photo.spec)  # before it is scored
         file = {"name": source.relative.as_posix(), **photo.file}
-        return replace(photo, file=file, extra=self._extra(source), fingerprint=fingerprint)
+        extra = self.scoring.place(self._extra(source), photo.fitted.crop_box)
+        return replace(photo, file=file, extra=extra, fingerprint=fingerprint)
 
     def run(self, photos: Sequence[Photo]) -> list[Tokens]:
         """See `Job`."""
         images = torch.stack([photo.fitted.pixels for photo in photos]).to(self.device)
         extras = [photo.extra for photo in photos]
-        tokens = tokens_of(images, photos[0].spec, self.scoring, extras, self.quadtree)
-        return [tokens[row] for row in range(len(photos))]
+        tokens = tokens_of(images, photos[0].spec, self.scoring, extras, self.quadtree, self.threshold)
+        return [tokens.unpadded(row) for row in range(len(photos))]
 
     def encode(self, photo: Photo, result: Tokens, wanted: Collection[str]) -> dict[str, bytes]:
         """See `Job`."""
@@ -124,7 +130,11 @@ class TokenizeJob:
     def facts(self, photo: Photo, result: Tokens) -> dict[str, Any]:
         """See `Job`."""
         scales = result.plan.counts[0].tolist()
-        return {"tokens": photo.spec.num_tokens, "scales": scales, "left_out": photo.left_out}
+        return {"tokens": result.plan.spec.num_tokens, "scales": scales, "left_out": photo.left_out}
+
+    def _threshold(self) -> dict[str, float]:
+        """For the fingerprint and the metadata; nothing where there is none."""
+        return {} if self.threshold is None else {"threshold": self.threshold}
 
     def _extra(self, source: Source) -> Any:
         return self.scoring.prepare(source, self.preprocess.geometry.num_scales)
@@ -133,6 +143,7 @@ class TokenizeJob:
         return {
             "scorer": self.scoring.describe(photo.extra),
             "tokens_requested": str(self.preprocess.geometry.budget),
+            **self._threshold(),
             "normalize": {"mean": IMAGENET_MEAN, "std": IMAGENET_STD, "applied": False},
             "preprocess": self.preprocess.record(photo),
             "source": photo.file,
@@ -141,17 +152,21 @@ class TokenizeJob:
 
 
 def tokens_of(
-    images: torch.Tensor, spec: Spec, scoring: Scoring, extras: Sequence[Any], quadtree: QuadtreeName
+    images: torch.Tensor,
+    spec: Spec,
+    scoring: Scoring,
+    extras: Sequence[Any],
+    quadtree: QuadtreeName,
+    threshold: float | None = None,
 ) -> Tokens:
     """The tokens of a batch, on the CPU.
 
     Raises:
         ScorerError: whatever went wrong, in one sentence.
     """
-    try:
-        tokens = tokenize(images, spec, lambda images, spec: scoring.saliency(images, spec, extras), quadtree).to("cpu")
-    except Exception as problem:
-        raise ScorerError(str(problem) if isinstance(problem, QuadtokError) else described(problem)) from problem
+    scorer = partial(scoring.saliency, extras=extras)
+    with scorers_fault():
+        tokens = tokenize(images, spec, scorer, quadtree, threshold=threshold).to("cpu")
     if any(bool(scores.isnan().any()) for scores in tokens.saliency or []):
         raise ScorerError("its saliency holds NaN")
     # Copied: a user's scorer may give the same memory again for the next image.

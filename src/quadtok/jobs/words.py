@@ -16,11 +16,14 @@ class Words:
     relative_to: str = "relative_to"
     maps: str = "maps"
     precomputed: str = 'scorer="precomputed"'
+    points: str = "points"
+    point: str = 'scorer="point"'
     device: str = "device"
     image: str = "image"
     features: str = "features"
     against: str = "against"
     num_tokens: str = "num_tokens"
+    threshold: str = "threshold"
     image_size: str = "image_size"
     min_patch: str = "min_patch"
     max_patch: str = "max_patch"

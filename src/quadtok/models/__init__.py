@@ -1,27 +1,35 @@
 """What stands between tokens and a Vision Transformer: patch embedding, positions, tokenizers, and the ViT itself.
 
-Names are loaded on first use, so that who needs one part does not pay for the others.
+    from quadtok.models import adapt, naflex, to_naflex
+
+Names are loaded on first use, and a framework only where one of its models is given.
 """
 
-from importlib import import_module
+from __future__ import annotations
+
+import importlib
 from typing import TYPE_CHECKING
-
-_HOME = {
-    "Adapted": "adapted",
-    "adapt": "families",
-}
-
-__all__ = [*_HOME]
 
 if TYPE_CHECKING:
     from quadtok.models.adapted import Adapted
     from quadtok.models.families import adapt
+    from quadtok.models.naflexvit import check_naflex, naflex, to_naflex
+
+_HOME = {
+    "Adapted": "adapted",
+    "adapt": "families",
+    "check_naflex": "naflexvit",
+    "naflex": "naflexvit",
+    "to_naflex": "naflexvit",
+}
+
+__all__ = ["Adapted", "adapt", "check_naflex", "naflex", "to_naflex"]
 
 
 def __getattr__(name: str) -> object:
     if name not in _HOME:
-        raise AttributeError(f"module 'quadtok.models' has no attribute {name!r}")
-    return getattr(import_module(f"quadtok.models.{_HOME[name]}"), name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"quadtok.models.{_HOME[name]}"), name)
 
 
 def __dir__() -> list[str]:

@@ -14,6 +14,7 @@ from quadtok.scorers.blur import BlurScorer
 from quadtok.scorers.duplicate import DuplicateScorer
 from quadtok.scorers.entropy import EntropyScorer
 from quadtok.scorers.feature import FeatureScorer
+from quadtok.scorers.point import PointScorer
 from quadtok.scorers.precomputed import PrecomputedScorer
 from quadtok.scorers.random import RandomScorer
 
@@ -22,6 +23,7 @@ SCORERS: dict[str, Callable[..., Scorer]] = {
     "blur": BlurScorer,
     "entropy": EntropyScorer,
     "duplicate": DuplicateScorer,
+    "point": PointScorer,
     "precomputed": PrecomputedScorer,
     "random": RandomScorer,
 }
@@ -31,10 +33,10 @@ def get_scorer(name: str, **options: Any) -> Scorer:
     """The scorer of this name: a callable (images, spec) → saliency; see `Scorer` for what it promises.
 
     Args:
-        name: `"feature"` (the paper's; loads weights), `"blur"`, `"entropy"` (APT's), `"duplicate"`, `"precomputed"` or
-            `"random"`.
+        name: `"feature"` (the paper's; loads weights), `"blur"`, `"entropy"` (APT's), `"duplicate"`, `"point"`,
+            `"precomputed"` or `"random"`.
         **options: feature: `weights`, `net`, `stride`, `error`, `high_res_fraction`, `precision`; entropy:
-            `thresholds`; precomputed: `maps`; random: `seed`; blur and duplicate have none.
+            `thresholds`; point: `points`, `boxes`; precomputed: `maps`; random: `seed`; blur and duplicate have none.
 
     Raises:
         InputError: for another name or option.

@@ -25,6 +25,7 @@ class Record:
         scorer: its name; empty where there is none.
         scorer_options: what else is said of it.
         tokens_requested: as it was typed; may be empty.
+        threshold: that decided what was split, or None.
         dtype: of the stored pixels; may be empty.
         made_by: versions, by the package; may be empty texts.
         source_name: of the image file; may be empty.
@@ -43,6 +44,7 @@ class Record:
     scorer: str
     scorer_options: dict[str, Any]
     tokens_requested: str
+    threshold: float | None
     dtype: str
     made_by: dict[str, str]
     source_name: str
@@ -68,6 +70,7 @@ class Record:
             scorer=_text(scorer.get("name")),
             scorer_options={key: value for key, value in scorer.items() if key != "name"},
             tokens_requested=_text(metadata.get("tokens_requested")),
+            threshold=_number(metadata.get("threshold")),
             dtype=_text(metadata.get("dtype")),
             made_by={package: _text(metadata.get(package)) for package in ("quadtok", "torch")},
             source_name=_text(source.get("name")),
@@ -90,6 +93,13 @@ def _entries(value: object) -> dict[str, Any]:
 
 def _text(value: object) -> str:
     return value if isinstance(value, str) else ""
+
+
+def _number(value: object) -> float | None:
+    if type(value) is not float and type(value) is not int:
+        return None
+    number = float(value) if abs(value) < 1e308 else math.inf
+    return number if math.isfinite(number) else None
 
 
 def _fit(value: object, native: bool) -> FitName:

@@ -5,7 +5,7 @@ work takes. A command that differs subclasses a group in its own file.
 """
 
 from quadtok.cli.flags.base import FLAGS, OUTPUT, QUADTREE, RUN, SAY
-from quadtok.cli.flags.grid import Grid
+from quadtok.cli.flags.grid import Grid, ThresholdGrid
 from quadtok.cli.flags.inputs import Inputs, Listed
 from quadtok.cli.flags.output import Output
 from quadtok.cli.flags.preprocess import PreprocessFlags
@@ -32,4 +32,5 @@ __all__ = [
     "Reporting",
     "Running",
     "ScorerFlags",
+    "ThresholdGrid",
 ]

@@ -9,7 +9,7 @@ import typer
 
 from quadtok.cli.flags.base import FLAGS, QUADTREE
 from quadtok.cli.grouped import Group
-from quadtok.geometry import Geometry, make_geometry, parse_budget, parse_size
+from quadtok.geometry import Geometry, make_geometry, parse_budget, parse_size, parse_threshold, usual_budget
 from quadtok.names import (
     DEFAULT_IMAGE_SIZE,
     DEFAULT_MAX_PATCH,
@@ -17,6 +17,8 @@ from quadtok.names import (
     DEFAULT_NUM_TOKENS,
     FitName,
 )
+
+USUAL_TOKENS = f"{DEFAULT_NUM_TOKENS}; with --threshold 100%"
 
 
 @dataclass(frozen=True)
@@ -67,3 +69,32 @@ class Grid(Group):
     def _geometry(self, image_size: str, tokens: str, fit: FitName | None) -> Geometry:
         size, budget = parse_size(image_size, FLAGS.image_size), parse_budget(tokens, FLAGS.num_tokens)
         return make_geometry(size, budget, fit, self.min_patch, self.max_patch)
+
+
+@dataclass(frozen=True)
+class ThresholdGrid(Grid):
+    """As above, where a threshold may decide how many tokens an image has."""
+
+    tokens: Annotated[
+        str | None,
+        typer.Option(
+            "--tokens", "-n", metavar="N|P%", rich_help_panel=QUADTREE,
+            show_default=USUAL_TOKENS,
+            help="Tokens per image: roots + 3 × splits, or a percentage of the full grid, rounded down; "
+            "with --threshold the most.",
+        ),
+    ] = None  # type: ignore[assignment]  # what stands for it depends on the other flag  # fmt: skip
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            metavar="T", rich_help_panel=QUADTREE,
+            help="Split only what has more saliency than this: as many tokens as an image needs (quadtok calibrate).",
+        ),
+    ] = None  # fmt: skip
+
+    def check(self, context: typer.Context) -> None:
+        """A threshold that saliency may be above."""
+        parse_threshold(self.threshold, FLAGS.threshold)
+
+    def _listed(self) -> tuple[list[str], list[str]]:
+        return [self.image_size], [self.tokens or usual_budget(self.threshold)]

@@ -80,10 +80,16 @@ class ScorerFlags(Group):
         Raises:
             QuadtokError: whatever loading the scorer raises.
         """
-        return self._scoring(name, sources, device, tell, None)
+        return self._scoring(name, sources, device, tell)
 
     def _scoring(
-        self, name: str, sources: Sequence[Source], device: str, tell: Callable[[str], None], maps: Path | None
+        self,
+        name: str,
+        sources: Sequence[Source],
+        device: str,
+        tell: Callable[[str], None],
+        maps: Path | None = None,
+        points: Path | None = None,
     ) -> Scoring:
         from quadtok.jobs.scoring import make_scoring
 
@@ -91,6 +97,7 @@ class ScorerFlags(Group):
             name,
             weights=self.weights if name == "feature" else None,
             maps=maps,
+            points=points,
             seed=self.seed,
             options=parse_options(self.scorer_option or []) if self._takes_options(name) else {},
             sources=sources,
@@ -116,7 +123,7 @@ class ScorerFlags(Group):
 
 @dataclass(frozen=True)
 class MapScorerFlags(ScorerFlags):
-    """A scorer which may also read maps, and the quadtree."""
+    """A scorer which may also read maps or points, and the quadtree."""
 
     maps: Annotated[
         Path | None,
@@ -126,38 +133,56 @@ class MapScorerFlags(ScorerFlags):
             "or a folder with NAME.pt for each.",
         ),
     ] = None  # fmt: skip
+    points: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.json|csv", rich_help_panel=QUADTREE,
+            help="For --scorer point: points x, y and boxes left, top, right, bottom of each input, in pixels of the "
+            "photograph, by its name.",
+        ),
+    ] = None  # fmt: skip
     impl: Annotated[
         QuadtreeName,
         typer.Option(rich_help_panel=QUADTREE, help="Which quadtree; all give the same plan, bit for bit."),
     ] = DEFAULT_QUADTREE
 
     def check(self, context: typer.Context) -> None:
-        """As above; and no maps that no scorer reads."""
+        """As above; and no maps and points that no scorer reads."""
         super().check(context)
-        if self.maps is not None and "precomputed" not in self.names:
-            self._refuse_maps()
+        for scorer, flag, file in self._read:
+            if file is not None and scorer not in self.names:
+                raise _lonely(flag, scorer)
 
-    def check_maps(self) -> None:
-        """Where there is something to score, `precomputed` needs its maps.
+    def check_read(self) -> None:
+        """Where there is something to score, `precomputed` needs its maps and `point` its points.
 
         Raises:
             InputError: where they are not given.
         """
-        if self.maps is None and "precomputed" in self.names:
-            self._refuse_maps()
+        for scorer, flag, file in self._read:
+            if file is None and scorer in self.names:
+                raise _lonely(flag, scorer)
 
     def scoring(self, name: str, sources: Sequence[Source], device: str, tell: Callable[[str], None]) -> Scoring:
-        """As above; the maps are for `precomputed`."""
-        return self._scoring(name, sources, device, tell, self.maps if name == "precomputed" else None)
+        """As above; the maps are for `precomputed`, the points for `point`."""
+        maps = self.maps if name == "precomputed" else None
+        points = self.points if name == "point" else None
+        return self._scoring(name, sources, device, tell, maps, points)
 
     @property
     def also_read(self) -> list[Path]:
         """Files and folders that scoring reads besides the inputs."""
         weights = parse_options(self.scorer_option or []).get("weights", self.weights)
-        return [Path(str(path)) for path in (self.maps, weights) if path is not None]
+        return [Path(str(path)) for path in (self.maps, self.points, weights) if path is not None]
 
-    def _refuse_maps(self) -> None:
-        raise InputError("--maps and --scorer precomputed go together: give both")
+    @property
+    def _read(self) -> list[tuple[str, str, Path | None]]:
+        """Scorers that read a file, its flag, and the file."""
+        return [("precomputed", "--maps", self.maps), ("point", "--points", self.points)]
+
+
+def _lonely(flag: str, scorer: str) -> InputError:
+    return InputError(f"{flag} and --scorer {scorer} go together: give both")
 
 
 def parse_options(pairs: Sequence[str]) -> dict[str, Any]:

@@ -33,7 +33,7 @@ WITHIN = {
     "quadtok.quadtrees": ["base", "order", "parallel_numpy"],
     "quadtok.scorers.feature": ["base", "object_net", "shufflenet", "weights"],
     "quadtok.models": [
-        *("embed", "attention", "pooling", "positions", "rope", "reading"),
+        *("embed", "packing", "attention", "detail", "pooling", "positions", "rope", "reading"),
         *("adapted", "selfcheck", "timm", "torchvision", "families"),
     ],
     "quadtok.pictures": ["encode", "render", "sheet", "growing", "explorer"],

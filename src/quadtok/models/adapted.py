@@ -10,13 +10,15 @@ A family (`timm.py`, `torchvision.py`) puts `Adapted` in front of the library's 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from quadtok.errors import InputError
-from quadtok.models.attention import visible_keys
+from quadtok.models.attention import Attention, Layout, visible_keys
 from quadtok.models.embed import embed_patches
 from quadtok.models.reading import Reader
 from quadtok.names import QuadtreeName
@@ -26,6 +28,8 @@ from quadtok.reversal import reverse
 from quadtok.scorers import ScorerFunction
 from quadtok.spec import Spec
 from quadtok.tokens import Tokens
+
+NEW_PARTS, SCALE_EMBEDDING, SUBPATCH = "quadtok", "scale_embedding", "subpatch"  # names in the state dict
 
 
 class Adapted(nn.Module):
@@ -43,13 +47,20 @@ class Adapted(nn.Module):
     """
 
     _reader: Reader
+    _attention: Attention
 
     @classmethod
-    def of(cls, model: nn.Module, reader: Reader) -> Self:
-        """A deep copy of a model of the library's class, as one of this class: nothing is built anew."""
+    def of(cls, model: nn.Module, reader: Reader, attention: Attention, parts: Mapping[str, nn.Module]) -> Self:
+        """A deep copy of a model of the library's class, as one of this class: nothing is built anew.
+
+        New parts are the children of one called `quadtok`.
+        """
         adapted = cls.__new__(cls)
         adapted.__dict__ = copy.deepcopy(model).__dict__
         adapted._reader = reader
+        adapted._attention = attention
+        if parts:
+            adapted.add_module(NEW_PARTS, nn.ModuleDict(parts))
         adapted._bring_scorer()
         return adapted
 
@@ -98,8 +109,8 @@ class Adapted(nn.Module):
         return_plan: bool = False,
     ) -> Any:
         """`[B, P + N, D]`: the model's prefix tokens and the plan's, after its last norm; arguments as of `Adapted`."""
-        patches, plan = self._reader.read(images, plan, num_tokens, threshold)
-        (tokens,) = self._run(patches, plan, [len(self._blocks()) - 1])
+        embedded, plan = self._embedded(images, plan, num_tokens, threshold)
+        (tokens,) = self._run(embedded, plan, [len(self._blocks()) - 1])
         features = self._last_norm(tokens)
         return (features, plan) if return_plan else features
 
@@ -153,10 +164,10 @@ class Adapted(nn.Module):
         Raises:
             InputError: for a block that there is not.
         """
-        patches, plan = self._reader.read(images, plan, num_tokens, threshold)
+        embedded, plan = self._embedded(images, plan, num_tokens, threshold)
         last = len(self._blocks()) - 1
         taken = _taken(indices, last + 1)
-        ends = self._run(patches, plan, taken if intermediates_only else sorted({*taken, last}))
+        ends = self._run(embedded, plan, taken if intermediates_only else sorted({*taken, last}))
         outputs = [self._split(self._last_norm(end) if norm else end, plan, dense) for end in ends[: len(taken)]]
         maps = outputs if return_prefix_tokens else [output for output, _ in outputs]
         result = maps if intermediates_only else (self._last_norm(ends[-1]), maps)
@@ -167,18 +178,34 @@ class Adapted(nn.Module):
         prefix, own = tokens[:, : self._num_prefix()], tokens[:, self._num_prefix() :]
         return reverse(own, plan) if dense else own, prefix
 
-    def _run(self, patches: Tensor, plan: Plan, wanted: Sequence[int]) -> list[Tensor]:
-        """`[B, P + N, D]` after each of the wanted blocks, whose numbers rise; blocks after the last do not run."""
-        conv = self._patch_conv()
+    def _embedded(
+        self, images: Tensor | Tokens, plan: Plan | None, num_tokens: int | None, threshold: Threshold | None
+    ) -> tuple[Tensor, Plan]:
+        """`[B, N, D]`: the patches as the model's convolution embeds them, and what new parts add; and the plan."""
+        patches, plan = self._reader.read(images, plan, num_tokens, threshold)
+        conv, parts = self._patch_conv(), self._new_parts()
         embedded = embed_patches(patches.to(conv.weight.dtype), conv.weight, conv.bias)
+        if SCALE_EMBEDDING in parts:
+            embedded = embedded + parts[SCALE_EMBEDDING](plan)
+        if SUBPATCH in parts:
+            pixels = self._reader.whole(images).to(conv.weight.dtype)
+            embedded = embedded + parts[SUBPATCH](F.conv2d(pixels, conv.weight, conv.bias, conv.stride), plan)
+        return embedded, plan
+
+    def _run(self, embedded: Tensor, plan: Plan, wanted: Sequence[int]) -> list[Tensor]:
+        """`[B, P + N, D]` after each of the wanted blocks, whose numbers rise; blocks after the last do not run."""
         tokens = self._place(embedded, plan)
-        context = self._context(plan, visible_keys(plan, self._num_prefix()))
-        ends = []
+        layout = self._attention.layout(plan, self._num_prefix(), tokens.dtype, self._can_pack())
+        context = self._context(plan, layout, tokens.dtype)
+        tokens, ends = layout.arrange(tokens), []
         for number, block in enumerate(self._blocks()[: wanted[-1] + 1]):
             tokens = self._step(tokens, block, number, context)
             if number in wanted:
-                ends.append(tokens)
+                ends.append(layout.restore(tokens))
         return ends
+
+    def _new_parts(self) -> nn.ModuleDict | dict[str, nn.Module]:
+        return getattr(self, NEW_PARTS, {})
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """What `to`, `cuda`, `to_empty` and a model around this module call: a feature scorer goes along."""
@@ -206,8 +233,12 @@ class Adapted(nn.Module):
     def _blocks(self) -> Sequence[nn.Module]:
         raise NotImplementedError
 
-    def _context(self, plan: Plan, keys: Tensor | None) -> Any:
-        """What every block is told of the tokens; `keys` `[B, P + N]` as `visible_keys` gives them."""
+    def _can_pack(self) -> bool:
+        """Whether all blocks hand their mask on to torch's attention, so that images can be packed."""
+        raise NotImplementedError
+
+    def _context(self, plan: Plan, layout: Layout, dtype: torch.dtype) -> Any:
+        """What every block is told of the tokens, which are of this type."""
         raise NotImplementedError
 
     def _step(self, tokens: Tensor, block: nn.Module, number: int, context: Any) -> Tensor:

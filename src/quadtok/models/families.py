@@ -6,11 +6,14 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from types import ModuleType
+from typing import Literal
 
-from torch import nn
+from torch import Tensor, nn
 
 from quadtok.errors import InputError
-from quadtok.models.adapted import Adapted
+from quadtok.models.adapted import SCALE_EMBEDDING, SUBPATCH, Adapted
+from quadtok.models.attention import AttentionName, check_attention
+from quadtok.models.detail import ScaleEmbedding, Subpatches
 from quadtok.models.reading import Reader, numbers
 from quadtok.models.selfcheck import check_adapted
 from quadtok.names import DEFAULT_QUADTREE, DEFAULT_SCORER, QuadtreeName
@@ -19,6 +22,7 @@ from quadtok.quadtrees import get_quadtree
 from quadtok.scorers import ScorerFunction, get_scorer
 from quadtok.spec import Spec
 
+DetailName = Literal["subpatch"]
 FAMILIES = ("timm", "torchvision")  # the library's name is the file's
 ACCEPTED = "timm's VisionTransformer, VisionTransformerDistilled and Eva, and torchvision's VisionTransformer"
 WRAPPERS = {"DataParallel": "module", "DistributedDataParallel": "module", "OptimizedModule": "_orig_mod"}
@@ -30,6 +34,10 @@ def adapt(
     scorer: str | ScorerFunction = DEFAULT_SCORER,
     *,
     quadtree: QuadtreeName = DEFAULT_QUADTREE,
+    attention: AttentionName = "auto",
+    size_bias: float = 0.0,
+    scale_embedding: bool = False,
+    detail: DetailName | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     check: bool = True,
@@ -43,6 +51,14 @@ def adapt(
             tables of positions are resized as the model's library does it.
         scorer: a name for `get_scorer`, or any function (images, spec) → saliency. It is not trained and not saved.
         quadtree: a name for `get_quadtree`.
+        attention: where images have several lengths: `"padded"` (with a mask; compiles and exports), `"packed"` (one
+            row of all tokens, attention image by image), or `"auto"`, packed where that is quicker.
+        size_bias: added to the attention scores of each token, times the log of how many finest cells it covers: at 1
+            a token of 16 cells counts as 16.
+        scale_embedding: add a learned vector for each scale, 0 at the start (`quadtok.scale_embedding` in the state
+            dict; what is new there is under `quadtok.` and nothing else is).
+        detail: `"subpatch"`: a coarse token also reads its own fine pixels, by a branch that adds 0 at the start
+            (`quadtok.subpatch`). Needs the images in every call.
         mean: what the model's images are normalised with: one number a channel, on the scale 0…1. By default as its
             `pretrained_cfg` says; without one, ImageNet's.
         std: likewise.
@@ -64,10 +80,29 @@ def adapt(
     normalisation = _normalisation(mean_and_std(mean, std, channels) or family.normalisation(model))
     score = get_scorer(scorer) if isinstance(scorer, str) else scorer
     reader = Reader(spec, score, quadtree, channels, *normalisation)
-    adapted = family.CLASSES[type(model)].of(model, reader)
+    weight = family.patch_conv(model).weight
+    parts = _new_parts(spec, weight, scale_embedding, detail)
+    adapted = family.CLASSES[type(model)].of(model, reader, check_attention(attention, size_bias), parts)
+    if attention == "packed" and not adapted._can_pack():
+        raise InputError(
+            'attention="packed" needs blocks that hand their mask on to torch\'s fused attention, and these do not: '
+            'use "padded" (and for timm leave TIMM_FUSED_ATTN alone)'
+        )
     if check:
         check_adapted(adapted, *family.original_size(model))
     return adapted
+
+
+def _new_parts(spec: Spec, weight: Tensor, scale_embedding: bool, detail: str | None) -> dict[str, nn.Module]:
+    """What is asked for beside the model's own parts, by name."""
+    if detail not in (None, "subpatch"):
+        raise InputError(f'there is no detail {detail!r}: use "subpatch", or None')
+    parts: dict[str, nn.Module] = {}
+    if scale_embedding:
+        parts[SCALE_EMBEDDING] = ScaleEmbedding(spec.num_scales, weight)
+    if detail == "subpatch":
+        parts[SUBPATCH] = Subpatches(weight)
+    return parts
 
 
 def _family_of(model: nn.Module) -> ModuleType:

@@ -74,6 +74,19 @@ class Reader:
         self._check_normalisation()
         return extract_patches(images, plan, mean=self.mean, std=self.std), plan
 
+    def whole(self, images: Tensor | Tokens) -> Tensor:
+        """`[B, C, H, W]`: all pixels, floating and normalised for the model.
+
+        Raises:
+            InputError: for tokens, which have not kept them.
+        """
+        if isinstance(images, Tokens):
+            raise InputError(
+                "the model's detail branch reads fine pixels, which tokens have not kept: "
+                "give the images, and plan=tokens.plan"
+            )
+        return images if images.is_floating_point() else normalize(images.float(), self.mean, self.std)
+
     def _choose(self, images: Tensor, num_tokens: int | None, threshold: Threshold | None) -> Plan:
         spec = self.spec if num_tokens is None else replace(self.spec, num_tokens=num_tokens)
         check_images(images, spec)

@@ -6,6 +6,7 @@ positions; that a patch embedding may have a norm; which tokens a pool reads. te
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,7 +20,8 @@ from torch.utils.checkpoint import checkpoint
 
 from quadtok.errors import InputError
 from quadtok.models.adapted import Adapted
-from quadtok.models.attention import as_bias, as_mask
+from quadtok.models.attention import Layout, Packed, as_bias, as_mask
+from quadtok.models.packing import PackedMask
 from quadtok.models.pooling import masked_pool, no_mask_for
 from quadtok.models.positions import at_centers
 from quadtok.models.rope import knows_rope, rope_at_centers
@@ -75,16 +77,25 @@ class _Timm(Adapted):
     def _blocks(self) -> Sequence[nn.Module]:
         return list(self.blocks)
 
-    def _context(self, plan: Plan, keys: Tensor | None) -> OfBlock:
-        shared: dict[str, Tensor] = {} if keys is None else {"attn_mask": as_mask(keys)}
+    def _can_pack(self) -> bool:
+        return all(getattr(block.attn, "fused_attn", False) for block in self.blocks)
+
+    def _context(self, plan: Plan, layout: Layout, dtype: torch.dtype) -> OfBlock:
+        mask = layout.mask(dtype)
+        shared: dict[str, Tensor] = {} if mask is None else {"attn_mask": mask}
         rope = _rope(self)
         if rope is None:
             return lambda number: shared
         turned = rope_at_centers(rope, plan)
+        if isinstance(layout, Packed):
+            prefix = self._num_prefix()
+            return lambda number: {"rope": _packed_rope(turned(number), prefix, layout), **shared}
         return lambda number: {"rope": turned(number), **shared}
 
     def _step(self, tokens: Tensor, block: nn.Module, number: int, context: OfBlock) -> Tensor:
         told = context(number)
+        if "rope" in told and isinstance(told.get("attn_mask"), PackedMask):
+            block = _that_turns_all(block)
         if self.grad_checkpointing and torch.is_grad_enabled():
             return checkpoint(lambda tokens: block(tokens, **told), tokens, use_reentrant=False)
         return block(tokens, **told)
@@ -214,6 +225,22 @@ def original_size(model: Any) -> tuple[int, int]:
 def _rope(model: Any) -> nn.Module | None:
     """The rotary positions; only an `Eva` has an attribute for them."""
     return getattr(model, "rope", None)
+
+
+def _packed_rope(rope: Tensor, num_prefix: int, layout: Packed) -> Tensor:
+    """`[B, heads, N, 2d]` sines and cosines → `[1, heads, T, 2d]`, with the identity for prefix tokens."""
+    sines, cosines = rope.chunk(2, dim=-1)
+    still = torch.cat([torch.zeros_like(sines[:, :, :1]), torch.ones_like(cosines[:, :, :1])], dim=-1)
+    rows = torch.cat([still.expand(-1, -1, num_prefix, -1), rope], dim=2).transpose(1, 2)
+    return layout.arrange(rows).transpose(1, 2)
+
+
+def _that_turns_all(block: Any) -> nn.Module:
+    """A view of a block, same weights, whose attention gives every token its rotation: prefix tokens stand anywhere."""
+    turning, attn = copy.copy(block), copy.copy(block.attn)
+    attn.num_prefix_tokens = 0
+    turning._modules = {**block._modules, "attn": attn}
+    return turning
 
 
 def _own_rows(model: Any) -> int:

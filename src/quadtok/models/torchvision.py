@@ -12,6 +12,7 @@ from torchvision.models.vision_transformer import VisionTransformer
 
 from quadtok.errors import InputError
 from quadtok.models.adapted import Adapted
+from quadtok.models.attention import Layout
 from quadtok.models.positions import at_centers
 from quadtok.pixels import IMAGENET_MEAN, IMAGENET_STD
 from quadtok.plan import Plan
@@ -47,15 +48,22 @@ class AdaptedVisionTransformer(Adapted, VisionTransformer):
     def _blocks(self) -> Sequence[nn.Module]:
         return list(self.encoder.layers)
 
-    def _context(self, plan: Plan, keys: Tensor | None) -> Tensor | None:
-        return keys
+    def _can_pack(self) -> bool:
+        return False
+
+    def _context(self, plan: Plan, layout: Layout, dtype: torch.dtype) -> Tensor | None:
+        mask = layout.mask(dtype)
+        if mask is None:
+            return None
+        keys = mask[:, 0, 0]  # [B, L], as nn.MultiheadAttention takes them: True for what is hidden, or to be added
+        return ~keys if keys.dtype == torch.bool else keys
 
     def _step(self, tokens: Tensor, block: Any, number: int, context: Tensor | None) -> Tensor:
         if context is None:
             return block(tokens)
         # The block takes no mask, so its parts run one by one.
         queries = block.ln_1(tokens)
-        seen, _ = block.self_attention(queries, queries, queries, key_padding_mask=~context, need_weights=False)
+        seen, _ = block.self_attention(queries, queries, queries, key_padding_mask=context, need_weights=False)
         tokens = tokens + block.dropout(seen)
         return tokens + block.mlp(block.ln_2(tokens))
 

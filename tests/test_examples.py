@@ -91,3 +91,11 @@ def test_the_scorer_serves_the_command_line_with_its_option(tmp_path, monkeypatc
     arguments = ["--scorer", "custom_scorer:EdgeScorer", "--scorer-option", "power=2", "--quiet"]
     assert run(["tokenize", str(PHOTOGRAPH), "-o", str(tmp_path), *arguments]) == 0
     assert load_tokens(tmp_path / "chelsea.pt").metadata["scorer"]["power"] == 2
+
+
+@pytest.mark.parametrize("name", ["huggingface_dinov2", "huggingface_dinov3", "huggingface_siglip2"])
+def test_a_model_of_hugging_face_reads_100_tokens(name, run_example):
+    pytest.importorskip("transformers", reason="transformers is not installed")
+    said = run_example(name, PHOTOGRAPH)
+    assert said.startswith("100 tokens: ")
+    assert all(float(difference) <= 1e-5 for difference in re.findall(r"full grid: (\S+) from the model", said))

@@ -14,6 +14,7 @@ import typer
 from PIL import Image
 
 import quadtok
+from quadtok import normalize
 from quadtok.cli import app, run
 
 ROOT = Path(__file__).parents[1]
@@ -143,6 +144,22 @@ def test_the_block_on_thresholds_runs():
     names["images"] = torch.randint(256, (3, 3, 256, 256), dtype=torch.uint8)
     exec(block, names)  # our own page
     assert names["found"].mean == names["tokens"].plan.lengths.double().mean()
+
+
+def test_the_models_pages_blocks_run_one_after_the_other():
+    pytest.importorskip("timm", minversion="1.0.29", reason="timm is not installed, or too old for NaFlexVit")
+    blocks = re.findall(r"```python\n(.*?)```", (DOCS / "models.md").read_text(encoding="utf-8"), re.DOTALL)
+    names = {"images": torch.randint(256, (2, 3, 224, 224), dtype=torch.uint8)}
+    exec(blocks[0], names)  # our own page
+    vit, images, logits = names["vit"], names["images"], names["logits"]
+    whole = vit(normalize(images, vit.pretrained_cfg["mean"], vit.pretrained_cfg["std"]))
+    torch.testing.assert_close(names["all_patches"], whole, rtol=0, atol=1e-5)
+    assert [tuple(map.shape) for map in names["maps"]] == [(2, 192, 14, 14)] * 2
+    exec(blocks[1], names)
+    torch.testing.assert_close(names["by_hand"], logits, rtol=0, atol=1e-5)
+    for block in blocks[2:]:
+        exec(block, names)
+    assert names["logits"].shape == (2, 1000)
 
 
 def test_the_jobs_pages_blocks_run_one_after_the_other(tmp_path, monkeypatch):

@@ -93,6 +93,54 @@ def test_the_scorer_serves_the_command_line_with_its_option(tmp_path, monkeypatc
     assert load_tokens(tmp_path / "chelsea.pt").metadata["scorer"]["power"] == 2
 
 
+@pytest.fixture
+def timm():
+    return pytest.importorskip("timm", minversion="1.0.29", reason="timm is not installed, or too old for NaFlexVit")
+
+
+def test_a_photograph_is_classified_by_few_tokens_and_by_all(run_example, timm):
+    lines = run_example("classify", PHOTOGRAPH).splitlines()
+    assert [re.findall(r"^(\d+) tokens: .* [\d.]+%; .* [\d.]+%; .* [\d.]+%$", line) for line in lines] == [
+        ["100"],
+        ["196"],
+    ]
+
+
+def test_dinov3s_features_are_a_picture_of_cells(run_example, timm, tmp_path):
+    path = tmp_path / "picture.png"
+    said = run_example("dinov3_features", PHOTOGRAPH, path).splitlines()
+    assert said[0] == "features [1, 405, 384]: 5 of the image and 400 of patches"
+    assert said[1] == "as maps [1, 384, 32, 32], of 1024 cells"
+    with Image.open(path) as picture:
+        assert picture.size == (512, 512)
+        assert 300 < len(picture.getcolors(maxcolors=1000)) <= 400  # a colour a token
+
+
+def test_a_segmentation_head_learns(run_example, timm):
+    right = [
+        int(found)
+        for found in re.findall(r"(\d+)% of the pixels are right", run_example("segmentation_head", PHOTOGRAPH))
+    ]
+    assert right[-1] > right[0] + 10
+
+
+def test_a_model_is_trained_with_budgets_that_vary(run_example, timm):
+    said = run_example("random_budgets", PHOTOGRAPH, SAMPLE_IMAGES / "coffee.jpg")
+    budgets = [int(found) for found in re.findall(r"^step \d: (\d+) tokens, loss \d", said, re.MULTILINE)]
+    assert len(budgets) == 10 and len(set(budgets)) > 5
+    assert re.findall(r"^(\d+) tokens: \d of 2 right$", said, re.MULTILINE) == ["64", "100", "196"]
+
+
+def test_naflexvit_reads_photographs_of_different_lengths(run_example, timm):
+    photographs = sorted(SAMPLE_IMAGES.glob("*.jpg"))[:3]
+    said = run_example("naflexvit", *photographs).splitlines()
+    pattern = r"(.*): (\d+) tokens, (\S+) from the image alone"
+    names, lengths, differences = zip(*(re.fullmatch(pattern, line).groups() for line in said), strict=True)
+    assert list(names) == [str(path) for path in photographs]
+    assert len(set(lengths)) > 1
+    assert all(float(difference) <= 1e-5 for difference in differences)
+
+
 @pytest.mark.parametrize("name", ["huggingface_dinov2", "huggingface_dinov3", "huggingface_siglip2"])
 def test_a_model_of_hugging_face_reads_100_tokens(name, run_example):
     pytest.importorskip("transformers", reason="transformers is not installed")

@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from quadtok import Plan, Spec, Tokens, get_scorer, load_tokens, normalize, save_tokens, tokenize
+from quadtok import Plan, Spec, Tokens, extract_patches, get_scorer, load_tokens, normalize, save_tokens, tokenize
 from quadtok.errors import InputError
-from quadtok.models import check_naflex, naflex, to_naflex
+from quadtok.models import adapt, check_naflex, naflex, to_naflex
 
 timm = pytest.importorskip("timm", reason="timm is not installed")
 pytest.importorskip("timm.models.naflexvit", reason="this timm has no NaFlexVit")
@@ -134,6 +134,17 @@ def test_mixed_tokens_have_the_positions_of_their_centres(name, arrange, dtype, 
     model, tokens = naflex(flexible, MIXED), arrange(make_tokens())
     assert len(tokens.plan.counts.unique()) > 1
     assert_close(model(to_naflex(tokens, model)), plain_on_tokens(plain, tokens), tolerance)
+
+
+@pytest.mark.parametrize("size", [(32, 32), (64, 32), (24, 48)], ids=str)
+@pytest.mark.parametrize("name", NAMES)
+def test_it_says_what_the_adapted_plain_vit_says(name, size):
+    plain, flexible = pair(name)
+    spec = Spec(*size, 4, 8, size[0] * size[1] // 64 + 9)
+    images = make_bytes(spec)
+    expected, plan = adapt(plain, spec, "blur")(images, return_plan=True)
+    model = naflex(flexible, spec)
+    assert_close(model(to_naflex(Tokens(plan, extract_patches(images, plan)), model)), expected)
 
 
 @pytest.mark.parametrize("size", [(64, 64), (32, 48), (16, 32), (24, 16)], ids=str)

@@ -1,7 +1,7 @@
 """Fine-tune a ViT with another number of tokens in each step, so that it reads any number well afterwards.
 
-`python examples/random_budgets.py PHOTO PHOTO… [--model=vit_small_patch16_224]`: a name fetches its weights; else a small
-model, untrained.
+`python examples/random_budgets.py PHOTO PHOTO… [--model=vit_small_patch16_224]`: a name fetches its weights; else a
+small model, untrained.
 """
 
 import random

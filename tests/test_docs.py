@@ -126,6 +126,14 @@ def test_the_readmes_library_example_runs():
     assert names["volume"].shape == (2, 768, 16, 16)
 
 
+def test_the_readmes_pretrained_vit_runs():
+    pytest.importorskip("timm", reason="timm is not installed")
+    example = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)[1]
+    names = {"Spec": quadtok.Spec, "photographs": torch.randint(256, (2, 3, 224, 224), dtype=torch.uint8)}
+    exec(example.replace("pretrained=True", "pretrained=False"), names)  # our own README, without a download
+    assert names["logits"].shape == (2, 1000)
+
+
 def test_the_library_pages_blocks_run_one_after_the_other(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", (DOCS / "library.md").read_text(encoding="utf-8"), re.DOTALL)

@@ -131,6 +131,13 @@ def test_a_model_is_trained_with_budgets_that_vary(run_example, timm):
     assert re.findall(r"^(\d+) tokens: \d of 2 right$", said, re.MULTILINE) == ["64", "100", "196"]
 
 
+def test_batches_of_a_loader_are_packed(run_example, timm):
+    said = run_example("packed_batches", *sorted(SAMPLE_IMAGES.glob("*.jpg"))[:3]).strip()
+    pattern = r"3 photographs: (\d+) tokens in (\d+) slots, (\S+) from padded"
+    tokens, slots, difference = re.fullmatch(pattern, said).groups()
+    assert int(tokens) < int(slots) and float(difference) <= 1e-5
+
+
 def test_naflexvit_reads_photographs_of_different_lengths(run_example, timm):
     photographs = sorted(SAMPLE_IMAGES.glob("*.jpg"))[:3]
     said = run_example("naflexvit", *photographs).splitlines()

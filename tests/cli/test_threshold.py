@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from quadtok import Spec, load_tokens, tokenize
+from quadtok import Spec, get_scorer, load_tokens, tokenize
 from quadtok.images import fit_image, read_image
 from quadtok.jobs import tokenize_files
 
@@ -109,3 +109,14 @@ def test_a_threshold_that_a_file_does_not_hold_is_not_believed(quadtok, tokens, 
         odd = replace(known, metadata={**known.metadata, "threshold": threshold})
         save_tokens(tmp_path / "odd.pt", odd, metadata=odd.metadata)
         assert "above threshold" not in quadtok("info", tmp_path / "odd.pt").out
+
+
+def test_apts_thresholds_are_typed_as_apt_gives_them(quadtok, photo, tmp_path):
+    apt = ["--scorer", "entropy", "--scorer-option", "thresholds=5.75,4.0", "--threshold", "0"]
+    assert quadtok("tokenize", photo, "-o", tmp_path, *apt).code == 0
+    found = load_tokens(tmp_path / "coffee.pt")
+    scorer = get_scorer("entropy", thresholds=(5.75, 4.0))
+    assert found.plan == tokenize(pixels_of(photo), SPEC, scorer, threshold=0.0).unpadded(0).plan
+    assert found.metadata["scorer"] == {"name": "entropy", "thresholds": [5.75, 4.0]}
+    result = quadtok("tokenize", photo, "-o", tmp_path / "one", *apt[:3], "thresholds=4", *apt[4:])
+    assert "the entropy scorer has 1 thresholds and the spec has 2 scales that can be split" in result.err

@@ -41,7 +41,8 @@ class DuplicateScorer(Described):
 
 
 def _score(pixels: Tensor, spec: Spec) -> list[Tensor]:
-    beside, above = _unlike_neighbour(pixels, dim=-1), _unlike_neighbour(pixels, dim=-2)
+    numbers = pixels if pixels.is_floating_point() else pixels.int()  # onnxruntime 1.20 compares no bytes
+    beside, above = _unlike_neighbour(numbers, dim=-1), _unlike_neighbour(numbers, dim=-2)
     return [_score_scale(beside, above, scale, spec) for scale in range(1, spec.num_scales)]
 
 

@@ -91,10 +91,11 @@ def _score(pixels: Tensor, thresholds: Sequence[float], spec: Spec) -> list[Tens
 
 def _bins(pixels: Tensor) -> Tensor:
     """`[B, H, W]`: the bin that the luma of each pixel lies in."""
-    channels = pixels.unbind(dim=1)
-    weights = LUMA if len(channels) == len(LUMA) else (1,) * len(channels)
-    whole = 10_000 if len(channels) == len(LUMA) else len(channels)
-    luma = torch.stack([channel.int() * weight for channel, weight in zip(channels, weights, strict=True)]).sum(dim=0)
+    channels = pixels.shape[1]
+    weights = LUMA if channels == len(LUMA) else (1,) * channels
+    whole = 10_000 if channels == len(LUMA) else channels
+    # Not by `unbind`: onnxruntime 1.20 takes no bytes apart.
+    luma = torch.stack([pixels[:, place].int() * weight for place, weight in enumerate(weights)]).sum(dim=0)
     common = math.gcd(BINS, 255 * whole)  # so that the products stay small
     bins = torch.div(luma * (BINS // common), 255 * whole // common, rounding_mode="floor")
     return bins.clamp(max=BINS - 1)  # white lies in the last bin

@@ -57,7 +57,7 @@ WITHIN = {
     "quadtok.jobs.engines": ["pool"],
     "quadtok.storage": ["archive", "record"],
     "quadtok.cli": ["terminal", "given", "stdin", "grouped", "flags", "bench_flags", "visualize_flags", "running"],
-    "quadtok.bench": ["rows", "memory", "clocks", "referee", "plot", "timing"],
+    "quadtok.bench": ["rows", "memory", "clocks", "referee", "plot", "timing", "model"],
 }
 
 LONGEST_FILE, LONGEST_FUNCTION = 300, 40  # lines; of a function without its docstring

@@ -295,3 +295,46 @@ def test_options_go_to_the_scorer_that_takes_them(time_it):
     result = time_it("--scorer", "feature,random", *option, "--json")
     assert (result.code, [row["scorer"] for row in records(result)[:-1]]) == (0, ["feature", "random"])
     assert time_it("--scorer", "feature,blur", *option).code == 0
+
+
+class TestModel:
+    """--model, on timm's smallest."""
+
+    @pytest.fixture
+    def model(self):
+        pytest.importorskip("timm", reason="timm has the ViTs that are timed; the extra timm brings it")
+        return ("--model", "test_vit", "--impl", "parallel")
+
+    def test_a_third_table_and_where_the_quadtree_pays(self, time_it, model):
+        result = time_it(*model)
+        assert (result.code, result.err) == (0, "")
+        lines = [line.strip() for line in result.out.splitlines()]
+        assert "model test_vit · quadtree parallel · float32 on cpu" in lines
+        headers = "reads tokens ms/batch quartiles images/s prepare ms forward ms GFLOPs/image"
+        assert headers in [" ".join(line.split()) for line in lines]
+        cells = {line.split("  ")[0]: line.split() for line in lines}
+        assert cells["full grid, 4×4"][3] == "16" and cells["uniform grid, 3×3"][3] == "9"
+        assert [line for line in lines if line.startswith("quadtree ")][-1].split()[1] == "10"
+        assert lines[-1].startswith("scorer, plan and patches pay for themselves ")
+        assert max(map(len, result.out.splitlines())) <= 100
+
+    def test_json_has_a_line_for_each_way(self, time_it, model):
+        *lines, summary = records(time_it(*model, "--json", "--scorer", "random,blur", "--dtype", "bfloat16"))
+        assert [line["type"] for line in lines] == ["row", "model", "model", "model"] * 2
+        ways = [(line["scorer"], line["reads"], line["tokens"]) for line in lines if line["type"] == "model"]
+        expected = [("full grid", 16), ("uniform grid", 9), ("quadtree", 10)]
+        assert ways == [(scorer, *way) for scorer in ("random", "blur") for way in expected]
+        assert {line["dtype"] for line in lines} == {"bfloat16"}
+        assert summary["rows"] == 2
+
+    def test_a_model_that_there_is_not_is_told_before_anything_is_timed(self, time_it, model):
+        result = time_it("--model", "no_such_vit", "--json")
+        assert (result.code, result.out) == (2, "")
+        (line,) = result.lines
+        assert line.startswith("quadtok: error: timm cannot make a 'no_such_vit' for images of 64×64: ")
+
+    def test_without_timm_the_way_to_it_is_said(self, time_it, monkeypatch):
+        flags = import_module("quadtok.cli.bench_flags")
+        monkeypatch.setattr(flags, "find_spec", lambda name: None)
+        result = time_it("--model", "test_vit")
+        assert (result.code, result.lines) == (2, ["quadtok: error: --model needs timm: pip install 'quadtok[timm]'"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -10,13 +11,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from quadtok.bench.rows import Row
+from quadtok.bench.model import time_model
+from quadtok.bench.rows import ModelRow, Row
 from quadtok.bench.timing import Workload, random_pixels, time_quadtrees
 from quadtok.errors import InputError, as_ours
 from quadtok.geometry import Geometry
 from quadtok.images import read_bytes
 from quadtok.jobs.scoring import Scoring
 from quadtok.jobs.sources import Source
+from quadtok.names import DEFAULT_QUADTREE, QuadtreeName
 from quadtok.pixels import normalize
 from quadtok.preprocess import Preprocess
 from quadtok.scorers import ScorerFunction
@@ -66,9 +69,10 @@ class Benchmark:
         compiled: see `time_quadtrees`.
         warmup: likewise.
         min_time: likewise.
+        model: a ViT to time, too; see `time_model`.
     """
 
-    implementations: Sequence[str]
+    implementations: Sequence[QuadtreeName]
     sizes: Sequence[Preprocess]
     batches: Sequence[int]
     scorings: dict[str, Scoring]
@@ -79,6 +83,7 @@ class Benchmark:
     compiled: bool
     warmup: int
     min_time: float
+    model: str | None = None
 
     def cases(self) -> Iterator[Case]:
         """Every size with every batch size and every scorer; the images of a size are read once, when it is its turn.
@@ -93,7 +98,7 @@ class Benchmark:
 
     def workload(self, case: Case) -> Workload:
         """What every quadtree is given: the images on the device, in the type to time."""
-        images = case.pixels[torch.arange(case.batch, device="cpu") % len(case.pixels)].to(self.device)
+        images = self._bytes(case)
         if self.dtype != "uint8":
             images = normalize(images).to(getattr(torch, self.dtype))
         return Workload(images, case.geometry.spec(*case.size), case.scorer, self._score(case))
@@ -104,7 +109,7 @@ class Benchmark:
         Raises:
             QuadtokError: for a batch that does not fit into memory, and whatever a scorer raises.
         """
-        try:
+        with self._in_memory(case):
             return time_quadtrees(
                 self.workload(case),
                 self.implementations,
@@ -112,10 +117,33 @@ class Benchmark:
                 warmup=self.warmup,
                 min_time=self.min_time,
             )
+
+    def model_rows(self, case: Case) -> list[ModelRow]:
+        """Time the model on one case, from bytes on; none where there is no model.
+
+        Raises:
+            QuadtokError: as above, and for a model that cannot be made or adapted.
+        """
+        if self.model is None:
+            return []
+        quadtree = DEFAULT_QUADTREE if DEFAULT_QUADTREE in self.implementations else self.implementations[0]
+        weights = torch.float32 if self.dtype == "uint8" else getattr(torch, self.dtype)
+        with self._in_memory(case):
+            workload = Workload(self._bytes(case), case.geometry.spec(*case.size), case.scorer, self._score(case))
+            return time_model(workload, self.model, quadtree, dtype=weights, warmup=self.warmup, min_time=self.min_time)
+
+    @contextmanager
+    def _in_memory(self, case: Case) -> Iterator[None]:
+        try:
+            yield
         except torch.OutOfMemoryError as problem:
             raise InputError(
                 f"{case}: does not fit into the memory of {self.device}; use smaller batches or images"
             ) from problem
+
+    def _bytes(self, case: Case) -> Tensor:
+        """`[B, 3, H, W]` uint8 on the device."""
+        return case.pixels[torch.arange(case.batch, device="cpu") % len(case.pixels)].to(self.device)
 
     def _pixels(self, preprocess: Preprocess) -> Tensor:
         """As many different images as the largest batch takes, or as there are."""

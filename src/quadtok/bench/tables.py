@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from quadtok.bench.plot import Line, Point, draw_lines
-from quadtok.bench.rows import STAGES, Row
+from quadtok.bench.rows import STAGES, ModelRow, Row, Timed
 
 _PAGE = 100  # columns, where there is no terminal
 _NUMBERS = 55  # columns that the first table takes besides labels and bars
@@ -38,6 +38,30 @@ def show(rows: Sequence[Row]) -> None:
     for row in rows:
         if row.failure:
             console.print(f"  {row.failure}", markup=False)
+
+
+def show_model(rows: Sequence[ModelRow]) -> None:
+    """Print the rows of a model on one case, and where the quadtree pays for itself."""
+    console = Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else _PAGE)
+    full, _, tree = rows
+    console.print(f"\nmodel {tree.model} · quadtree {tree.quadtree} · {tree.dtype} on {tree.device}", style="bold")
+    columns = [
+        _Column("tokens", [str(row.tokens) for row in rows]),
+        _Column("ms/batch", [_shown(_ms(row.median)) for row in rows]),
+        _Column("quartiles", [_spread(row) for row in rows]),
+        _Column("images/s", [_shown(row.images_per_second) for row in rows]),
+        _Column("prepare ms", [_shown(_ms(row.seconds[0])) for row in rows]),
+        _Column("forward ms", [_shown(_ms(row.seconds[1])) for row in rows]),
+        _Column("GFLOPs/image", [_shown(sum(row.flops) / row.batch / 1e9) for row in rows]),
+    ]
+    console.print()
+    console.print(_table("reads", [_reads(row) for row in rows], columns, padding=1))
+    at_most = f"up to about {tree.break_even} tokens of {full.tokens}" if tree.break_even else "at no number of tokens"
+    console.print(f"  scorer, plan and patches pay for themselves {at_most}", markup=False)
+
+
+def _reads(row: ModelRow) -> str:
+    return f"{row.way}, {row.grid[0]}×{row.grid[1]}" if row.grid else row.way
 
 
 def draw(rows: Sequence[Row], title: str, file_format: str) -> bytes:
@@ -85,7 +109,7 @@ def _totals(rows: Sequence[Row], bar: int) -> Table:
         *_barred("× slowest", [row.speedup for row in rows], "green", bar),
         *_barred("peak MB", memory, "magenta", bar),
     ]
-    return _table(rows, columns)
+    return _table("quadtree", [row.label for row in rows], columns)
 
 
 def _stages(rows: Sequence[Row], bar: int) -> Table:
@@ -95,7 +119,7 @@ def _stages(rows: Sequence[Row], bar: int) -> Table:
         columns += _barred(f"{stage} ms", [_ms(row.stages[stage]) for row in rows], "cyan", bar)
     if any(row.compiled for row in rows):
         columns.append(_Column("compile s", [_shown(row.compile_seconds) for row in rows]))
-    return _table(rows, columns)
+    return _table("quadtree", [row.label for row in rows], columns)
 
 
 @dataclass(frozen=True)
@@ -105,11 +129,11 @@ class _Column:
     justify: Literal["left", "right"] = "right"
 
 
-def _table(rows: Sequence[Row], columns: Sequence[_Column]) -> Table:
-    table = Table(box=SIMPLE_HEAD, padding=0, show_edge=False)
-    for column in [_Column("quadtree", [row.label for row in rows], "left"), *columns]:
+def _table(header: str, labels: Sequence[str], columns: Sequence[_Column], padding: int = 0) -> Table:
+    table = Table(box=SIMPLE_HEAD, padding=(0, padding, 0, 0), show_edge=False)
+    for column in [_Column(header, labels, "left"), *columns]:
         table.add_column(column.header, justify=column.justify, no_wrap=True)
-    for label, *cells in zip([row.label for row in rows], *(column.cells for column in columns), strict=True):
+    for label, *cells in zip(labels, *(column.cells for column in columns), strict=True):
         table.add_row(label, *cells)
     return table
 
@@ -120,7 +144,7 @@ def _barred(header: str, numbers: Sequence[float | None], color: str, width: int
     return [_Column(header, [_shown(number) for number in numbers]), _Column("", bars, "left")]
 
 
-def _spread(row: Row) -> str:
+def _spread(row: Timed) -> str:
     return "…".join(_shown(_ms(seconds)) for seconds in row.quartiles) if row.quartiles else _NOTHING
 
 

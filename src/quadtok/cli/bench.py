@@ -64,10 +64,10 @@ def bench(
             compiled=timing.compiled,
             warmup=timing.warmup,
             min_time=timing.min_time,
+            model=contestants.model,
         )
-        facts = machine(device)
 
-    rows = _run(benchmark, facts, results.as_json)
+    rows = _run(benchmark, facts := machine(device), results.as_json)
     _write(results, rows, facts)
     return _verdict(rows)
 
@@ -84,20 +84,25 @@ def _photographs(inputs: Photographs) -> list[Source]:
 
 def _run(benchmark: Benchmark, facts: dict[str, Any], as_json: bool) -> list[Row]:
     """Time one case after another, and show each as soon as it is done."""
-    from quadtok.bench.tables import heading, show
+    from quadtok.bench.tables import heading, show, show_model
 
     rows: list[Row] = []
     if not as_json:
         write_data(heading(facts))
     for case in benchmark.cases():
         with _status(f"timing {case}"):
+            of_model = benchmark.model_rows(case)  # which may be refused: first
             found = benchmark.rows(case)
         rows += found
         if as_json:
             for row in found:
                 write_json({"type": "row", **row.describe()})
-        else:
-            show(found)
+            for model_row in of_model:
+                write_json({"type": "model", **model_row.describe()})
+            continue
+        show(found)
+        if of_model:
+            show_model(of_model)
     if as_json:
         mismatches = sum(row.mismatch is not None for row in rows)
         write_json(

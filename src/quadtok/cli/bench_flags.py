@@ -61,23 +61,40 @@ class Contestants(ScorerFlags):
         str, typer.Option(metavar="all|NAME,...", rich_help_panel=QUADTREE, help="Which quadtrees to time.")
     ] = "all"
 
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", rich_help_panel=QUADTREE,
+            help="Also time this ViT of timm's: on the tokens, on the full grid, and on a uniform grid of as many.",
+        ),
+    ] = None  # fmt: skip
+
     @property
     def names(self) -> tuple[str, ...]:
         """Of the scorers."""
         return tuple(_parts(self.scorer))
 
     @property
-    def quadtrees(self) -> list[str]:
-        """Their names, each once."""
-        return list(get_args(QuadtreeName)) if self.impl == "all" else _parts(self.impl)
+    def quadtrees(self) -> list[QuadtreeName]:
+        """Their names, each once.
 
-    def check(self, context: typer.Context) -> None:
-        """As above; and no unknown quadtree, and no scorer that would need maps or points."""
-        super().check(context)
-        known = get_args(QuadtreeName)
-        for name in self.quadtrees:
+        Raises:
+            InputError: for a name that is none's.
+        """
+        known: tuple[QuadtreeName, ...] = get_args(QuadtreeName)
+        if self.impl == "all":
+            return list(known)
+        for name in (parts := _parts(self.impl)):
             if name not in known:
                 raise InputError(f"--impl: there is no quadtree {name!r}: choose from {', '.join(known)}, or all")
+        return [name for part in parts for name in known if name == part]
+
+    def check(self, context: typer.Context) -> None:
+        """As above; and no unknown quadtree, no scorer that would need maps or points, and no model without timm."""
+        super().check(context)
+        _ = self.quadtrees
+        if self.model is not None and find_spec("timm") is None:
+            raise InputError("--model needs timm: pip install 'quadtok[timm]'")
         for name, unread in _UNREAD.items():
             if name in self.names:
                 raise InputError(f"--scorer {name}: bench has no {unread} to read; time {_TIMED}")

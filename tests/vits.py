@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from quadtok import Plan, Spec, reverse
 
 SPEC = Spec(32, 48, 8, 16, 15)  # a rectangle of 4 × 6 cells, in two scales
+THRESHOLD = 4.68  # of the blur scorer, for `make_bytes`: its images get 6 to 15 tokens
 TINY = {"img_size": (32, 48), "patch_size": 8, "embed_dim": 32, "depth": 2, "num_heads": 2, "num_classes": 5}
 plain = partial(VisionTransformer, **TINY)
 eva = partial(Eva, **TINY)

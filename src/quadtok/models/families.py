@@ -73,8 +73,10 @@ def adapt(
         WeightsError: for `scorer="feature"` without weights.
     """
     family = _family_of(model)
-    _check_patches(family.patch_conv(model), spec)
     family.refuse(model)
+    _check_patches(family.patch_conv(model), spec)
+    if any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers())):
+        raise InputError('the model is on the device "meta" and holds no numbers: load its weights first')
     get_quadtree(quadtree)
     channels = family.patch_conv(model).in_channels
     normalisation = _normalisation(mean_and_std(mean, std, channels) or family.normalisation(model))
@@ -135,8 +137,6 @@ def _refuse_strangers(model: nn.Module) -> None:
         raise InputError(
             f"the model is inside a {type(model).__name__}: adapt model.{inside}, and wrap what comes of it"
         )
-    if any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers())):
-        raise InputError('the model is on the device "meta" and holds no numbers: load its weights first')
 
 
 def _why_not(kind: type, family: ModuleType | None) -> str:

@@ -61,7 +61,7 @@ class Reader:
         """
         if isinstance(images, Tokens):
             _refuse_given("tokens are chosen already", plan=plan, num_tokens=num_tokens, threshold=threshold)
-            return self._normalized(_pixels(images)), images.plan
+            return self._normalized(_pixels(images), images.plan), images.plan
         check_images(images)
         self._check_channels(images.shape[1])
         if plan is None:
@@ -105,12 +105,12 @@ class Reader:
         pixels = values * per_channel(self.std, values) + per_channel(self.mean, values)
         return (pixels - per_channel(IMAGENET_MEAN, values)) / per_channel(IMAGENET_STD, values)
 
-    def _normalized(self, pixels: Tensor) -> Tensor:
-        """Patches on the scale 0…255, in float32 at least: files hold half precision."""
+    def _normalized(self, pixels: Tensor, plan: Plan) -> Tensor:
+        """Patches on the scale 0…255, in float32 at least: files hold half precision. Padding stays 0."""
         self._check_channels(pixels.shape[2])
         self._check_normalisation()
-        values = pixels if pixels.dtype == torch.float64 else pixels.float()
-        return normalize(values, self.mean, self.std)
+        values = normalize(pixels if pixels.dtype == torch.float64 else pixels.float(), self.mean, self.std)
+        return values if plan.lengths is None else values.masked_fill(~plan.valid[..., None, None, None], 0)
 
     def _check_channels(self, found: int) -> None:
         if found != self.channels:

@@ -1,0 +1,92 @@
+"""What tokens save a ViT: fixed numbers, several lengths padded and packed, and what the new parts cost. Needs timm."""
+
+import timm
+import torch
+from common import interleaved, ms, print_machine, print_table, random_saliency, times
+
+from quadtok import Plan, Spec, calibrate, get_quadtree, levels_of
+from quadtok.bench import peak_bytes
+from quadtok.models import adapt
+
+BATCH = 8
+SPEC = Spec(256, 256, 16, 64, 100)
+MODELS = ("vit_tiny_patch16_224", "vit_small_patch16_224")
+MOSTS = (160, 256)  # of the batches of several lengths, whose mean is SPEC.num_tokens
+SECONDS = 3
+
+
+def main() -> None:
+    """Print the tables."""
+    print_machine()
+    images = torch.rand(BATCH, 3, SPEC.height, SPEC.width)
+    for name in MODELS:
+        vit = timm.create_model(name, img_size=SPEC.height).eval()
+        with torch.inference_mode():
+            print_lengths(name, vit, images)
+            print_parts(name, vit, images)
+
+
+def print_lengths(name: str, vit: torch.nn.Module, images: torch.Tensor) -> None:
+    """One number of tokens, and several."""
+    ways = {way: adapt(vit, SPEC, "random", check=False, attention=way) for way in ("padded", "packed")}
+    full = Plan.uniform(Spec.full(256, 256, 16, 64), 0, BATCH)
+    fixed = get_quadtree()(random_saliency(BATCH, SPEC), SPEC)
+    rows = []
+    for most in MOSTS:
+        plan = several_lengths(most)
+        lengths = plan.lengths.tolist()
+        alone = [(images[row : row + 1], plan.unpadded(row)) for row in range(BATCH)]
+        found = interleaved(
+            {
+                "the model itself": lambda: vit(images),
+                "256 tokens": lambda: ways["padded"](images, plan=full),
+                "100 tokens": lambda: ways["padded"](images, plan=fixed),
+                "padded": lambda plan=plan: ways["padded"](images, plan=plan),
+                "packed": lambda plan=plan: ways["packed"](images, plan=plan),
+                "one by one": lambda alone=alone: [ways["padded"](image, plan=own) for image, own in alone],
+            },
+            seconds=SECONDS,
+        )
+        rows.append([f"{min(lengths)} to {max(lengths)} of {most}", *map(ms, found.values())])
+    heading = ["lengths, mean 100", "the model itself", "full grid", "100 tokens", "padded", "packed", "one by one"]
+    print_table(f"{name}, {BATCH} × 256², plans given", heading, rows)
+
+
+def several_lengths(most: int) -> Plan:
+    """Images of which some are busy and others are not, in a threshold's way."""
+    spec = Spec(256, 256, 16, 64, most)
+    shares = torch.linspace(0.5, 1.5, BATCH)[:, None, None]
+    saliency = [scores * shares for scores in random_saliency(BATCH, spec)]
+    return get_quadtree()(saliency, spec, calibrate(levels_of(saliency, spec), SPEC.num_tokens).threshold)
+
+
+def print_parts(name: str, vit: torch.nn.Module, images: torch.Tensor) -> None:
+    """What a scale embedding and the detail of coarse tokens cost."""
+    plan = get_quadtree()(random_saliency(BATCH, SPEC), SPEC)
+    models = {
+        "neither": adapt(vit, SPEC, "random", check=False),
+        "scale embedding": adapt(vit, SPEC, "random", check=False, scale_embedding=True),
+        "detail": adapt(vit, SPEC, "random", check=False, detail="subpatch"),
+    }
+    runs = {key: lambda model=model: model(images, plan=plan) for key, model in models.items()}
+    found = interleaved(runs, seconds=SECONDS)
+    rows = [
+        [
+            key,
+            ms(found[key]),
+            times(found[key], found["neither"]),
+            parameters(models[key]),
+            f"{peak_bytes(run) / 1e6:.0f} MB",
+        ]
+        for key, run in runs.items()
+    ]
+    print_table(f"{name}, {BATCH} × 256², 100 tokens", ["parts", "time", "", "parameters", "peak memory"], rows)
+
+
+def parameters(model: torch.nn.Module) -> str:
+    """In millions."""
+    return f"{sum(value.numel() for value in model.parameters()) / 1e6:.2f} M"
+
+
+if __name__ == "__main__":
+    main()

@@ -18,6 +18,8 @@ from helpers import assert_same_plan, random_saliency
 from quadtok import Plan, Spec, get_quadtree
 from quadtok.errors import InputError
 from quadtok.models import adapt
+from quadtok.models.positions import at_centers
+from quadtok.models.rope import rope_at_centers
 from vits import (
     FEW,
     KINDS,
@@ -257,6 +259,26 @@ def test_a_part_that_goes_by_the_order_of_tokens_is_found_by_the_check():
     with pytest.raises(InputError, match=r"on the full grid the adapted model's features differ .* by \d.*check=False"):
         adapt(model, SPEC, "blur")
     adapt(model, SPEC, "blur", check=False)
+
+
+@pytest.mark.parametrize("kind", ["cls", "registers without rows"])
+def test_positions_of_the_neighbouring_cell_are_found_by_the_check(kind, monkeypatch):
+    monkeypatch.setattr("quadtok.models.timm.at_centers", lambda table, plan: at_centers(table.roll(1, 1), plan))
+    with pytest.raises(InputError, match="on the full grid the adapted model's features differ from the original's by"):
+        adapt(make(kind), SPEC, "blur")
+
+
+@pytest.mark.parametrize("kind", ["rope", "DINOv3", "mixed rope"])
+def test_rope_that_is_half_a_cell_off_is_found_by_the_check(kind, monkeypatch):
+    class Shifted(Plan):
+        centers = property(lambda self: super().centers + 0.5)
+
+    def half_a_cell_off(rope, plan):
+        return rope_at_centers(rope, Shifted(plan.left, plan.top, plan.scale, plan.spec))
+
+    monkeypatch.setattr("quadtok.models.timm.rope_at_centers", half_a_cell_off)
+    with pytest.raises(InputError, match="on the full grid the adapted model's features differ from the original's by"):
+        adapt(make(kind), SPEC, "blur")
 
 
 @pytest.mark.parametrize("kind", KINDS)

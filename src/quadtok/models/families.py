@@ -152,7 +152,7 @@ def _why_not(kind: type, family: ModuleType | None) -> str:
             f"{name} is a subclass of {parent.__name__}, and what it overrides may need the full grid: "
             f"load its weights into a plain {parent.__name__}"
         )
-    return f"{name} cannot be adapted, its positions enter in a way that only a full grid has: use {ACCEPTED}"
+    return f"{name} cannot be adapted, it has no tokens or places them by a full grid: use {ACCEPTED}"
 
 
 def _is_accepted(kind: type) -> bool:

@@ -1,7 +1,7 @@
 """Which of timm's models can be adapted, and how far an adapted one is from the original: docs/timm-models.md.
 
-Every model of timm's modules of ViTs is built without memory, and `adapt` accepts or refuses it. One block of each accepted one
-is then run on a rectangle of 4 × 6 patches with random weights in which every part matters:
+Every model of timm's modules of ViTs is built without memory, and `adapt` accepts or refuses it. One block of each
+accepted one is then run on a rectangle of 4 × 6 patches with random weights in which every part matters:
 
 - `full`: the full grid, in the quadtree's order, against timm's own model;
 - `shuffled`: the same patches in a random order;

@@ -348,6 +348,11 @@ def test_images_that_do_not_fit_are_refused():
         model(make_images(), plan=Plan.uniform(spec, 0, 2))
 
 
+def test_images_on_another_device_are_refused():
+    with pytest.raises(InputError, match=r"the images are on cpu, the model is on meta: move one \(model.to\)"):
+        adapted().to("meta")(make_bytes())
+
+
 def test_tokens_that_do_not_fit_are_refused():
     model, tokens = adapted(), tokenize(make_bytes(), SPEC, "blur")
     for name, value in (("plan", tokens.plan), ("num_tokens", 9), ("threshold", 1.0)):
@@ -412,18 +417,18 @@ REFUSED = {
     "a name": (lambda: "vit_tiny_patch16_224", "adapt takes a model, got str: make it with timm.create_model"),
     "nothing": (lambda: None, "adapt takes a model, got NoneType"),
     "an adapted model": (adapted, "adapted already: call it with another plan or num_tokens, or adapt the original"),
-    "DataParallel": (lambda: nn.DataParallel(make("cls")), "inside a DataParallel: adapt model.module"),
-    "torch.compile": (lambda: torch.compile(make("cls")), "inside a OptimizedModule: adapt model._orig_mod"),
+    "DataParallel": (lambda: nn.DataParallel(make("cls")), "wrapped in DataParallel: adapt model.module"),
+    "torch.compile": (lambda: torch.compile(make("cls")), "wrapped in OptimizedModule: adapt model._orig_mod"),
     "on meta": (on_meta, 'on the device "meta" and holds no numbers: load its weights first'),
     "Linear": (lambda: nn.Linear(2, 2), "torch's Linear cannot be adapted.*use timm's VisionTransformer"),
     "a subclass": (lambda: Subclass(**TINY), "is a subclass of VisionTransformer, and what it overrides"),
     "a method of its own": (with_a_method_of_its_own, "the model's own forward_features was put in place"),
     "overlapping patches": (with_overlapping_patches, "kernel 10×10, stride \\(8, 8\\) and padding \\(1, 1\\)"),
     "oblong patches": (oblong, "kernel 8×4.*must be square"),
-    "a hybrid": (with_a_patch_embedding_of_ones_own, "patch embedding is a Hybrid, which reads beyond the patch"),
+    "a hybrid": (with_a_patch_embedding_of_ones_own, "patch embedding is Hybrid, which may read beyond the patch"),
     "no positions": (without_positions, "no positions \\(pos_embed and rope are None\\)"),
     "a table of another size": (with_a_table_of_another_size, "pos_embed is \\[1, 17, 32\\].*asks for \\[1, 25, D\\]"),
-    "unknown rope": (with_unknown_rope, "rotary positions are a Identity"),
+    "unknown rope": (with_unknown_rope, "rotary positions are Identity"),
     "patch dropout": (lambda: KINDS["cls"](patch_drop_rate=0.5), "drops patches at random.*patch_drop_rate=0"),
     "patch dropout of Eva": (lambda: KINDS["rope"](patch_drop_rate=0.5), "drops patches at random.*patch_drop_rate=0"),
     "other patches": (
@@ -451,7 +456,7 @@ OTHERS = {
     "xcit_nano_12_p16_224": "timm's Xcit cannot be adapted",
     "resnet18": "timm's ResNet cannot be adapted",
     "naflexvit_base_patch16_gap": "timm's NaFlexVit has a way of its own .* quadtok.models.to_naflex",
-    "vit_tiny_r_s16_p8_224": "patch embedding is a HybridEmbed, which reads beyond the patch",
+    "vit_tiny_r_s16_p8_224": "patch embedding is HybridEmbed, which may read beyond the patch",
 }
 
 

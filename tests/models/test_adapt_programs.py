@@ -7,6 +7,7 @@ from torch import nn
 pytest.importorskip("timm", reason="adapts timm's models; the extra timm has it")
 
 from helpers import assert_same_plan
+from quadtok import tokenize
 from quadtok.models import adapt
 from vits import FEW, SPEC, THRESHOLD, assert_close, make, make_bytes, make_images
 
@@ -51,6 +52,16 @@ def test_several_lengths_compile_to_one_graph(kind):
     expected, same = model(make_bytes(4))
     assert_close(logits, expected)
     assert torch.equal(lengths, same) and len(lengths.unique()) > 1
+
+
+def test_tokens_and_plans_are_inputs_of_the_graph():
+    torch._dynamo.reset()
+    model = adapted("cls")
+    compiled = torch.compile(model, fullgraph=True, backend="eager")
+    tokens = tokenize(make_bytes(), SPEC, "blur")
+    expected = model(tokens)
+    assert_close(compiled(tokens), expected)
+    assert_close(compiled(make_bytes(), plan=tokens.plan), expected)
 
 
 def test_training_compiles_to_one_graph():

@@ -7,6 +7,8 @@ import torch
 
 pytest.importorskip("timm", reason="reads the rotary positions of timm's models; the extra timm has it")
 
+import timm
+from packaging.version import Version
 from timm.layers.pos_embed_sincos import RotaryEmbeddingCat, RotaryEmbeddingDinoV3, RotaryEmbeddingMixed
 
 from helpers import random_saliency
@@ -115,6 +117,8 @@ def test_each_head_of_each_block_has_its_own_mixed_angles(indexing):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_on_the_full_grid_the_angles_are_timms(kind):
+    if kind == "DINOv3, shortest side, offset, xy" and Version(timm.__version__) < Version("1.0.31"):
+        pytest.skip("timm before 1.0.31 orders them (y, x) there, too")
     rope = KINDS[kind][0]()
     dense = reverse(rope_at_centers(rope, full_grid())(0)[:, 0], full_grid())  # [1, 2d, rows, cols]
     torch.testing.assert_close(dense[0].flatten(1).T, rope.get_embed(list(GRID)), rtol=0, atol=1e-5)
@@ -123,11 +127,11 @@ def test_on_the_full_grid_the_angles_are_timms(kind):
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 @pytest.mark.parametrize("kind", ["index", "DINOv3"])
 def test_angles_of_a_model_in_half_precision_are_float32(kind, dtype):
-    rope = KINDS[kind][0]()
-    expected = rope_at_centers(rope, mixed_plan())(0)
-    found = rope_at_centers(rope.to(dtype), mixed_plan())(0)
+    rope = KINDS[kind][0]().to(dtype)
+    found = rope_at_centers(rope, mixed_plan())(0)
     assert found.dtype == torch.float32
-    torch.testing.assert_close(found, expected)
+    # timm before 1.0.31 rounds the frequencies.
+    torch.testing.assert_close(found, rope_at_centers(rope.float(), mixed_plan())(0))
 
 
 def test_gradients_reach_learned_frequencies():

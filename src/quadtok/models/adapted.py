@@ -184,6 +184,10 @@ class Adapted(nn.Module):
         """`[B, N, D]`: the patches as the model's convolution embeds them, and what new parts add; and the plan."""
         patches, plan = self._reader.read(images, plan, num_tokens, threshold)
         conv, parts = self._patch_conv(), self._new_parts()
+        if patches.device != conv.weight.device:
+            raise InputError(
+                f"the images are on {patches.device}, the model is on {conv.weight.device}: move one (model.to)"
+            )
         embedded = embed_patches(patches.to(conv.weight.dtype), conv.weight, conv.bias)
         if SCALE_EMBEDDING in parts:
             embedded = embedded + parts[SCALE_EMBEDDING](plan)

@@ -135,7 +135,7 @@ def _refuse_strangers(model: nn.Module) -> None:
     if type(model).__name__ in WRAPPERS:
         inside = WRAPPERS[type(model).__name__]
         raise InputError(
-            f"the model is inside a {type(model).__name__}: adapt model.{inside}, and wrap what comes of it"
+            f"the model is wrapped in {type(model).__name__}: adapt model.{inside}, and wrap what comes of it"
         )
 
 

@@ -179,7 +179,7 @@ def refuse(model: Any) -> None:
     embed = model.patch_embed
     if type(embed) is not PatchEmbed:
         raise InputError(
-            f"the model's patch embedding is a {type(embed).__name__}, which reads beyond the patch: "
+            f"the model's patch embedding is {type(embed).__name__}, which may read beyond the patch: "
             "take a model whose patch_embed is timm's plain PatchEmbed"
         )
     rope = _rope(model)
@@ -195,7 +195,7 @@ def refuse(model: Any) -> None:
             )
     if rope is not None and not knows_rope(rope):
         raise InputError(
-            f"the model's rotary positions are a {type(rope).__name__}, whose coordinates quadtok does not know: "
+            f"the model's rotary positions are {type(rope).__name__}, whose coordinates quadtok does not know: "
             "take a model with one of timm's own"
         )
     if not isinstance(model.patch_drop, nn.Identity | None):

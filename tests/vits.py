@@ -10,7 +10,12 @@ import timm
 import torch
 from timm.models.deit import VisionTransformerDistilled
 from timm.models.eva import Eva
-from timm.models.vision_transformer import VisionTransformer
+from timm.models.vision_transformer import (
+    ParallelScalingBlock,
+    ParallelThingsBlock,
+    ResPostBlock,
+    VisionTransformer,
+)
 from torch import Tensor, nn
 
 from quadtok import Plan, Spec, reverse
@@ -34,6 +39,9 @@ KINDS = {
     "registers without rows": partial(plain, reg_tokens=4, no_embed_class=True),
     "registers with rows": partial(plain, reg_tokens=2),
     "norms before and inside": partial(plain, pre_norm=True, embed_norm_layer=nn.LayerNorm, init_values=0.1),
+    "norms behind": partial(plain, block_fn=ResPostBlock, init_values=0.1),
+    "parallel attention and MLP": partial(plain, block_fn=ParallelScalingBlock, qk_norm=True),
+    "parallel blocks": partial(plain, block_fn=ParallelThingsBlock),
     "distilled": partial(VisionTransformerDistilled, **TINY),
     "Eva": eva,
     "Eva, cls": partial(eva, global_pool="token", num_reg_tokens=2, use_pre_transformer_norm=True),

@@ -78,7 +78,8 @@ class _Timm(Adapted):
         return list(self.blocks)
 
     def _can_pack(self) -> bool:
-        return all(getattr(block.attn, "fused_attn", False) for block in self.blocks)
+        fused = [part.fused_attn for part in self.blocks.modules() if hasattr(part, "fused_attn")]
+        return bool(fused) and all(fused)
 
     def _context(self, plan: Plan, layout: Layout, dtype: torch.dtype) -> OfBlock:
         mask = layout.mask(dtype)

@@ -75,6 +75,19 @@ def test_gradient_checkpointing_of_packed_images_gives_the_same_gradients(kind):
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(*gradients, strict=True))
 
 
+@pytest.mark.parametrize("kind", ["cls", "parallel blocks", "DINOv3"])
+def test_stochastic_depth_drops_packed_images_one_by_one_as_padded_ones(kind):
+    plan, outputs = several_lengths(), {}
+    for attention in ("padded", "packed"):
+        model = adapt(make(kind, drop_path_rate=0.5), TALL, "blur", check=False, attention=attention).train()
+        with torch.random.fork_rng(), torch.no_grad():
+            torch.manual_seed(1)
+            outputs[attention] = [model(make_images(4), plan=plan) for _ in range(4)]
+    for packed, padded in zip(outputs["packed"], outputs["padded"], strict=True):
+        assert_close(packed, padded, relative=2e-6)
+    assert not torch.equal(padded, outputs["padded"][0])  # something was dropped
+
+
 @pytest.mark.parametrize("kind", FEW)
 def test_intermediate_maps_are_those_of_each_image_alone(kind):
     model = adapt(make(kind), TALL, "blur", check=False, attention="packed")

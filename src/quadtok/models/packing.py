@@ -14,12 +14,13 @@ at the lengths: it cannot be compiled or exported, which a mask over padding can
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 KERNEL_DTYPES = (torch.float16, torch.bfloat16)
 _ARGUMENTS = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
@@ -67,6 +68,37 @@ def attend_by_images(mask: PackedMask, query: Tensor, key: Tensor, value: Tensor
     return torch.cat(
         [F.scaled_dot_product_attention(q, k, v, attn_mask=bias, **options) for q, k, v, bias in rows], dim=2
     )
+
+
+class DropImages(nn.Module):
+    """Stochastic depth of a packed row: drops a residual image by image, where the library's own drops row by row.
+
+    Args:
+        drop: the library's own module, which drops rows of `[B, …]`.
+        lengths: tokens of each image.
+    """
+
+    def __init__(self, drop: nn.Module, lengths: Sequence[int]) -> None:
+        super().__init__()
+        self.drop, self.lengths = drop, lengths
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """`[1, T, D]` → `[1, T, D]`."""
+        kept = self.drop(tokens.new_ones(len(self.lengths), 1))
+        lengths = torch.tensor(self.lengths, device=tokens.device)
+        return tokens * kept.repeat_interleave(lengths, dim=0, output_size=tokens.shape[1])
+
+
+def drop_images(module: nn.Module, kind: type[nn.Module], lengths: Sequence[int]) -> nn.Module:
+    """A view of a module, same weights, in which every part of this kind, if it is training, drops images."""
+    if isinstance(module, kind):
+        return DropImages(module, lengths) if module.training else module
+    parts = {name: part if part is None else drop_images(part, kind, lengths) for name, part in module._modules.items()}
+    if all(parts[name] is part for name, part in module._modules.items()):
+        return module
+    view = copy.copy(module)
+    view._modules = parts
+    return view
 
 
 def _biases(mask: PackedMask, query: Tensor) -> Sequence[Tensor | None]:

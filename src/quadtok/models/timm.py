@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from timm.layers import PatchEmbed, resample_abs_pos_embed
+from timm.layers import DropPath, PatchEmbed, resample_abs_pos_embed
 from timm.models.deit import VisionTransformerDistilled
 from timm.models.eva import Eva
 from timm.models.vision_transformer import VisionTransformer
@@ -21,7 +21,7 @@ from torch.utils.checkpoint import checkpoint
 from quadtok.errors import InputError
 from quadtok.models.adapted import Adapted
 from quadtok.models.attention import Layout, Packed, as_bias, as_mask
-from quadtok.models.packing import PackedMask
+from quadtok.models.packing import PackedMask, drop_images
 from quadtok.models.pooling import masked_pool, no_mask_for
 from quadtok.models.positions import at_centers
 from quadtok.models.rope import knows_rope, rope_at_centers
@@ -95,8 +95,10 @@ class _Timm(Adapted):
 
     def _step(self, tokens: Tensor, block: nn.Module, number: int, context: OfBlock) -> Tensor:
         told = context(number)
-        if "rope" in told and isinstance(told.get("attn_mask"), PackedMask):
-            block = _that_turns_all(block)
+        mask = told.get("attn_mask")
+        if isinstance(mask, PackedMask):
+            block = drop_images(block, DropPath, mask.lengths)
+            block = _that_turns_all(block) if "rope" in told else block
         if self.grad_checkpointing and torch.is_grad_enabled():
             return checkpoint(lambda tokens: block(tokens, **told), tokens, use_reentrant=False)
         return block(tokens, **told)

@@ -54,6 +54,12 @@ def test_normalized_patches_of_bytes_are_the_patches_of_normalised_images():
     assert torch.equal(tokens.normalized(mean, std), normalize(tokens.patches, mean, std))
 
 
+def test_what_is_normalised_already_is_not_normalised_again():
+    tokens = tokenize(normalize(make_images(dtype=torch.uint8)), SPEC, "blur")
+    with pytest.raises(InputError, match=r"on the scale 0…255 and go down to -.*: take tokens.patches"):
+        tokens.normalized()
+
+
 @pytest.mark.parametrize("image", [0, 1, -1])
 def test_an_item_is_a_batch_of_one_image(image):
     tokens = dataclasses.replace(tokenize(make_images(), SPEC, "blur"), metadata={"source": "here"})

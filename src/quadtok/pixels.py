@@ -9,11 +9,13 @@ from torch import Tensor
 
 from quadtok.errors import InputError
 from quadtok.spec import Spec
+from quadtok.tracing import may_be_looked_at
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 DTYPES = (torch.uint8, torch.float16, torch.bfloat16, torch.float32, torch.float64)  # of images
+ROUNDING = 0.5  # of 255 levels: how far resizing and half precision lead below 0
 
 
 def check_images(images: Tensor, spec: Spec | None = None) -> None:
@@ -84,6 +86,25 @@ def normalize(pixels: Tensor, mean: Sequence[float] = IMAGENET_MEAN, std: Sequen
     values = pixels if pixels.is_floating_point() else pixels.float()
     # The order of operations of torchvision's to_tensor and normalize, so that models see the very same numbers.
     return (values / 255 - per_channel(mean, values)) / per_channel(std, values)
+
+
+def refuse_normalized(pixels: Tensor, instead: str) -> None:
+    """Refuse the pixels of tokens that are no levels 0…255; of those on a GPU nobody asks, it would have to be awaited.
+
+    Args:
+        pixels: of tokens.
+        instead: what to do, if they are normalised.
+
+    Raises:
+        InputError: where one is below 0 by more than rounding explains.
+    """
+    if pixels.is_floating_point() and may_be_looked_at([pixels]):
+        least = pixels.detach().amin().item()
+        if least < -ROUNDING:
+            raise InputError(
+                f"the tokens' pixels must be on the scale 0…255 and go down to {least:.3g}, as normalised ones do: "
+                + instead
+            )
 
 
 def denormalize(values: Tensor, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD) -> Tensor:

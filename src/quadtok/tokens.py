@@ -13,7 +13,7 @@ from torch import Tensor
 from quadtok.errors import InputError
 from quadtok.names import DEFAULT_QUADTREE, DEFAULT_SCORER, QuadtreeName
 from quadtok.patches import extract_patches
-from quadtok.pixels import IMAGENET_MEAN, IMAGENET_STD, check_images, normalize
+from quadtok.pixels import IMAGENET_MEAN, IMAGENET_STD, check_images, normalize, refuse_normalized
 from quadtok.plan import Plan, as_slice
 from quadtok.quadtrees import get_quadtree
 from quadtok.quadtrees.base import Threshold, all_full, check_saliency, check_threshold
@@ -46,7 +46,11 @@ class Tokens:
         """Patches on the scale 0…255 (of uint8 images, or of a file) as a model wants them: `[B, N, C, p, p]`.
 
         0 in slots that hold no token.
+
+        Raises:
+            InputError: on a CPU, for pixels below 0: tokens of normalised images have patches as a model wants them.
         """
+        refuse_normalized(self._pixels(), "take tokens.patches")
         return self._without_padding(normalize(self._pixels(), mean, std))
 
     def to_reference_layout(self) -> Tensor:

@@ -78,7 +78,7 @@ def test_a_file_that_is_not_there_is_refused_at_once(tmp_path):
         ([[1, float("nan")]], "must be x, y or"),
         ([[1, float("inf")]], "must be x, y or"),
         ([[1, 10**400]], "must be x, y or"),
-        ([[3, 1, 2, 4]], r"must be x, y or .*got \[3, 1, 2, 4\]"),
+        ([[3, 1, 2, 4]], r"must be x, y or .*got \[3, 1, 2, 4\]: right is left of left"),
         ([[1, 4, 2, 3]], r"must be x, y or .*got \[1, 4, 2, 3\]"),
     ],
 )

@@ -216,7 +216,7 @@ def test_the_full_grid_with_a_threshold_is_scored():
 @pytest.mark.parametrize("kind", FEW)
 def test_padding_changes_nothing_and_gets_no_gradient(kind):
     model, plan = adapted(kind, attention="padded"), padded_plan()
-    patches = torch.randn(4, 15, 3, 8, 8) * 255
+    patches = torch.rand(4, 15, 3, 8, 8) * 255
     junk = patches.masked_fill(~plan.valid[..., None, None, None], 1e4).requires_grad_()
     output = model(Tokens(plan, junk))
     output.square().sum().backward()
@@ -362,6 +362,14 @@ def test_tokens_that_do_not_fit_are_refused():
         model(Tokens(tokens.plan, None))
     with pytest.raises(InputError, match="images have 1 channels, the model takes 3"):
         model(Tokens(tokens.plan, tokens.patches[:, :, :1]))
+    with pytest.raises(InputError, match=r"got a list of 2 tokens: quadtok.collate makes one batch of them"):
+        model([tokens, tokens])
+
+
+def test_tokens_of_normalised_images_are_not_taken_for_levels():
+    model, tokens = adapted(), tokenize(normalize(make_bytes()), SPEC, "blur")
+    with pytest.raises(InputError, match=r"0…255 and go down to -2.*give tokens of uint8 images, or the images and"):
+        model(tokens)
 
 
 # Which models are refused.

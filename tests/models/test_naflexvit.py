@@ -447,6 +447,11 @@ def test_the_patch_size_is_no_matter_of_a_copy():
     ("change", "options", "sentence"),
     [
         (lambda tokens: replace(tokens, patches=None), {}, "hold no pixels"),
+        (
+            lambda tokens: replace(tokens, patches=tokens.normalized()),
+            {},
+            "must be on the scale 0…255 and go down to -.*say normalized=True",
+        ),
         (lambda tokens: replace(tokens, patches=tokens.patches[:, :, :1]), {}, "have 1 channels and the model takes 3"),
         (
             lambda tokens: replace(tokens, patches=tokens.patches.byte()),

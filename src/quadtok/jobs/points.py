@@ -163,5 +163,7 @@ def _numbers(entry: object, where: str) -> tuple[float, ...]:
     good = [number for number in numbers if type(number) in (int, float) and abs(number) < FARTHEST]
     turned = len(good) == 4 and (good[0] > good[2] or good[1] > good[3])
     if len(good) not in (2, 4) or len(good) != len(numbers) or turned:
-        raise InputError(f"{where}: must be x, y or left, top, right, bottom in pixels, got {reprlib.repr(entry)}")
+        hint = ": right is left of left, or bottom above top" if turned else ""
+        found = f"{reprlib.repr(entry)}{hint}"
+        raise InputError(f"{where}: must be x, y or left, top, right, bottom in pixels, got {found}")
     return tuple(map(float, good))

@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from quadtok.errors import InputError
-from quadtok.pixels import normalize
+from quadtok.pixels import normalize, refuse_normalized
 from quadtok.plan import Plan
 from quadtok.spec import Spec
 from quadtok.tokens import Tokens
@@ -46,7 +46,7 @@ def to_naflex(tokens: Tokens, model: nn.Module, *, normalized: bool = False) -> 
 
     Raises:
         InputError: where `check_naflex` refuses, for tokens without pixels or with another number of channels, and
-            where the model does not say how it wants its pixels.
+            where the model does not say how it wants its pixels, or (on a CPU) they look normalised.
     """
     spec = tokens.plan.spec
     check_naflex(model, spec)
@@ -216,6 +216,7 @@ def _pixels(tokens: Tokens, model: nn.Module, normalized: bool) -> Tensor:
         if not patches.is_floating_point():
             raise InputError(f"normalized pixels are floating, these are {patches.dtype}: leave normalized=False")
         return patches
+    refuse_normalized(patches, "say normalized=True, if they are as this model wants them")
     mean, std = _mean_and_std(model)
     return normalize(patches.to(torch.promote_types(torch.float32, embeds.proj.weight.dtype)), mean, std)
 

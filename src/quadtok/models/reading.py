@@ -11,7 +11,7 @@ from torch import Tensor
 from quadtok.errors import InputError
 from quadtok.names import QuadtreeName
 from quadtok.patches import extract_patches
-from quadtok.pixels import IMAGENET_MEAN, IMAGENET_STD, check_images, normalize, per_channel
+from quadtok.pixels import IMAGENET_MEAN, IMAGENET_STD, check_images, normalize, per_channel, refuse_normalized
 from quadtok.plan import Plan
 from quadtok.quadtrees.base import Threshold
 from quadtok.scorers import ScorerFunction, on_device
@@ -59,6 +59,7 @@ class Reader:
             InputError: where these do not fit together.
             SpecError: for a budget that the spec cannot have.
         """
+        _refuse_several(images)
         if isinstance(images, Tokens):
             _refuse_given("tokens are chosen already", plan=plan, num_tokens=num_tokens, threshold=threshold)
             return self._normalized(_pixels(images), images.plan), images.plan
@@ -109,6 +110,7 @@ class Reader:
         """Patches on the scale 0…255, in float32 at least: files hold half precision. Padding stays 0."""
         self._check_channels(pixels.shape[2])
         self._check_normalisation()
+        refuse_normalized(pixels, "give tokens of uint8 images, or the images and plan=tokens.plan")
         values = normalize(pixels if pixels.dtype == torch.float64 else pixels.float(), self.mean, self.std)
         return values if plan.lengths is None else values.masked_fill(~plan.valid[..., None, None, None], 0)
 
@@ -122,6 +124,12 @@ class Reader:
                 f"the model takes {self.channels} channels and is said to normalise {len(self.mean)}: "
                 f"give adapt mean= and std= of {self.channels} numbers, or images that are floating and normalised"
             )
+
+
+def _refuse_several(images: object) -> None:
+    if isinstance(images, list | tuple) and images and all(isinstance(part, Tokens) for part in images):
+        kind = type(images).__name__
+        raise InputError(f"got a {kind} of {len(images)} tokens: quadtok.collate makes one batch of them")
 
 
 def _pixels(tokens: Tokens) -> Tensor:

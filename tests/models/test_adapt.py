@@ -2,10 +2,12 @@
 
 import subprocess
 import sys
+import threading
 
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import prune
 
 pytest.importorskip("timm", reason="adapts timm's models; the extra timm has it")
 
@@ -153,6 +155,19 @@ def test_floats_are_the_models_and_the_scorer_sees_them_as_imagenets(numbers, dt
     model(images)
     tolerance = 1e-5 if dtype == torch.float32 else 0.05
     torch.testing.assert_close(seen[0].float(), normalize(make_bytes()), rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("numbers", [(1, 1, 0), (1, 1, -1), (1, 1, torch.nan), "abc", (None,) * 3, (10**400,) * 3])
+@pytest.mark.parametrize("given", [True, False], ids=["given", "of the config"])
+def test_what_no_pixel_can_be_divided_by_is_refused(numbers, given):
+    model = make("cls") if given else with_config(make("cls"), HALF, numbers)
+    with pytest.raises(InputError, match="std must be positive numbers, one a channel"):
+        adapt(model, SPEC, "blur", check=False, **({"mean": HALF, "std": numbers} if given else {}))
+
+
+def test_a_config_that_says_nothing_is_none():
+    plain, silent = (adapt(model, SPEC, "blur") for model in (make("cls"), with_config(make("cls"), None, None)))
+    assert torch.equal(plain(make_bytes()), silent(make_bytes()))
 
 
 def test_models_of_other_channels_are_read():
@@ -364,6 +379,9 @@ def test_tokens_that_do_not_fit_are_refused():
         model(Tokens(tokens.plan, tokens.patches[:, :, :1]))
     with pytest.raises(InputError, match=r"got a list of 2 tokens: quadtok.collate makes one batch of them"):
         model([tokens, tokens])
+    for patches in (tokens.patches[:1], tokens.patches[:, :9], tokens.patches[0]):
+        with pytest.raises(InputError, match=r"the tokens' patches have shape .* expected \[2, 15, C, p, p\]"):
+            model(Tokens(tokens.plan, patches))
 
 
 def test_tokens_of_normalised_images_are_not_taken_for_levels():
@@ -407,6 +425,24 @@ def with_unknown_rope():
     return model
 
 
+def with_spectral_norm():
+    model = make("cls")
+    nn.utils.spectral_norm(model.patch_embed.proj)
+    return model
+
+
+def pruned():
+    model = make("cls")
+    prune.l1_unstructured(model.blocks[0].attn.qkv, "weight", 0.5)
+    return model
+
+
+def with_a_lock():
+    model = make("cls")
+    model.lock = threading.Lock()
+    return model
+
+
 def with_a_method_of_its_own():
     model = make("cls")
     model.forward_features = model.forward_features
@@ -437,6 +473,9 @@ REFUSED = {
     "no positions": (without_positions, "no positions \\(pos_embed and rope are None\\)"),
     "a table of another size": (with_a_table_of_another_size, "pos_embed is \\[1, 17, 32\\].*asks for \\[1, 25, D\\]"),
     "unknown rope": (with_unknown_rope, "rotary positions are Identity"),
+    "hooks that make the weights": (with_spectral_norm, "patch convolution has hooks .*take the hooks off first"),
+    "weights that are computed": (pruned, "holds what Python cannot copy.*pruning.*take that off first"),
+    "what cannot be copied": (with_a_lock, "holds what Python cannot copy.*TypeError"),
     "patch dropout": (lambda: KINDS["cls"](patch_drop_rate=0.5), "drops patches at random.*patch_drop_rate=0"),
     "patch dropout of Eva": (lambda: KINDS["rope"](patch_drop_rate=0.5), "drops patches at random.*patch_drop_rate=0"),
     "other patches": (

@@ -452,6 +452,7 @@ def test_the_patch_size_is_no_matter_of_a_copy():
             {},
             "must be on the scale 0…255 and go down to -.*say normalized=True",
         ),
+        (lambda tokens: replace(tokens, patches=tokens.patches[:1]), {}, "patches have shape .* and their plan has"),
         (lambda tokens: replace(tokens, patches=tokens.patches[:, :, :1]), {}, "have 1 channels and the model takes 3"),
         (
             lambda tokens: replace(tokens, patches=tokens.patches.byte()),

@@ -236,6 +236,18 @@ class TestCompiled:
             self.run("packed")
 
 
+@pytest.mark.parametrize("attention", ["auto", "padded", "packed"])
+def test_a_batch_of_no_image_has_nothing_to_pack(attention):
+    model = adapt(make("cls"), TALL, "blur", check=False, attention=attention)
+    assert model(make_images(2, TALL)[:0], threshold=1.0).shape == (0, 5)
+
+
+def test_packing_is_refused_where_lengths_are_no_numbers():
+    model = adapt(make("cls"), TALL, "blur", check=False, attention="packed").to("meta")
+    with pytest.raises(InputError, match='packed attention looks at the lengths: .* run on "meta" with attention'):
+        model(make_images(2, TALL).to("meta"), threshold=1.0)
+
+
 def test_the_plan_may_have_a_spec_of_its_own():
     spec = Spec(64, 64, 8, 32, 40)
     plan = get_quadtree()(random_saliency(spec, 3), spec, torch.tensor([0.2, 0.5, 0.9]))

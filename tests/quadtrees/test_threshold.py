@@ -112,6 +112,7 @@ def test_a_tensor_of_nan_is_above_nothing_and_below_nothing(quadtree):
         (torch.zeros(3, 1), r"threshold has shape \[3, 1\]: give one number, or one for each of 3 images"),
         (torch.tensor(True), "threshold is torch.bool, torch.strided: it must be dense real numbers"),
         (torch.tensor(1j), "threshold is torch.complex64"),
+        (torch.zeros(3, device="meta"), "the threshold is on the meta device and holds no numbers"),
         (torch.zeros(3).to_sparse(), "threshold is torch.float32, torch.sparse_coo: it must be dense real numbers"),
     ],
 )

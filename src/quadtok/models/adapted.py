@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from quadtok.errors import InputError
+from quadtok.errors import InputError, described
 from quadtok.models.attention import Attention, Layout, visible_keys
 from quadtok.models.embed import embed_patches
 from quadtok.models.reading import Reader
@@ -54,9 +54,12 @@ class Adapted(nn.Module):
         """A deep copy of a model of the library's class, as one of this class: nothing is built anew.
 
         New parts are the children of one called `quadtok`.
+
+        Raises:
+            InputError: for a model that cannot be copied.
         """
         adapted = cls.__new__(cls)
-        adapted.__dict__ = copy.deepcopy(model).__dict__
+        adapted.__dict__ = _copied(model).__dict__
         adapted._reader = reader
         adapted._attention = attention
         if parts:
@@ -258,6 +261,16 @@ class Adapted(nn.Module):
     def _run_original(self, model: Any, images: Tensor) -> tuple[Tensor, Any]:
         """What the library's own code makes of images `[B, C, H, W]`: features `[B, P + N, D]`, and the output."""
         raise NotImplementedError
+
+
+def _copied(model: nn.Module) -> nn.Module:
+    try:
+        return copy.deepcopy(model)
+    except Exception as problem:  # of many types: what a model may hold is its owner's affair
+        raise InputError(
+            "the model holds what Python cannot copy, such as weights that hooks compute (weight_norm, pruning): "
+            f"take that off first ({described(problem)})"
+        ) from problem
 
 
 def _taken(indices: int | Sequence[int] | None, depth: int) -> list[int]:

@@ -118,9 +118,13 @@ class Attention:
 
     def _packs(self, plan: Plan, dtype: torch.dtype, can_pack: bool) -> bool:
         assert plan.lengths is not None  # else nothing differs
+        if 0 in plan.lengths.shape:  # a batch of no image has nothing to pack
+            return False
         if self.way == "packed":
-            if is_followed([plan.lengths]):
-                raise InputError('packed attention looks at the lengths: compile and export with attention="padded"')
+            if is_followed([plan.lengths]) or plan.lengths.is_meta:
+                raise InputError(
+                    'packed attention looks at the lengths: compile, export and run on "meta" with attention="padded"'
+                )
             return True
         if self.way == "padded" or not can_pack:
             return False

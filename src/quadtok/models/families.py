@@ -173,8 +173,13 @@ def _check_patches(conv: nn.Module, spec: object) -> None:
         raise InputError(f"spec must be a Spec, got {type(spec).__name__}")
     if type(conv) is not nn.Conv2d:
         raise InputError(
-            f"the model embeds patches by a {type(conv).__name__}, which reads beyond the patch: "
-            "take a model with one convolution of kernel = stride"
+            f"the model embeds patches by a {type(conv).__name__}, which may read beyond the patch: "
+            "take a model with one plain Conv2d of kernel = stride (of a parametrized one, remove the parametrization)"
+        )
+    if conv._forward_pre_hooks or conv._forward_hooks:
+        raise InputError(
+            "the model's patch convolution has hooks (as of spectral_norm), and only its weights are used: "
+            "take the hooks off first"
         )
     height, width = conv.kernel_size
     if conv.stride != (height, width) or height != width or conv.padding not in ((0, 0), "valid") or conv.groups > 1:
@@ -193,4 +198,4 @@ def _normalisation(
     given: tuple[Sequence[float], Sequence[float]] | None,
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     mean, std = given or (IMAGENET_MEAN, IMAGENET_STD)
-    return numbers(mean), numbers(std)
+    return numbers(mean, "mean"), numbers(std, "std")

@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from quadtok.errors import InputError
+from quadtok.models.reading import check_patches
 from quadtok.pixels import normalize, refuse_normalized
 from quadtok.plan import Plan
 from quadtok.spec import Spec
@@ -210,6 +211,7 @@ def _pixels(tokens: Tokens, model: nn.Module, normalized: bool) -> Tensor:
     embeds: Any = model.embeds
     if patches is None:
         raise InputError("these tokens hold no pixels, only their layout (dtype 'none')")
+    check_patches(patches, tokens.plan)
     if patches.shape[2] != embeds.in_chans:
         raise InputError(f"the tokens have {patches.shape[2]} channels and the model takes {embeds.in_chans}")
     if normalized:

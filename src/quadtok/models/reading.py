@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -135,7 +136,22 @@ def _refuse_several(images: object) -> None:
 def _pixels(tokens: Tokens) -> Tensor:
     if tokens.patches is None:
         raise InputError("these tokens hold no pixels, only their layout: give the images, and plan=tokens.plan")
+    check_patches(tokens.patches, tokens.plan)
     return tokens.patches
+
+
+def check_patches(patches: Tensor, plan: Plan) -> None:
+    """Refuse patches that are not those of the plan's tokens: one image's would be taken for every image's.
+
+    Raises:
+        InputError: with both shapes.
+    """
+    batch, num_tokens = plan.scale.shape
+    if patches.ndim != 5 or patches.shape[:2] != plan.scale.shape:
+        raise InputError(
+            f"the tokens' patches have shape {list(patches.shape)} and their plan has {batch} images of {num_tokens} "
+            f"tokens: expected [{batch}, {num_tokens}, C, p, p]"
+        )
 
 
 def _check_plan(plan: object) -> None:
@@ -149,6 +165,17 @@ def _refuse_given(reason: str, **arguments: object) -> None:
         raise InputError(f"{reason}: leave out {' and '.join(given)}")
 
 
-def numbers(values: Sequence[float]) -> tuple[float, ...]:
-    """Mean or std as a tuple of plain numbers."""
-    return tuple(float(value) for value in values)
+def numbers(values: Sequence[float], name: str) -> tuple[float, ...]:
+    """Mean or std as a tuple of plain numbers.
+
+    Raises:
+        InputError: where they are none, or pixels divided by them would be none.
+    """
+    try:
+        found = tuple(float(value) for value in values)
+    except (TypeError, ValueError, OverflowError):
+        found = (math.nan,)
+    if not all(map(math.isfinite, found)) or (name == "std" and not all(value > 0 for value in found)):
+        wanted = "positive numbers" if name == "std" else "finite numbers"
+        raise InputError(f"{name} must be {wanted}, one a channel, got {values!r}: give adapt mean= and std=")
+    return found

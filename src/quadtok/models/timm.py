@@ -216,7 +216,8 @@ def patch_conv(model: Any) -> nn.Module:
 def normalisation(model: Any) -> tuple[Sequence[float], Sequence[float]] | None:
     """Mean and std as `pretrained_cfg` says; None where a model was made without one."""
     config = getattr(model, "pretrained_cfg", None) or {}
-    return (config["mean"], config["std"]) if "mean" in config and "std" in config else None
+    mean, std = config.get("mean"), config.get("std")
+    return None if mean is None or std is None else (mean, std)
 
 
 def original_size(model: Any) -> tuple[int, int]:

@@ -65,6 +65,8 @@ def checked(choose: Quadtree) -> Quadtree:
         check_saliency(saliency, spec)
         batch = saliency[0].shape[0] if saliency else 1
         check_threshold(threshold, batch)
+        if isinstance(threshold, Tensor) and threshold.is_meta and not all(scores.is_meta for scores in saliency):
+            raise InputError("the threshold is on the meta device and holds no numbers")
         if spec.num_scales > 1:
             return choose(saliency, spec, threshold)
         plan = Plan.uniform(spec, scale=0)

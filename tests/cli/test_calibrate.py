@@ -101,6 +101,8 @@ def test_without_a_good_image_there_is_no_threshold(quadtok, tmp_path):
         (["--tokens", "100", "--at-most", "64"], "--tokens 100 is more than --at-most 64: no mean can be"),
         (["--tokens", "60%", "--at-most", "50%"], "--tokens 60% is more than --at-most 50%"),
         (["--tokens", "300"], "a mean of 300 tokens cannot be had: these images have 16 (their roots) to 256 tokens"),
+        (["--tokens", "300", "--json"], "a mean of 300 tokens cannot be had"),  # before anything is scored
+        (["--tokens", "1%", "--json"], "a mean of 2.56 tokens cannot be had"),
         (["--tokens", "15"], "a mean of 15 tokens cannot be had"),
         (["--at-most", "150"], "num_tokens 150 cannot be reached from 16 roots"),
         (["--at-most", "many"], "--at-most 'many' is neither a number nor a percentage"),

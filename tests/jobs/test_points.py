@@ -36,6 +36,8 @@ def targets_of(folder, content, name="points.json"):
     [
         ("points.json", '{"pets/cat.png": [[10, 20.5], [1, 2, 3, 4], [5, 6]], "dog.png": ["not looked at"]}'),
         ("points.json", '\ufeff{"./pets/cat.png": [[10, 20.5], [1, 2, 3, 4], [5, 6]]}'),
+        ("points.json", '{"pets/cat.png": [[10, 20.5]], "./pets/cat.png": [[1, 2, 3, 4]], "pets/cat.png": [[5, 6]]}'),
+        ("points.csv", "./pets/cat.png,10,20.5\npets/cat.png,1,2,3,4\npets/cat.png,5,6\n"),
         ("points.csv", "pets/cat.png,10,20.5\ndog.png,1,1\npets/cat.png,1,2,3,4\npets/cat.png,5,6\n"),
         ("POINTS.CSV", '\ufeffname,x,y\r\n"pets/cat.png", 10 ,20.5\r\n\r\npets/cat.png,1,2,3,4\r\npets/cat.png,5,6'),
     ],

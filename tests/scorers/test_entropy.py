@@ -194,7 +194,7 @@ def test_thresholds_are_one_a_splittable_scale(thresholds, sentence):
         score(PHOTOS[..., :8, :16], thresholds=thresholds)
 
 
-@pytest.mark.parametrize("thresholds", ["5.75,4.0", [1, torch.inf], [torch.nan], ["a"], {5.75: 1}])
+@pytest.mark.parametrize("thresholds", ["5.75,4.0", [1, torch.inf], [torch.nan], ["a"], {5.75: 1}, [10**400]])
 def test_thresholds_that_are_no_numbers_are_refused(thresholds):
     with pytest.raises(InputError, match="thresholds must be finite numbers, one a splittable scale, got"):
         get_scorer("entropy", thresholds=thresholds)

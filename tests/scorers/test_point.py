@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from quadtok import Spec, get_quadtree, get_scorer
 from quadtok.errors import InputError
@@ -14,6 +15,18 @@ IMAGES = torch.zeros(2, 3, 64, 96)
 
 def score(points=None, boxes=None, spec=SPEC, images=IMAGES):
     return get_scorer("point", points=points, boxes=boxes)(images, spec)
+
+
+class LargestTensor(TorchDispatchMode):
+    """How many numbers the largest tensor has that is made inside."""
+
+    numbers = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, torch.Tensor):
+            self.numbers = max(self.numbers, result.numel())
+        return result
 
 
 def distance(patch, target):
@@ -61,6 +74,19 @@ def test_tensors_and_lists_give_the_same():
 
 def test_a_point_and_a_box_without_extent_are_the_same():
     assert all(map(torch.equal, score([[(7, 9)], [(3, 4)]]), score(boxes=[[(7, 9, 7, 9)], [(3, 4, 3, 4)]])))
+
+
+def test_many_points_are_worked_on_in_parts():
+    # 20,000 points and 128 × 128 patches: all distances at once would be 1.3 GB, several times over.
+    spec = Spec(256, 256, 1, 2, 128 * 128)
+    points = torch.full((1, 20_000, 2), 1e6)
+    points[0, ::7_000] = torch.tensor([[200.0, 70.0], [3.0, 4.0], [90.0, 250.0]])
+    few = points[:, [0, 7_000, 14_000, 1]]
+    images = torch.zeros(1, 3, 256, 256)
+    with LargestTensor() as largest:
+        (scores,) = get_scorer("point", points=points)(images, spec)
+    assert torch.equal(scores, get_scorer("point", points=few)(images, spec)[0])
+    assert largest.numbers <= 1 << 22
 
 
 def test_an_image_without_targets_is_split_evenly():

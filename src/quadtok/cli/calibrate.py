@@ -23,8 +23,8 @@ from quadtok.cli.grouped import grouped
 from quadtok.cli.running import begin, execute, finish, load
 from quadtok.cli.terminal import write_data, write_json
 from quadtok.errors import InputError
-from quadtok.geometry import Budget, parse_budget
-from quadtok.names import DEFAULT_NUM_TOKENS, IMAGE_SUFFIXES
+from quadtok.geometry import Budget, Geometry, parse_budget
+from quadtok.names import DEFAULT_NUM_TOKENS, IMAGE_SUFFIXES, FitName
 
 if TYPE_CHECKING:
     from quadtok.calibration import Calibration
@@ -58,6 +58,23 @@ class Goal(Grid):
         for ours, theirs in ((wanted.count, most.count), (wanted.share, most.share)):
             if ours is not None and theirs is not None and ours > theirs:
                 raise InputError(f"--tokens {self.tokens} is more than --at-most {self.at_most}: no mean can be")
+
+    def geometries(self, fit: FitName | None) -> list[Geometry]:
+        """As above; of a fixed size it is known before anything is scored which means there can be.
+
+        Raises:
+            InputError: also for a mean that no threshold gives.
+        """
+        geometries = super().geometries(fit)
+        for geometry in geometries:
+            if geometry.size:
+                spec = geometry.spec(*geometry.size)
+                if not spec.num_roots <= self.wanted.of(spec) <= spec.num_tokens:
+                    raise InputError(
+                        f"a mean of {self.wanted.of(spec):g} tokens cannot be had: these images have "
+                        f"{spec.num_roots} (their roots) to {spec.num_tokens} tokens; ask for a number between"
+                    )
+        return geometries
 
     def _listed(self) -> tuple[list[str], list[str]]:
         return [self.image_size], [self.at_most]

@@ -26,6 +26,7 @@ from quadtok.scorers.point import FARTHEST
 from quadtok.spec import Spec
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom
+Pairs = list[tuple[str, list[Any]]]  # names, and what is said of them
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,10 @@ class PointScoring:
             if reader is None:
                 raise InputError("the name must end in .json or .csv, which say what is in it")
             found = reader(_text(read_regular(path, InputError)))
-        return cls(path, {PurePosixPath(name).as_posix(): entries for name, entries in found.items()})
+        entries: dict[str, list[Any]] = {}
+        for name, listed in found:  # some name a photograph twice, or in two ways: ./cat.jpg
+            entries.setdefault(PurePosixPath(name).as_posix(), []).extend(listed)
+        return cls(path, entries)
 
     def prepare(self, source: Source, num_scales: int) -> Targets:
         """The points and boxes of this image, checked."""
@@ -127,27 +131,28 @@ def _text(data: bytes) -> str:
         raise InputError("is no UTF-8 text") from None
 
 
-def _read_json(text: str) -> dict[str, list[Any]]:
+class _Object(list[tuple[str, Any]]):
+    """An object of JSON as its pairs, all of them: of two with one name a dict forgets the first."""
+
+
+def _read_json(text: str) -> Pairs:
     try:
-        found = json.loads(text)
+        found = json.loads(text, object_pairs_hook=_Object)
     except (ValueError, RecursionError) as problem:
         raise InputError(f"is no JSON ({problem})") from None
-    if not isinstance(found, dict) or not all(isinstance(entries, list) for entries in found.values()):
+    if not isinstance(found, _Object) or not all(type(entries) is list for _, entries in found):
         raise InputError('must be {"name": [[x, y], [left, top, right, bottom]], …}, a list of points and boxes a name')
     return found
 
 
-def _read_csv(text: str) -> dict[str, list[Any]]:
+def _read_csv(text: str) -> Pairs:
     try:
         rows = [row for row in csv.reader(io.StringIO(text), strict=True) if row]
     except csv.Error as problem:
         raise InputError(f"is no CSV ({problem})") from None
     if rows and not any(isinstance(cell, float) for cell in map(_cell, rows[0][1:])):
         del rows[0]  # a header
-    found: dict[str, list[Any]] = {}
-    for name, *cells in rows:
-        found.setdefault(name, []).append([_cell(cell) for cell in cells])
-    return found
+    return [(name, [[_cell(cell) for cell in cells]]) for name, *cells in rows]
 
 
 def _cell(text: str) -> float | str:

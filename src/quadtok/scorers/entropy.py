@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from quadtok.tracing import in_parts, without_gradients
 
 BINS = 512  # over 0…255, as APT's
 LUMA = (2989, 5870, 1140)  # of red, green and blue, in ten-thousandths: 0.2989, 0.5870, 0.1140
+LARGEST = 1e9  # bits, of a threshold: what is beyond, an integer of a thousand digits for one, is a slip
 CHUNK_NUMBERS = 1 << 22  # counters and pixels that are worked on at a time
 
 
@@ -74,8 +76,10 @@ def _numbers(thresholds: float | Sequence[float] | None) -> list[float] | None:
         return None
     numbers = []
     for number in thresholds if isinstance(thresholds, list | tuple) else [thresholds]:
-        if not isinstance(number, int | float) or not math.isfinite(number):
-            raise InputError(f"thresholds must be finite numbers, one a splittable scale, got {thresholds!r}")
+        if not isinstance(number, int | float) or not abs(number) < LARGEST:  # NaN is not
+            raise InputError(
+                f"thresholds must be finite numbers, one a splittable scale, got {reprlib.repr(thresholds)}"
+            )
         numbers.append(float(number))
     return numbers
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import reprlib
 from collections.abc import Sequence
@@ -15,10 +16,11 @@ from quadtok.errors import InputError
 from quadtok.pixels import check_dense, check_images
 from quadtok.scorers.base import Described, full_precision
 from quadtok.spec import Spec
-from quadtok.tracing import without_gradients
+from quadtok.tracing import is_recording, without_gradients
 
 OfImages = Tensor | Sequence[Sequence[Sequence[float]]]  # for each image, the numbers of each target
 FARTHEST = 1e9  # pixels: what a coordinate is below; NaN and the infinities are not
+CHUNK_NUMBERS = 1 << 22  # distances that are worked on at a time: a file may name a million points
 NOWHERE = math.inf  # fills up the targets of an image that has fewer than another: infinitely far
 
 
@@ -71,10 +73,18 @@ class PointScorer(Described):
 def _score_scale(boxes: Tensor, scale: int, spec: Spec) -> Tensor:
     """`[B, H/P, W/P]` for boxes `[B, K, 4]`."""
     (rows, cols), size = spec.grid(scale), spec.patch_size(scale)
+    # A recording takes all at once: it would fix the number of parts.
+    some = boxes.shape[1] if is_recording() else max(1, CHUNK_NUMBERS // max(1, boxes.shape[0] * rows * cols))
+    nearest = [_nearest(part, (rows, cols), size) for part in torch.split(boxes, some, dim=1)]
+    return size / (functools.reduce(torch.minimum, nearest) + spec.min_patch)
+
+
+def _nearest(boxes: Tensor, grid: tuple[int, int], size: int) -> Tensor:
+    """`[B, H/P, W/P]`: how far each patch lies from the nearest of the boxes `[B, K, 4]`."""
+    rows, cols = grid
     left, top, right, bottom = boxes[..., None].unbind(dim=2)  # each [B, K, 1]
     across, down = _distance(left, right, cols, size)[:, :, None, :], _distance(top, bottom, rows, size)[..., None]
-    distance = (across.square() + down.square()).sqrt().amin(dim=1)
-    return size / (distance + spec.min_patch)
+    return (across.square() + down.square()).sqrt().amin(dim=1)
 
 
 def _distance(first: Tensor, last: Tensor, count: int, size: int) -> Tensor:

@@ -1,9 +1,13 @@
 """`quadtok calibrate`: the mean that it promises is the mean of the run that follows."""
 
 import json
+import signal
+import subprocess
+import sys
 
 import pytest
 import torch
+from PIL import Image
 
 from quadtok import load_tokens
 
@@ -93,6 +97,19 @@ def test_without_a_good_image_there_is_no_threshold(quadtok, tmp_path):
     (tmp_path / "bad.jpg").write_text("no image")
     result = quadtok("calibrate", tmp_path / "bad.jpg", "--scorer", "blur")
     assert (result.code, result.out) == (1, "")
+
+
+def test_an_interrupted_run_gives_no_threshold_and_begins_again(tmp_path):
+    for index in range(300):
+        Image.effect_noise((300, 300), 60).save(tmp_path / f"{index:03}.png", compress_level=0)
+    command = [sys.executable, "-m", "quadtok", "calibrate", str(tmp_path), "--scorer", "blur", "-b", "1", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.readline()  # the first file is scored: it is at work
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert {json.loads(line)["type"] for line in out.splitlines()} == {"file", "summary"}
+    assert "left; run the same command to begin again" in err
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,7 @@ def calibrate(
     scorer.check_read()
     found = inputs.find(IMAGE_SUFFIXES)
     report, goes_on = begin(say, running, found, found.sources)
-    report.worked = "scored"
+    report.worked, report.keeps = "scored", False
     if not goes_on:
         return finish(report)
     load("jobs.calibrate", "jobs.engines.threads")

@@ -105,6 +105,7 @@ class Report:
         counts: inputs by status: written, skipped, failed, passed over.
         partly_read: how many of them hold further frames or previews, which were left out.
         worked: what an input is called with which all went well.
+        keeps: whether what is done is kept, so that an interrupted run can go on.
     """
 
     total: int
@@ -114,6 +115,7 @@ class Report:
     counts: Counter[str] = field(default_factory=Counter)
     partly_read: int = 0
     worked: str = "written"
+    keeps: bool = True
     _held: list[str] = field(default_factory=list)
     _started: float = field(default_factory=time.monotonic)
     _progress: Progress | None = None
@@ -214,7 +216,8 @@ class Report:
         counted = ", ".join(f"{number} {status}" for status, number in done.items())
         others = _others(self.counts["passed over"], self.partly_read)
         if interrupted:
-            say(f"interrupted: {counted}, {left} left{others}; run the same command to go on")
+            again = "go on" if self.keeps else "begin again"
+            say(f"interrupted: {counted}, {left} left{others}; run the same command to {again}")
         elif left:
             say(f"stopped: {counted}, {left} left{others}")
         else:

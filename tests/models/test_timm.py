@@ -35,6 +35,7 @@ from vits import (
 )
 
 FULL = SPEC.num_cells
+LARGE = Spec.full(144, 152, 8, 8)
 
 
 def adapted(kind, spec=SPEC, **options):
@@ -297,3 +298,25 @@ def test_the_check_passes_in_every_precision_and_keeps_every_mode(kind, dtype):
 def test_the_check_takes_models_of_any_size(kind):
     adapt(make(kind, dynamic_img_size=True), SPEC, "blur")
     adapt(make(kind, img_size=(36, 44)), SPEC, "blur")  # no whole number of patches
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_model_of_large_images_is_checked_on_a_smaller_one_and_stays_as_it_is(kind):
+    original = make(kind, img_size=(144, 152))  # 18 × 19 patches
+    before = copy.deepcopy(original)
+    sizes = []
+    hook = original.patch_embed.register_forward_hook(lambda module, inputs, output: sizes.append(inputs[0].shape[2:]))
+    model = adapt(original, SPEC, "blur")
+    hook.remove()
+    assert all(height * width < 144 * 152 for height, width in sizes) and sizes
+    for checked in (original, model):
+        assert checked.patch_embed.img_size == (144, 152)
+        assert checked.state_dict().keys() == before.state_dict().keys()
+        assert all(torch.equal(value, before.state_dict()[name]) for name, value in checked.state_dict().items())
+    assert_equals_original(model, before, make_images(2, LARGE), full_grid(LARGE))
+
+
+def test_half_a_cell_is_found_in_a_model_of_large_images(monkeypatch):
+    monkeypatch.setattr("quadtok.models.timm.at_centers", lambda table, plan: table.flatten(0, 1)[None])
+    with pytest.raises(InputError, match="the adapted model's features differ from the original's by"):
+        adapt(make("cls", img_size=(144, 152)), SPEC, "blur")

@@ -28,6 +28,7 @@ from quadtok.models.rope import knows_rope, rope_at_centers
 from quadtok.plan import Plan
 from quadtok.tokens import Tokens
 
+QUICK = 256  # patches: larger images than so many take seconds to try
 OfBlock = Callable[[int], dict[str, Tensor]]  # the number of a block → what it is given beside the tokens
 
 
@@ -142,6 +143,9 @@ class _Timm(Adapted):
         )
 
     def _run_original(self, model: Any, images: Tensor) -> tuple[Tensor, Any]:
+        size = (images.shape[2], images.shape[3])
+        if not model.dynamic_img_size and size != tuple(model.patch_embed.img_size):
+            model = _of_size(model, *size)
         features = model.forward_features(images)
         return features, model.forward_head(features)
 
@@ -221,9 +225,23 @@ def normalisation(model: Any) -> tuple[Sequence[float], Sequence[float]] | None:
 
 
 def original_size(model: Any) -> tuple[int, int]:
-    """Height and width of images, as small as the original takes them; no square where it may be."""
+    """Height and width of images to try: its own where that is quick, or else no square."""
     side = model.patch_embed.patch_size[0]
-    return (3 * side, 5 * side) if model.dynamic_img_size else tuple(model.patch_embed.img_size)
+    if model.dynamic_img_size:
+        return 3 * side, 5 * side
+    is_quick = model.patch_embed.num_patches <= QUICK or not hasattr(model, "set_input_size")
+    return tuple(model.patch_embed.img_size) if is_quick else (9 * side, 13 * side)
+
+
+def _of_size(model: Any, height: int, width: int) -> Any:
+    """A view of a model, same weights, that takes images of another size, by timm's own hand."""
+    other = copy.copy(model)
+    other._parameters, other._modules = dict(model._parameters), dict(model._modules)
+    for name in ("patch_embed", "rope"):  # what it changes besides the table, which it replaces
+        if other._modules.get(name) is not None:
+            other._modules[name] = copy.deepcopy(other._modules[name])
+    other.set_input_size((height, width))
+    return other
 
 
 def _rope(model: Any) -> nn.Module | None:

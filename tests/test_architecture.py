@@ -48,6 +48,7 @@ WITHIN = {
             "features",
             "asked_for",
             "own_scorer",
+            "faults",
             "points",
             "scoring",
         ),

@@ -67,6 +67,8 @@ def test_from_the_roots_alone_to_the_full_grid(values, wanted, tokens):
 def test_nan_and_minus_infinity_are_never_split():
     levels = levels_of([torch.tensor([[[math.nan, -math.inf]], [[1.0, 2.0]]])], Spec(8, 16, 4, 8, 8))
     assert calibrate(levels, 5).tokens == (2, 8)
+    with pytest.raises(InputError, match=r"a mean of 6\.5 tokens cannot be had: .* 2 \(their roots\) to 5 tokens"):
+        calibrate(levels, 6.5)
 
 
 def test_one_infinity_is_above_every_threshold():
@@ -123,6 +125,7 @@ class TestStatistics:
             rows = self.found.histogram(bins)
             assert len(rows) <= bins
             assert sum(images for _, _, images in rows) == 20
+            assert all(last - first >= 2 for first, last, _ in rows)  # narrower ones would lie between two splits
             for first, last, images in rows:
                 assert images == sum(first <= count <= last for count in self.found.tokens)
 

@@ -129,14 +129,15 @@ def calibrate(images: Sequence[Levels], num_tokens: float) -> Calibration:
     """
     if not images:
         raise InputError("there are no images to find a threshold on: give at least one")
-    least, most = (float(np.mean(counts)) for counts in zip(*((one.roots, one.most) for one in images), strict=True))
+    least = float(np.mean([one.roots for one in images]))
+    most = float(np.mean([one.tokens_above(-math.inf) for one in images]))  # at no threshold is −∞, or NaN, split
     if not least <= num_tokens <= most:
         raise InputError(
             f"a mean of {num_tokens:g} tokens cannot be had: these images have {least:g} (their roots) to {most:g} "
-            "tokens; ask for a number between"
+            "tokens at any threshold; ask for a number between"
         )
     pooled = -np.sort(-np.concatenate([one.levels for one in images]))
-    pooled = pooled[pooled > -math.inf]  # what no threshold splits
+    pooled = pooled[pooled > -math.inf]
     threshold = _threshold(pooled, round(len(images) * (num_tokens - least) / 3))
     return Calibration(
         threshold,

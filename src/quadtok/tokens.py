@@ -183,8 +183,8 @@ def choose(
     score = on_device(get_scorer(scorer) if isinstance(scorer, str) else scorer, images.device)
     if not callable(score):
         raise InputError(f"a scorer is a name or is called with (images, spec), got {type(score).__name__}")
-    saliency: Sequence[Tensor] = score(images, spec)
     check_threshold(threshold, images.shape[0])
+    saliency: Sequence[Tensor] = score(images, spec)
     if spec.num_scales == 1:
         plan = Plan.uniform(spec, scale=0, batch=images.shape[0], device=images.device)
         return plan if threshold is None else all_full(plan), []

@@ -550,8 +550,11 @@ def test_neither_timm_nor_torchvision_is_loaded_without_a_model_of_theirs():
         "import sys, torch, quadtok\n"
         "try: quadtok.models.adapt(torch.nn.Linear(2, 2), quadtok.Spec(32, 32, 8, 16, 4))\n"
         "except quadtok.QuadtokError as problem: print(problem)\n"
+        "try: quadtok.models.check_naflex(torch.nn.Linear(2, 2))\n"
+        "except quadtok.QuadtokError as problem: print(problem)\n"
         "print('timm' in sys.modules, 'torchvision' in sys.modules)"
     )
     lines = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.splitlines()
     assert lines[0].startswith("torch's Linear cannot be adapted")
-    assert lines[1] == "False False"
+    assert lines[1].startswith("model must be timm's NaFlexVit itself, got Linear")
+    assert lines[2] == "False False"

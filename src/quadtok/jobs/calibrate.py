@@ -12,11 +12,11 @@ import numpy as np
 import torch
 
 from quadtok.calibration import Calibration, Levels, calibrate, levels_of
-from quadtok.errors import InputError
 from quadtok.geometry import Budget
 from quadtok.images import read_bytes
 from quadtok.jobs.base import FileKind
-from quadtok.jobs.scoring import Scoring, scorers_fault
+from quadtok.jobs.faults import refuse_nan, scorers_fault
+from quadtok.jobs.scoring import Scoring
 from quadtok.jobs.sources import Source
 from quadtok.preprocess import Photo, Preprocess
 from quadtok.tokens import choose
@@ -76,9 +76,7 @@ class CalibrateJob:
         scorer = partial(self.scoring.saliency, extras=[photo.extra for photo in photos])
         with scorers_fault():
             _, saliency = choose(images, photos[0].spec, scorer)
-        if any(bool(scores.isnan().any()) for scores in saliency):
-            with scorers_fault():
-                raise InputError("its saliency holds NaN")
+        refuse_nan(saliency)
         levels = levels_of(saliency, photos[0].spec)
         return levels if saliency else levels * len(photos)  # of one scale, where nothing is scored
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,7 +12,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from quadtok.errors import InputError, QuadtokError, ScorerError, described
+from quadtok.errors import InputError
 from quadtok.jobs.own_scorer import description_of, imported, ours_only
 from quadtok.jobs.points import Box, PointScoring
 from quadtok.jobs.sources import Source, map_in
@@ -188,19 +187,6 @@ class MapScoring:
         for entry in extra:
             digest.update(f"{list(entry.shape)}".encode() + entry.numpy().tobytes())
         return {"name": "precomputed", "maps_sha256": digest.hexdigest()}
-
-
-@contextmanager
-def scorers_fault() -> Iterator[None]:
-    """Whatever goes wrong in the block is the scorer's.
-
-    Raises:
-        ScorerError: in one sentence.
-    """
-    try:
-        yield
-    except Exception as problem:
-        raise ScorerError(str(problem) if isinstance(problem, QuadtokError) else described(problem)) from problem
 
 
 def make_scoring(

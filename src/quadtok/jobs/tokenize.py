@@ -11,11 +11,12 @@ from typing import Any
 
 import torch
 
-from quadtok.errors import ScorerError, about
+from quadtok.errors import about
 from quadtok.geometry import parse_threshold
 from quadtok.images import read_bytes
 from quadtok.jobs.base import FileKind
-from quadtok.jobs.scoring import Scoring, scorers_fault
+from quadtok.jobs.faults import refuse_nan, scorers_fault
+from quadtok.jobs.scoring import Scoring
 from quadtok.jobs.sources import Source
 from quadtok.marks import Mark
 from quadtok.names import (
@@ -167,7 +168,6 @@ def tokens_of(
     scorer = partial(scoring.saliency, extras=extras)
     with scorers_fault():
         tokens = tokenize(images, spec, scorer, quadtree, threshold=threshold).to("cpu")
-    if any(bool(scores.isnan().any()) for scores in tokens.saliency or []):
-        raise ScorerError("its saliency holds NaN")
+    refuse_nan(tokens.saliency or [])
     # Copied: a user's scorer may give the same memory again for the next image.
     return replace(tokens, saliency=tokens.saliency and [scores.clone() for scores in tokens.saliency])

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from quadtok.spec import Spec
+from quadtok.tracing import in_parts
 
 # What the quadtree asks of a scorer. Any callable of this shape will do, a function too.
 ScorerFunction = Callable[[Tensor, Spec], Sequence[Tensor]]
@@ -64,6 +65,12 @@ def full_precision(device: torch.device) -> AbstractContextManager[None]:
     # Not everywhere is there any, on "meta" for one; and torch 2.10 cannot be asked by its own compiler.
     available = device.type in ("cpu", "cuda") or torch.amp.is_autocast_available(device.type)
     return torch.autocast(device_type=device.type, enabled=False) if available else nullcontext()
+
+
+def score_in_parts(score: Callable[[Tensor], list[Tensor]], images: Tensor, size: int) -> list[Tensor]:
+    """Score the images `[B, …]`, `size` of them at a time or one: what lies between never is there for all at once."""
+    parts = [score(part) for part in in_parts(images, max(1, size))]
+    return [torch.cat(scores) for scores in zip(*parts, strict=True)]
 
 
 def resize(images: Tensor, height: int, width: int) -> Tensor:

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from quadtok.pixels import as_floats, check_images
-from quadtok.scorers.base import Described, full_precision, resize
+from quadtok.scorers.base import Described, full_precision, resize, score_in_parts
 from quadtok.spec import Spec
-from quadtok.tracing import in_parts, without_gradients
+from quadtok.tracing import without_gradients
 
 CHUNK_PIXELS = 1 << 18  # of the images that are worked on at a time
 
@@ -27,10 +27,9 @@ class BlurScorer(Described):
         """Score the images; see `Scorer`."""
         check_images(images, spec)
         # A few images at a time: what lies between stays in the cache, and bytes never become floats all at once.
-        chunk = max(1, CHUNK_PIXELS // (spec.height * spec.width))
+        size = CHUNK_PIXELS // (spec.height * spec.width)
         with full_precision(images.device):
-            parts = [_score(as_floats(part).contiguous(), spec) for part in in_parts(images, chunk)]
-        return [torch.cat(scores) for scores in zip(*parts, strict=True)]
+            return score_in_parts(lambda part: _score(as_floats(part).contiguous(), spec), images, size)
 
     def describe(self) -> dict[str, Any]:
         """Name and options; there are none."""

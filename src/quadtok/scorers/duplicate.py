@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from quadtok.pixels import check_images
-from quadtok.scorers.base import Described
+from quadtok.scorers.base import Described, score_in_parts
 from quadtok.spec import Spec
-from quadtok.tracing import in_parts, without_gradients
+from quadtok.tracing import without_gradients
 
 CHUNK_PIXELS = 1 << 18  # of the images that are worked on at a time
 
@@ -31,9 +30,8 @@ class DuplicateScorer(Described):
     def __call__(self, images: Tensor, spec: Spec) -> list[Tensor]:
         """Score the images; see `Scorer`. NaN is no duplicate, not of itself either."""
         check_images(images, spec)
-        chunk = max(1, CHUNK_PIXELS // (spec.height * spec.width))
-        parts = [_score(part, spec) for part in in_parts(images, chunk)]
-        return [torch.cat(scores) for scores in zip(*parts, strict=True)]
+        size = CHUNK_PIXELS // (spec.height * spec.width)
+        return score_in_parts(lambda part: _score(part, spec), images, size)
 
     def describe(self) -> dict[str, Any]:
         """Name and options; there are none."""

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from quadtok.errors import InputError
 from quadtok.pixels import as_bytes, check_images
-from quadtok.scorers.base import Described, full_precision
+from quadtok.scorers.base import Described, full_precision, score_in_parts
 from quadtok.spec import Spec
-from quadtok.tracing import in_parts, without_gradients
+from quadtok.tracing import without_gradients
 
 BINS = 512  # over 0…255, as APT's
 LUMA = (2989, 5870, 1140)  # of red, green and blue, in ten-thousandths: 0.2989, 0.5870, 0.1140
@@ -51,10 +51,9 @@ class EntropyScorer(Described):
         check_images(images, spec)
         thresholds = self._one_a_scale(spec.num_scales - 1)
         rows, cols = spec.grid(min(1, spec.num_scales - 1))
-        chunk = max(1, CHUNK_NUMBERS // (rows * cols * BINS + spec.height * spec.width))
+        size = CHUNK_NUMBERS // (rows * cols * BINS + spec.height * spec.width)
         with full_precision(images.device):
-            parts = [_score(as_bytes(part), thresholds, spec) for part in in_parts(images, chunk)]
-        return [torch.cat(scores) for scores in zip(*parts, strict=True)]
+            return score_in_parts(lambda part: _score(as_bytes(part), thresholds, spec), images, size)
 
     def describe(self) -> dict[str, Any]:
         """Name and thresholds."""

@@ -7,6 +7,7 @@ import torch
 
 from helpers import SALIENCY_KINDS, saliency_of_kind
 from quadtok import Spec, calibrate, get_quadtree, levels_of
+from quadtok.calibration import Calibration
 from quadtok.errors import InputError
 
 SPEC = Spec(64, 96, 4, 16, 384)
@@ -121,13 +122,16 @@ class TestStatistics:
         assert self.found.quantile(0.5) == tokens.quantile(0.5)
 
     def test_a_histogram_counts_every_image_once(self):
-        for bins in (1, 4, 12):
+        for bins in (1, 4, 12, 99):
             rows = self.found.histogram(bins)
             assert len(rows) <= bins
             assert sum(images for _, _, images in rows) == 20
             assert all(last - first >= 2 for first, last, _ in rows)  # narrower ones would lie between two splits
             for first, last, images in rows:
                 assert images == sum(first <= count <= last for count in self.found.tokens)
+
+    def test_an_image_is_at_the_most_that_its_own_size_allows(self):
+        assert Calibration(0.0, 9.0, tokens=(8, 8, 11), most=(8, 20, 11)).share_at_most == pytest.approx(2 / 3)
 
     def test_a_single_image_has_no_error_that_is_known(self):
         found = calibrate(levels_of(saliency_of_kind("random", SPEC, 1), SPEC), 100)

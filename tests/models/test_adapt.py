@@ -23,6 +23,7 @@ from quadtok import (
     Plan,
     Spec,
     Tokens,
+    denormalize,
     get_quadtree,
     get_scorer,
     normalize,
@@ -153,8 +154,9 @@ def test_floats_are_the_models_and_the_scorer_sees_them_as_imagenets(numbers, dt
     model = adapt(with_config(make("cls"), *numbers), SPEC, scorer, check=False)
     images = normalize(make_bytes(), *numbers).to(dtype)
     model(images)
-    tolerance = 1e-5 if dtype == torch.float32 else 0.05
-    torch.testing.assert_close(seen[0].float(), normalize(make_bytes()), rtol=0, atol=tolerance)
+    # What the images of this type hold, without another rounding.
+    expected = normalize(denormalize(images.float(), *numbers))
+    torch.testing.assert_close(seen[0].float(), expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("numbers", [(1, 1, 0), (1, 1, -1), (1, 1, torch.nan), "abc", (None,) * 3, (10**400,) * 3])
@@ -403,6 +405,12 @@ def with_overlapping_patches():
     return model
 
 
+def with_patches_of(**options):
+    model = make("cls")
+    model.patch_embed.proj = nn.Conv2d(3, 36, 8, stride=8, **options)
+    return model
+
+
 def with_a_patch_embedding_of_ones_own():
     model = make("cls")
     model.patch_embed = type("Hybrid", (PatchEmbed,), {})(img_size=(32, 48), patch_size=8, embed_dim=32)
@@ -467,7 +475,9 @@ REFUSED = {
     "Linear": (lambda: nn.Linear(2, 2), "torch's Linear cannot be adapted.*use timm's VisionTransformer"),
     "a subclass": (lambda: Subclass(**TINY), "is a subclass of VisionTransformer, and what it overrides"),
     "a method of its own": (with_a_method_of_its_own, "the model's own forward_features was put in place"),
-    "overlapping patches": (with_overlapping_patches, "kernel 10×10, stride \\(8, 8\\) and padding \\(1, 1\\)"),
+    "overlapping patches": (with_overlapping_patches, "kernel 10×10, stride \\(8, 8\\), padding \\(1, 1\\)"),
+    "patches with gaps": (lambda: with_patches_of(dilation=2), "dilation \\(2, 2\\).*side by side"),
+    "channels apart": (lambda: with_patches_of(groups=3), "groups 3: .* all channels together"),
     "oblong patches": (oblong, "kernel 8×4.*must be square"),
     "a hybrid": (with_a_patch_embedding_of_ones_own, "patch embedding is Hybrid, which may read beyond the patch"),
     "no positions": (without_positions, "no positions \\(pos_embed and rope are None\\)"),

@@ -161,6 +161,14 @@ class TestSizeBias:
         assert_close(outputs["packed"], outputs["padded"], relative=2e-6)
         assert not torch.allclose(outputs["padded"], without, atol=1e-4)
 
+    def test_one_colour_without_positions_is_the_same_at_any_number_of_tokens(self):
+        original = make("cls")
+        with torch.no_grad():
+            original.pos_embed.zero_()  # then only how often a cell counts is left of the plan
+        model, images = adapt(original, TALL, "blur", check=False, size_bias=1), torch.full((4, 3, 32, 48), 0.3)
+        with torch.no_grad():
+            assert_close(model(images, plan=several_lengths()), original(images), relative=2e-6)
+
     def test_on_the_full_grid_it_changes_nothing(self):
         for kind in FEW:
             model = adapt(make(kind), TALL, "blur", size_bias=1)  # which checks just that

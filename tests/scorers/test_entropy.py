@@ -50,6 +50,14 @@ def test_a_flat_patch_has_no_bit_at_all():
     assert all((scores == 0).all() for scores in score(torch.full((1, 3, 28, 56), 93, dtype=torch.uint8), spec))
 
 
+@pytest.mark.parametrize("channels", [1, 2])
+def test_white_lies_in_the_last_bin_and_in_no_other_patch(channels):
+    pixels = torch.full((1, channels, 8, 16), 255, dtype=torch.uint8)  # the luma of three channels is 254.97 at most
+    pixels[..., 1::2] = 0
+    for scores in score(pixels):
+        torch.testing.assert_close(scores, torch.ones_like(scores), rtol=0, atol=1e-6)
+
+
 def test_a_patch_has_the_pixels_of_all_its_children():
     pixels = torch.zeros(1, 3, 8, 16, dtype=torch.uint8)
     pixels[..., :4, :4] = 100

@@ -182,10 +182,12 @@ def _check_patches(conv: nn.Module, spec: object) -> None:
             "take the hooks off first"
         )
     height, width = conv.kernel_size
-    if conv.stride != (height, width) or height != width or conv.padding not in ((0, 0), "valid") or conv.groups > 1:
+    apart = conv.dilation != (1, 1) or conv.groups > 1
+    if conv.stride != (height, width) or height != width or conv.padding not in ((0, 0), "valid") or apart:
         raise InputError(
-            f"the model's patch convolution has kernel {height}×{width}, stride {conv.stride} and padding "
-            f"{conv.padding}: patches must be square, side by side and without padding"
+            f"the model's patch convolution has kernel {height}×{width}, stride {conv.stride}, padding "
+            f"{conv.padding}, dilation {conv.dilation} and groups {conv.groups}: patches must be square, side by side, "
+            "without padding, and all channels together"
         )
     if height != spec.min_patch:
         raise InputError(

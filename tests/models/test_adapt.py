@@ -215,12 +215,13 @@ def test_attention_that_is_not_fused_hides_padding_too(kind):
 
 
 def test_a_threshold_gives_every_image_its_length():
-    model, images = adapted(), make_bytes(4)
+    model, images = adapted(attention="padded"), make_bytes(4)
     tokens = tokenize(images, SPEC, "blur", threshold=THRESHOLD)
     logits, plan = model(images, threshold=THRESHOLD, return_plan=True)
     assert_same_plan(plan, tokens.plan)
     assert plan.lengths.tolist() == tokens.plan.lengths.tolist() == [15, 12, 6, 15]
     assert_close(model(tokens), logits, 1e-6)
+    assert_close(model.forward_features(tokens), model.forward_features(images, plan=plan), 1e-6)  # padding, too
     _, most = model(images, threshold=-1.0, num_tokens=12, return_plan=True)
     assert most.lengths.tolist() == [12] * 4
 
@@ -272,7 +273,7 @@ def test_maps_lay_each_token_over_its_cells():
 
 
 @pytest.mark.parametrize(
-    ("indices", "blocks"), [(None, [0, 1]), (1, [1]), (2, [0, 1]), ([0], [0]), ([-1], [1]), ((-1, 0), [0, 1])], ids=str
+    ("indices", "blocks"), [(None, [0, 1]), (1, [1]), (2, [0, 1]), ([0], [0]), ([-1], [1]), ([-2], [0]), ((-1, 0), [0, 1])], ids=str
 )
 def test_indices_name_blocks_as_timms_do(indices, blocks):
     model, images = adapted(), make_images()

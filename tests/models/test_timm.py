@@ -294,6 +294,12 @@ def test_the_check_passes_in_every_precision_and_keeps_every_mode(kind, dtype):
         assert [module.training for module in result.modules()] == [module.training for module in model.modules()]
 
 
+@pytest.mark.parametrize("rate", ["drop_rate", "pos_drop_rate", "proj_drop_rate", "attn_drop_rate", "drop_path_rate"])
+def test_the_check_passes_for_a_model_that_trains_with_dropout(rate):
+    model = adapt(make("cls", **{rate: 0.5}).train(), SPEC, "blur")
+    assert not torch.equal(model(make_images(), plan=mixed()), model(make_images(), plan=mixed()))
+
+
 @pytest.mark.parametrize("kind", FEW)
 def test_the_check_takes_models_of_any_size(kind):
     adapt(make(kind, dynamic_img_size=True), SPEC, "blur")

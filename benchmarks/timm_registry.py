@@ -125,7 +125,7 @@ def kind(model: Any) -> tuple[str, str, str, str]:
     positions = ["learned"] * (model.pos_embed is not None) + [f"rope ({rope})"] * (rope != "NoneType")
     tokens = ["cls"] * (model.cls_token is not None) + ["dist"] * hasattr(model, "dist_token")
     registers = 0 if model.reg_token is None else model.reg_token.shape[1]
-    tokens += [f"{registers} registers"] * (registers > 0)
+    tokens += [f"{registers} register{'s' * (registers > 1)}"] * (registers > 0)
     rows = " (no rows)" if tokens and model.pos_embed is not None and model.no_embed_class else ""
     return type(model).__name__, " + ".join(positions), (" + ".join(tokens) or "none") + rows, model.global_pool
 

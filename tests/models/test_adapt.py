@@ -273,7 +273,9 @@ def test_maps_lay_each_token_over_its_cells():
 
 
 @pytest.mark.parametrize(
-    ("indices", "blocks"), [(None, [0, 1]), (1, [1]), (2, [0, 1]), ([0], [0]), ([-1], [1]), ([-2], [0]), ((-1, 0), [0, 1])], ids=str
+    ("indices", "blocks"),
+    [(None, [0, 1]), (1, [1]), (2, [0, 1]), ([0], [0]), ([-1], [1]), ([-2], [0]), ((-1, 0), [0, 1])],
+    ids=str,
 )
 def test_indices_name_blocks_as_timms_do(indices, blocks):
     model, images = adapted(), make_images()

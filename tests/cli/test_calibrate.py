@@ -93,6 +93,25 @@ def test_a_bad_image_costs_itself_alone(quadtok, photos):
     assert records(result)[-1]["scored"] == 3
 
 
+def test_an_image_whose_saliency_holds_nan_costs_itself_alone(quadtok, photos, tmp_path, monkeypatch):
+    (tmp_path / "darkness.py").write_text(
+        "def root(images, spec):\n"
+        "    means = images[:, 0].float().mean(dim=(1, 2), keepdim=True) - 50\n"
+        "    return [means.sqrt().repeat(1, 256 // size, 256 // size) for size in (32, 64)]\n"
+    )
+    Image.new("RGB", (300, 300)).save(photos / "dark.png")
+    monkeypatch.chdir(tmp_path)
+    result = quadtok("calibrate", photos, "--scorer", "darkness:root", "--json")
+    assert (result.code, calibration(result)["images"]) == (1, 3)
+    assert result.lines[0] == f"quadtok: error: {photos / 'dark.png'}: its saliency holds NaN"
+
+
+def test_where_there_is_one_scale_every_image_is_counted(quadtok, photos):
+    result = quadtok("calibrate", photos, "--scorer", "blur", "--max-patch", "16", "-n", "256", "-b", "3", "--json")
+    found = calibration(result)
+    assert (result.code, found["images"], found["mean"], found["share_at_most"]) == (0, 3, 256, 1)
+
+
 def test_without_a_good_image_there_is_no_threshold(quadtok, tmp_path):
     (tmp_path / "bad.jpg").write_text("no image")
     result = quadtok("calibrate", tmp_path / "bad.jpg", "--scorer", "blur")
@@ -104,11 +123,11 @@ def test_an_interrupted_run_gives_no_threshold_and_begins_again(tmp_path):
         Image.effect_noise((300, 300), 60).save(tmp_path / f"{index:03}.png", compress_level=0)
     command = [sys.executable, "-m", "quadtok", "calibrate", str(tmp_path), "--scorer", "blur", "-b", "1", "--json"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        process.stdout.readline()  # the first file is scored: it is at work
+        first = process.stdout.readline()  # the first file is scored: it is at work
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert {json.loads(line)["type"] for line in out.splitlines()} == {"file", "summary"}
+    assert {json.loads(line)["type"] for line in [first, *out.splitlines()]} == {"file", "summary"}
     assert "left; run the same command to begin again" in err
 
 

@@ -91,9 +91,13 @@ def test_what_is_wrong_for_one_image_is_told_when_it_is_its_turn(tmp_path, entri
     scoring.prepare(Source(Path("dog.png"), Path("dog.png")), 3)
 
 
-def test_a_line_of_a_csv_that_holds_no_numbers_is_told_when_it_is_its_turn(tmp_path):
-    scoring = scoring_of(tmp_path, "dog.png,1,1\npets/cat.png,1,two\n", "points.csv")
-    with pytest.raises(InputError, match=r"must be x, y or .*got \[1.0, 'two'\]"):
+@pytest.mark.parametrize(
+    ("lines", "entry"),
+    [("dog.png,1,1\npets/cat.png,1,two\n", r"\[1.0, 'two'\]"), ("pets/cat.png,1px,2px\n", r"\['1px', '2px'\]")],
+)
+def test_a_line_of_a_csv_that_holds_no_numbers_is_told_when_it_is_its_turn(tmp_path, lines, entry):
+    scoring = scoring_of(tmp_path, lines, "points.csv")
+    with pytest.raises(InputError, match=f"must be x, y or .*got {entry}"):
         scoring.prepare(CAT, 3)
 
 

@@ -150,8 +150,7 @@ def _read_csv(text: str) -> Pairs:
         rows = [row for row in csv.reader(io.StringIO(text), strict=True) if row]
     except csv.Error as problem:
         raise InputError(f"is no CSV ({problem})") from None
-    if rows and not any(isinstance(cell, float) for cell in map(_cell, rows[0][1:])):
-        del rows[0]  # a header
+    # A header may be among them: no input is called like it.
     return [(name, [[_cell(cell) for cell in cells]]) for name, *cells in rows]
 
 

@@ -21,9 +21,9 @@ def main() -> None:
     images = torch.rand(BATCH, 3, SPEC.height, SPEC.width)
     for name in MODELS:
         vit = timm.create_model(name, img_size=SPEC.height).eval()
-        with torch.inference_mode():
+        with torch.no_grad():
             print_lengths(name, vit, images)
-            print_parts(name, vit, images)
+        print_parts(name, vit, images)
 
 
 def print_lengths(name: str, vit: torch.nn.Module, images: torch.Tensor) -> None:
@@ -68,19 +68,32 @@ def print_parts(name: str, vit: torch.nn.Module, images: torch.Tensor) -> None:
         "scale embedding": adapt(vit, SPEC, "random", check=False, scale_embedding=True),
         "detail": adapt(vit, SPEC, "random", check=False, detail="subpatch"),
     }
-    runs = {key: lambda model=model: model(images, plan=plan) for key, model in models.items()}
+    runs = {
+        **{(key, "forward"): lambda model=model: forward(model, images, plan) for key, model in models.items()},
+        **{(key, "step"): lambda model=model: step(model, images, plan) for key, model in models.items()},
+    }
     found = interleaved(runs, seconds=SECONDS)
-    rows = [
-        [
-            key,
-            ms(found[key]),
-            times(found[key], found["neither"]),
-            parameters(models[key]),
-            f"{peak_bytes(run) / 1e6:.0f} MB",
-        ]
-        for key, run in runs.items()
-    ]
-    print_table(f"{name}, {BATCH} × 256², 100 tokens", ["parts", "time", "", "parameters", "peak memory"], rows)
+    rows = []
+    for key, model in models.items():
+        row = [key, parameters(model)]
+        for what in ("forward", "step"):
+            row += [ms(found[key, what]), times(found[key, what], found["neither", what])]
+            row.append(f"{peak_bytes(runs[key, what]) / 1e6:.0f} MB")
+        rows.append(row)
+    heading = ["parts", "parameters", "forward", "", "peak memory", "forward and backward", "", "peak memory"]
+    print_table(f"{name}, {BATCH} × 256², 100 tokens", heading, rows)
+
+
+def forward(model: torch.nn.Module, images: torch.Tensor, plan: Plan) -> torch.Tensor:
+    """As it is used."""
+    with torch.no_grad():
+        return model(images, plan=plan)
+
+
+def step(model: torch.nn.Module, images: torch.Tensor, plan: Plan) -> None:
+    """As it is trained, without the optimiser's part."""
+    model.zero_grad()
+    model(images, plan=plan).sum().backward()
 
 
 def parameters(model: torch.nn.Module) -> str:

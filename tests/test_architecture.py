@@ -31,7 +31,7 @@ LEVEL = {part: number for number, parts in enumerate(LEVELS) for part in parts}
 # Inside a folder, the lowest first: who stands here may be imported by those behind it, and by all that are not named.
 WITHIN = {
     "quadtok.quadtrees": ["base", "order", "parallel_numpy"],
-    "quadtok.scorers.feature": ["base", "object_net", "shufflenet", "weights"],
+    "quadtok.scorers.feature": ["base", "lite0", "object_net", "shufflenet", "weights"],
     "quadtok.models": [
         *("embed", "packing", "attention", "detail", "pooling", "positions", "rope", "reading"),
         *("adapted", "selfcheck", "timm", "torchvision", "families"),

@@ -107,7 +107,7 @@ def tokenize_files(
         max_patch: see `Spec`.
         scorer: a name, `"module:attribute"`, or a function (images, spec) → saliency, called by one thread.
         scorer_options: options of a scorer that is given by name.
-        weights: of the scorer `"feature"`: `"bundled"`, `"imagenet"`, or a file with a state dict.
+        weights: of the scorer `"feature"`: `"bundled"`, `"imagenet"`, `"lite0"`, or a file with a state dict.
         maps: of the scorer `"precomputed"`: a file, or a folder that mirrors the inputs.
         points: of the scorer `"point"`: a JSON or CSV file; see docs/scorers.md.
         seed: of the scorer `"random"`.

@@ -96,7 +96,10 @@ def test_a_damaged_file_is_refused(tmp_path, cut):
 
 def test_a_missing_file_is_refused_with_both_ways_on(tmp_path):
     path = tmp_path / "nowhere.pt"
-    assert refusal(weights=path) == f"weights {path}: no such file; give bundled, imagenet or the path of a state dict"
+    assert (
+        refusal(weights=path)
+        == f"weights {path}: no such file; give bundled, imagenet, lite0 or the path of a state dict"
+    )
 
 
 def test_offline_the_imagenet_weights_name_both_ways_out(monkeypatch, tmp_path):

@@ -41,8 +41,9 @@ class ScorerFlags(Group):
     weights: Annotated[
         str | None,
         typer.Option(
-            metavar="bundled|imagenet|FILE", rich_help_panel=QUADTREE, show_default="bundled",
-            help="For --scorer feature: bundled, imagenet (the paper's, downloaded at first use) or a state dict.",
+            metavar="bundled|imagenet|lite0|FILE", rich_help_panel=QUADTREE, show_default="bundled",
+            help="For --scorer feature: bundled, imagenet (the paper's, downloaded at first use), lite0 (with "
+            "quadtok\\[lite0]) or a state dict.",
         ),
     ] = None  # fmt: skip
     seed: Annotated[

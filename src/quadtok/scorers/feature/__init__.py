@@ -46,12 +46,13 @@ class FeatureScorer(Described):
 
     Args:
         weights: `"bundled"`, a small net that comes with quadtok (docs/bundled-weights.md); `"imagenet"`, the paper's
-            ShuffleNetV2 x0.5, downloaded by torchvision at first use; or the path of a state dict of either, the
-            second with or without its classifier. Ignored where `net` is given.
+            ShuffleNetV2 x0.5, downloaded by torchvision at first use; `"lite0"`, EfficientNet-Lite0, trained on
+            ImageNet, from packages of the extra `lite0`; or the path of a state dict of one of them, the last two with
+            or without their classifier. Ignored where `net` is given.
         net: any module that maps `[B, C, H, W]` to features `[B, D, h, w]`. It is copied: the scorer's copy stays
             frozen and in eval mode, and the caller's module is left as it is.
         stride: 32, 16 or 8: where ShuffleNetV2 is cut, and the map's resolution where `high_res_fraction` < 1. By
-            default 32, the paper's, and 16 for the bundled net, which has no other.
+            default 32, the paper's, which is lite0's only one; 16 for the bundled net, which has no other.
         error: `"mse"`, the mean squared difference over the features, or `"cosine_distance"`, the negated cosine.
         high_res_fraction: the features are computed on images resized to this share of their size.
         precision: `"exact"` computes as the reference does. `"float32"` rounds in another order and is about twice as
@@ -112,6 +113,7 @@ class FeatureScorer(Described):
     def _make_net(self, weights: str | Path, net: nn.Module | None, stride: int | None) -> None:
         trunk = load_trunk(weights, stride) if net is None else Trunk(copy.deepcopy(net), stride or PAPERS_STRIDE, None)
         self.stride = trunk.stride
+        self._pixels_a_pass = trunk.pixels_a_pass or PIXELS_A_PASS["cpu"]
         whole = trunk.net.eval()
         if net is not None:  # ours are float32 and frozen, and inside a transform of torch.func no net can be changed
             whole = whole.float().requires_grad_(False)
@@ -178,7 +180,7 @@ class FeatureScorer(Described):
 
     def _images_a_pass(self, images: Tensor, spec: Spec) -> int:
         height, width = self._seen_size(images)
-        budget = PIXELS_A_PASS.get(images.device.type, PIXELS_A_PASS_ELSEWHERE)
+        budget = self._pixels_a_pass if images.device.type == "cpu" else PIXELS_A_PASS_ELSEWHERE
         return max(1, budget // (height * width * spec.num_scales))
 
     def _score(self, images: Tensor, spec: Spec) -> list[Tensor]:

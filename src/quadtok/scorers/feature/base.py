@@ -25,7 +25,7 @@ def read_state(path: Path) -> Mapping[str, Tensor]:
     """
     with about(f"weights {path}"):
         if not os.path.exists(path):
-            raise WeightsError("no such file; give bundled, imagenet or the path of a state dict")
+            raise WeightsError("no such file; give bundled, imagenet, lite0 or the path of a state dict")
         state = load_safely(path, WeightsError, "not a state dict that can be loaded safely")
         if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
             raise WeightsError("not a state dict (a mapping of names to tensors)")

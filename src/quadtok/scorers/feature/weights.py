@@ -16,10 +16,11 @@ from torch import nn
 
 from quadtok.errors import InputError
 from quadtok.scorers.feature.base import build_net, read_state, weights_digest
+from quadtok.scorers.feature.lite0 import MARK, PIXELS_A_PASS, STRIDE, fold_lite0, lite0_state, lite0_trunk
 from quadtok.scorers.feature.object_net import ObjectNet
 from quadtok.scorers.feature.shufflenet import STAGES, fold_trunk, imagenet_state, shufflenet_trunk
 
-BUNDLED, IMAGENET = "bundled", "imagenet"
+BUNDLED, IMAGENET, LITE0 = "bundled", "imagenet", "lite0"
 BUNDLED_FILE = resources.files("quadtok.scorers.feature") / "object_net.pt"
 
 
@@ -31,18 +32,20 @@ class Trunk:
         net: images `[B, 3, H, W]` to features `[B, D, h, w]`.
         stride: how many pixels of the image a place of the features stands for.
         quick: makes an equal net that lies better in memory and rounds in another order; None where there is none.
+        pixels_a_pass: that it should see at once on a CPU; None for as many as usual.
     """
 
     net: nn.Module
     stride: int
     quick: Callable[[nn.Module], nn.Module] | None
+    pixels_a_pass: int | None = None
 
 
 def load_trunk(weights: str | Path, stride: int | None) -> Trunk:
     """The net that these weights belong to.
 
     Args:
-        weights: `"bundled"`, `"imagenet"` or the path of a state dict of either net.
+        weights: `"bundled"`, `"imagenet"`, `"lite0"` or the path of a state dict of one of these nets.
         stride: where to cut the net, one of those it has; None is its own.
 
     Raises:
@@ -51,6 +54,8 @@ def load_trunk(weights: str | Path, stride: int | None) -> Trunk:
     """
     if str(weights) == IMAGENET:
         state = imagenet_state()
+    elif str(weights) == LITE0:
+        state = lite0_state()
     elif str(weights) == BUNDLED:
         with resources.as_file(BUNDLED_FILE) as path:
             state = read_state(path)
@@ -60,6 +65,9 @@ def load_trunk(weights: str | Path, stride: int | None) -> Trunk:
         _check_stride(stride, [ObjectNet.STRIDE], str(weights))
         net = build_net(ObjectNet, state, str(weights), "an ObjectNet")
         return Trunk(net, ObjectNet.STRIDE, _channels_last)
+    if MARK in state:
+        _check_stride(stride, [STRIDE], str(weights))
+        return Trunk(lite0_trunk(state, str(weights)), STRIDE, fold_lite0, PIXELS_A_PASS)
     _check_stride(stride, list(STAGES), str(weights))
     stride = stride or max(STAGES)
     return Trunk(shufflenet_trunk(stride, state, str(weights)), stride, fold_trunk)
@@ -74,4 +82,4 @@ def _channels_last(net: nn.Module) -> nn.Module:
     return copy.deepcopy(net).to(memory_format=torch.channels_last)
 
 
-__all__ = ["BUNDLED", "IMAGENET", "Trunk", "load_trunk", "weights_digest"]
+__all__ = ["BUNDLED", "IMAGENET", "LITE0", "Trunk", "load_trunk", "weights_digest"]

@@ -33,6 +33,18 @@ class InputError(QuadtokError):
     """Arguments that do not fit together."""
 
 
+class PatchSizeError(InputError):
+    """A model whose patches are of another size than the spec's finest.
+
+    Attributes:
+        patch: the side of the model's patches, in pixels.
+    """
+
+    def __init__(self, message: str, patch: int = 0) -> None:  # a pickle gives the sentence alone, and then the rest
+        super().__init__(message)
+        self.patch = patch
+
+
 class ScorerError(InputError):
     """A scorer that fails for an image, or whose saliency cannot be used."""
 

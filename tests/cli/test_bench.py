@@ -333,6 +333,14 @@ class TestModel:
         (line,) = result.lines
         assert line.startswith("quadtok: error: timm cannot make a 'no_such_vit' for images of 64×64: ")
 
+    def test_patches_of_another_size_are_told_with_the_flags_that_the_model_needs(self, time_it, model):
+        result = time_it(*model, "--min-patch", "8", "--max-patch", "32")
+        assert (result.code, result.out.count("test_vit")) == (2, 0)
+        assert result.lines[-1] == (
+            "quadtok: error: --model test_vit: its patches are 16×16 pixels: "
+            "give --min-patch 16 --max-patch 64, and an --image-size in multiples of that"
+        )
+
     def test_without_timm_the_way_to_it_is_said(self, time_it, monkeypatch):
         flags = import_module("quadtok.cli.bench_flags")
         monkeypatch.setattr(flags, "find_spec", lambda name: None)

@@ -17,15 +17,15 @@ from quadtok.cli.flags import PreprocessFlags
 from quadtok.cli.grouped import grouped
 from quadtok.cli.terminal import passed_over, say, say_error, write_data, write_json
 from quadtok.environment import machine
-from quadtok.errors import InputError
+from quadtok.errors import InputError, PatchSizeError
 from quadtok.files import write_atomically
 from quadtok.jobs.sinks.naming import without_our_pictures
 from quadtok.jobs.sources import Source
 from quadtok.names import IMAGE_SUFFIXES
 
 if TYPE_CHECKING:
-    from quadtok.bench import Row
-    from quadtok.bench.cases import Benchmark
+    from quadtok.bench import ModelRow, Row
+    from quadtok.bench.cases import Benchmark, Case
 
 
 @grouped
@@ -82,6 +82,18 @@ def _photographs(inputs: Photographs) -> list[Source]:
     return photographs
 
 
+def _model_rows(benchmark: Benchmark, case: Case) -> list[ModelRow]:
+    """The rows of `--model`; where its patches are of another size, the flags that it needs are named."""
+    try:
+        return benchmark.model_rows(case)
+    except PatchSizeError as problem:
+        patch, scales = problem.patch, case.geometry.num_scales
+        raise InputError(
+            f"--model {benchmark.model}: its patches are {patch}×{patch} pixels: "
+            f"give --min-patch {patch} --max-patch {patch << (scales - 1)}, and an --image-size in multiples of that"
+        ) from problem
+
+
 def _run(benchmark: Benchmark, facts: dict[str, Any], as_json: bool) -> list[Row]:
     """Time one case after another, and show each as soon as it is done."""
     from quadtok.bench.tables import heading, show, show_model
@@ -91,7 +103,7 @@ def _run(benchmark: Benchmark, facts: dict[str, Any], as_json: bool) -> list[Row
         write_data(heading(facts))
     for case in benchmark.cases():
         with _status(f"timing {case}"):
-            of_model = benchmark.model_rows(case)  # which may be refused: first
+            of_model = _model_rows(benchmark, case)  # which may be refused: first
             found = benchmark.rows(case)
         rows += found
         if as_json:

@@ -10,7 +10,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from quadtok.errors import InputError
+from quadtok.errors import InputError, PatchSizeError
 from quadtok.models.adapted import SCALE_EMBEDDING, SUBPATCH, Adapted
 from quadtok.models.attention import AttentionName, check_attention
 from quadtok.models.detail import ScaleEmbedding, Subpatches
@@ -190,9 +190,10 @@ def _check_patches(conv: nn.Module, spec: object) -> None:
             "without padding, and all channels together"
         )
     if height != spec.min_patch:
-        raise InputError(
+        raise PatchSizeError(
             f"the model's patches are {height}×{height} pixels and the spec's min_patch is {spec.min_patch}: "
-            f"make a Spec with min_patch={height}"
+            f"make a Spec with min_patch={height}",
+            height,
         )
 
 

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import threading
+from importlib import import_module
 
 import pytest
 import torch
@@ -574,3 +575,12 @@ def test_neither_timm_nor_torchvision_is_loaded_without_a_model_of_theirs():
     assert lines[0].startswith("torch's Linear cannot be adapted")
     assert lines[1].startswith("model must be timm's NaFlexVit itself, got Linear")
     assert lines[2] == "False False"
+
+
+@pytest.mark.parametrize("family", ["timm", "torchvision"])
+def test_a_family_says_everything_that_is_asked_of_it(family):
+    classes = import_module(f"quadtok.models.{family}").CLASSES.values()
+    left_open = [
+        name for kind in classes for name in dir(kind) if getattr(getattr(kind, name), "__isabstractmethod__", 0)
+    ]
+    assert classes and left_open == []

@@ -10,6 +10,7 @@ A family (`timm.py`, `torchvision.py`) puts `Adapted` in front of the library's 
 from __future__ import annotations
 
 import copy
+from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
@@ -225,42 +226,45 @@ class Adapted(nn.Module):
 
     # What a family says of its class.
 
+    @abstractmethod
     def _patch_conv(self) -> nn.Conv2d:
         """The patch convolution, whose weights embed the patches."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _num_prefix(self) -> int:
         """P: how many tokens stand before the patches'."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _place(self, embedded: Tensor, plan: Plan) -> Tensor:
         """Embedded patches `[B, N, D]` with positions, behind the prefix tokens: what the first block takes."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _blocks(self) -> Sequence[nn.Module]:
-        raise NotImplementedError
+        """The blocks, first to last."""
 
+    @abstractmethod
     def _can_pack(self) -> bool:
         """Whether all blocks hand their mask on to torch's attention, so that images can be packed."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _context(self, plan: Plan, layout: Layout, dtype: torch.dtype) -> Any:
         """What every block is told of the tokens, which are of this type."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _step(self, tokens: Tensor, block: nn.Module, number: int, context: Any) -> Tensor:
         """One block."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _last_norm(self, tokens: Tensor) -> Tensor:
-        raise NotImplementedError
+        """The model's norm behind its last block; `[B, P + N, D]` both."""
 
+    @abstractmethod
     def _head(self, features: Tensor, keys: Tensor | None, pre_logits: bool) -> Any:
-        raise NotImplementedError
+        """`forward_head`; `keys` `[B, P + N]` says which tokens are there, None all of them."""
 
+    @abstractmethod
     def _run_original(self, model: Any, images: Tensor) -> tuple[Tensor, Any]:
         """What the library's own code makes of images `[B, C, H, W]`: features `[B, P + N, D]`, and the output."""
-        raise NotImplementedError
 
 
 def _copied(model: nn.Module) -> nn.Module:

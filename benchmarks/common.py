@@ -14,6 +14,14 @@ from quadtok import Plan, Spec, get_quadtree, get_scorer
 
 ROUNDS = 9
 
+# What selection, gathering and the blur scorer are timed on: images and their spec.
+WORKS = [
+    (128, Spec(256, 256, 16, 64, 100)),
+    (8, Spec(1024, 1024, 16, 64, 1024)),
+    (1, Spec(1024, 1024, 16, 128, 1024)),
+    (1, Spec(256, 256, 16, 64, 100)),
+]
+
 
 def interleaved(
     contenders: dict[str, Callable[[], object]], rounds: int = ROUNDS, seconds: float = 0.2
@@ -59,6 +67,11 @@ def _cpuinfo() -> list[str]:
 def ms(milliseconds: float) -> str:
     """Three significant digits."""
     return f"{milliseconds:.3g} ms"
+
+
+def work_name(batch: int, spec: Spec) -> str:
+    """How many images, their size, and the sizes and the number of tokens."""
+    return f"{batch} × {spec.height}², {spec.min_patch}–{spec.max_patch}, {spec.num_tokens} tokens"
 
 
 def times(slow: float, fast: float) -> str:

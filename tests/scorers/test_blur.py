@@ -5,9 +5,10 @@ import sys
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from helpers import GOLDEN_INDEX, boxes_by_scale, golden, golden_saliency, golden_spec, goldens
-from quadtok import Spec, get_scorer, tokenize
+from quadtok import Spec, get_scorer, normalize, tokenize
 
 BLUR_GOLDENS = [name for name in goldens("tokens") if GOLDEN_INDEX[name]["scorer"] == "blur"]
 SPEC = Spec(24, 48, 3, 12, 17)
@@ -54,6 +55,21 @@ def test_saliency_is_the_definition_computed_slowly():
                 errors.append(lost[row * size : (row + 1) * size, col * size : (col + 1) * size].mean())
             expected = (torch.stack(errors).mean() * size).sqrt()
             assert scores[image, row, col].item() == pytest.approx(expected.item(), rel=1e-5)  # float32 sums
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32], ids=str)
+@pytest.mark.parametrize("spec", [Spec(1024, 320, 4, 32, 998), Spec(384, 1024, 1, 16, 1596)], ids=str)
+def test_an_image_that_is_scored_band_by_band_has_the_scores_of_the_whole(spec, dtype):
+    """Both are worked through in several bands; a wrong neighbour at a border is in the scores' first digits."""
+    pixels = (images(batch=1, spec=spec) * 40 + 128).clamp(0, 255).to(torch.uint8)
+    given, exact = (pixels if dtype == torch.uint8 else normalize(pixels)), normalize(pixels.double())
+    for scale, scores in enumerate(get_scorer("blur")(given, spec), start=1):
+        small = F.interpolate(exact, scale_factor=0.5**scale, mode="bilinear")
+        lost = F.avg_pool2d(
+            (F.interpolate(small, exact.shape[2:], mode="bilinear") - exact) ** 2, spec.patch_size(scale)
+        )
+        expected = (lost.mean(dim=1) * spec.patch_size(scale)).sqrt()
+        torch.testing.assert_close(scores.double(), expected, rtol=1e-5, atol=0)
 
 
 def test_a_flat_image_loses_nothing():

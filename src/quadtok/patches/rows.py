@@ -105,7 +105,7 @@ def _table_rows(begins: Integers, shape: torch.Size, run: int, pixel_rows: Integ
     """
     _, channels, height, width = shape
     within = np.add.outer(np.arange(channels) * height, pixel_rows).ravel() * (width // run)
-    return torch.from_numpy(begins // run)[:, None] + torch.from_numpy(within)
+    return torch.from_numpy(np.add.outer(begins // run, within))
 
 
 def _sums_of_pairs(table: Tensor, pairs: Tensor) -> Tensor:

@@ -70,7 +70,7 @@ def full_precision(device: torch.device) -> AbstractContextManager[None]:
 def score_in_parts(score: Callable[[Tensor], list[Tensor]], images: Tensor, size: int) -> list[Tensor]:
     """Score the images `[B, …]`, `size` of them at a time or one: what lies between never is there for all at once."""
     parts = [score(part) for part in in_parts(images, max(1, size))]
-    return [torch.cat(scores) for scores in zip(*parts, strict=True)]
+    return parts[0] if len(parts) == 1 else [torch.cat(scores) for scores in zip(*parts, strict=True)]
 
 
 def resize(images: Tensor, height: int, width: int) -> Tensor:

@@ -1,10 +1,20 @@
 """Saliency → tokens: selection and the pixels, against the reference's way written plainly (goals 2 and 3)."""
 
 import torch
-from common import WORKS, interleaved, ms, plain_tokens, print_machine, print_table, random_saliency, times, work_name
+from common import (
+    WORKS,
+    interleaved,
+    ms,
+    peak_of_all,
+    plain_tokens,
+    print_machine,
+    print_table,
+    random_saliency,
+    times,
+    work_name,
+)
 
 from quadtok import Spec, extract_patches, get_quadtree, normalize
-from quadtok.bench import peak_bytes
 
 GOALS = ["≥ 8×, fresh ≥ 4×", "≥ 8×", "≥ 8×", "≥ 3×"]  # of WORKS
 
@@ -28,7 +38,7 @@ def main() -> None:
         ratios = [times(found["plain"], found[key]) for key in ("kept", "fresh")]
         rows.append([name, ms(found["plain"]), ms(found["kept"]), ratios[0], ms(found["fresh"]), ratios[1], goal])
         held, made = images.numel() * 4, out.numel() * 4
-        memory.append([name, *(f"{(peak_bytes(run) - made) / held:.1%}" for run in (plain, quadtok))])
+        memory.append([name, *(f"{(peak_of_all(run) - made) / held:.1%}" for run in (plain, quadtok))])
     heading = ["work", "plain", "kept buffer", "", "fresh memory", "", "goal"]
     print_table("Saliency given → tokens, float32 images in memory", heading, rows)
     heading = ["work", "plain", "quadtok (goal ≤ 10 %)"]

@@ -1,5 +1,8 @@
 """The pixels of a plan's tokens: goldens, a slow twin, dtypes, gradients, and the Tokens that hold them."""
 
+import tracemalloc
+
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -159,14 +162,29 @@ def test_images_of_another_size_than_the_plans_are_refused():
         extract_patches(make_images().transpose(2, 3), make_plan())
 
 
+def peak_of_all(run):
+    """At most so many bytes more than before, in tensors and in Python's own memory, which numpy's is part of."""
+    peak_bytes(run)  # what is made on first use does not count
+    tracemalloc.start()
+    try:
+        return peak_bytes(run) + tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_the_memory_of_tensors_and_of_arrays_is_counted():
+    assert peak_of_all(lambda: torch.zeros(1_000_000, dtype=torch.uint8)) >= 1_000_000
+    assert peak_of_all(lambda: np.zeros(1_000_000, dtype=np.uint8)) >= 1_000_000
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.uint8], ids=str)
 def test_little_memory_is_needed_beside_images_and_tokens(dtype):
-    """At most a tenth of the images, in tensors; the whole batch is never copied (not even bytes to floats)."""
+    """At most a tenth of the images; the whole batch is never copied (not even bytes to floats)."""
     spec = Spec(256, 256, 16, 64, 100)
     images = torch.zeros(128, 3, 256, 256, dtype=dtype)
     plan = get_quadtree()(random_saliency(spec, 128), spec)
     out = torch.empty(128, 100, 3, 16, 16)
-    assert peak_bytes(lambda: extract_patches(images, plan, out=out)) <= 0.1 * images.numel() * images.element_size()
+    assert peak_of_all(lambda: extract_patches(images, plan, out=out)) <= 0.1 * images.numel() * images.element_size()
 
 
 def test_a_kept_buffer_is_written_and_returned():

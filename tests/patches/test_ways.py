@@ -71,6 +71,27 @@ def test_of_more_images_than_are_worked_on_at_a_time(way):
     assert torch.equal(way(images, plan, None), gather_indexed(images, plan))
 
 
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_in_one_thread_and_in_several(dtype):
+    spec, before = Spec(512, 512, 8, 128, 400), torch.get_num_threads()
+    images, plan = make_images(spec, batch=19, dtype=dtype), make_plan(spec, batch=19)
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            assert torch.equal(gather_rows(images, plan), gather_indexed(images, plan))
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_into_a_buffer_that_is_seen_with_the_other_sign():
+    images, plan = make_images(), make_plan()
+    expected = gather_indexed(images, plan)
+    out = torch.zeros(expected.shape, dtype=torch.complex64).conj().imag
+    assert out.is_neg()
+    assert extract_patches(images, plan, out=out) is out
+    assert torch.equal(out, expected)
+
+
 def test_rows_suit_contiguous_images_on_a_cpu_of_which_nobody_wants_gradients():
     images, plan = make_images(), make_plan()
     assert suits_rows(images, plan)

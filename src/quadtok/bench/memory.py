@@ -1,7 +1,8 @@
 """Peak memory: how far the bytes of live tensors rise during one batch, in an extra run that is not timed. Images,
 weights and whatever else was there before do not count; the tokens that come out do. On CUDA the caching allocator
 tells. On a CPU it is the tensors that operations return, which leaves out what a kernel takes for itself while it
-runs, Python's own objects (the `dict` quadtree's heap), and compiled code, which allocates behind our back.
+runs, Python's own objects (the `dict` quadtree's heap), numpy's arrays (a few MB at most while patches are read), and
+compiled code, which allocates behind our back.
 """
 
 from __future__ import annotations

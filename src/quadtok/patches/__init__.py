@@ -9,7 +9,7 @@ Reading is one job, done in the way that suits where the images lie:
 | way | where | how |
 |---|---|---|
 | `indexed` | anywhere | four gathers through index tensors; plain, differentiable, the oracle of the others |
-| `rows` | CPU, no derivatives | whole rows of pixels are copied, coarse patches apart |
+| `rows` | CPU, no derivatives | numpy copies whole rows of pixels, coarse patches apart |
 | `fused` | CUDA, no derivatives, Triton | one kernel averages, normalises and writes each token once |
 
 Whoever follows the operations sees `indexed`, on every device: compilers, exporters, `torch.func`, fake tensors.
@@ -107,7 +107,7 @@ def _gather(
 
 
 def _gather_pixels(images: Tensor, plan: Plan, out: Tensor | None) -> Tensor:
-    if suits_rows(images, plan):
+    if suits_rows(images, plan, out):
         return gather_rows(images, plan, out)
     means = gather_indexed(images, plan)
     return means if out is None else out.copy_(means)

@@ -57,6 +57,16 @@ def test_saliency_is_the_definition_computed_slowly():
             assert scores[image, row, col].item() == pytest.approx(expected.item(), rel=1e-5)  # float32 sums
 
 
+@pytest.fixture
+def one_thread():
+    """The more threads torch has, the more is worked on at a time."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32], ids=str)
 @pytest.mark.parametrize("spec", [Spec(1024, 320, 4, 32, 998), Spec(384, 1024, 1, 16, 1596)], ids=str)
 def test_an_image_that_is_scored_band_by_band_has_the_scores_of_the_whole(spec, dtype):

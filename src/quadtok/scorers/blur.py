@@ -23,7 +23,7 @@ from quadtok.scorers.base import Described, full_precision, resize, score_in_par
 from quadtok.spec import Spec
 from quadtok.tracing import is_recording, without_gradients
 
-CHUNK_PIXELS = 1 << 17  # of the images that are worked on at a time
+CHUNK_PIXELS = 1 << 17  # of the images that are worked on at a time, for each of torch's threads
 SUM = 4  # pixels that a shrunk one is the sum of
 
 
@@ -41,7 +41,7 @@ class BlurScorer(Described):
     def __call__(self, images: Tensor, spec: Spec) -> list[Tensor]:
         """Score the images; see `Scorer`."""
         check_images(images, spec)
-        size = CHUNK_PIXELS // (spec.height * spec.width)
+        size = _chunk_pixels() // (spec.height * spec.width)
         with full_precision(images.device):
             return score_in_parts(lambda part: _score(part, spec), images, size)
 
@@ -55,9 +55,14 @@ def _score(images: Tensor, spec: Spec) -> list[Tensor]:
     return bands[0] if len(bands) == 1 else [torch.cat(scores, dim=1) for scores in zip(*bands, strict=True)]
 
 
+def _chunk_pixels() -> int:
+    # Each thread has a cache of its own, and in every operation all of them wait for the last: the fewer, the better.
+    return CHUNK_PIXELS if is_recording() else CHUNK_PIXELS * torch.get_num_threads()
+
+
 def _bands(spec: Spec) -> Iterator[tuple[int, int]]:
     """Where each begins and ends: whole roots, and at least eight times its margin. A recording has all in one."""
-    roots = max(CHUNK_PIXELS // (spec.width * spec.max_patch), -(-8 // spec.min_patch))
+    roots = max(_chunk_pixels() // (spec.width * spec.max_patch), -(-8 // spec.min_patch))
     height = spec.height if is_recording() else roots * spec.max_patch
     return ((begin, min(begin + height, spec.height)) for begin in range(0, spec.height, height))
 

@@ -5,7 +5,7 @@ Imports nothing, so that `--help` can list them without loading torch.
 
 from typing import Literal
 
-ScorerName = Literal["feature", "blur", "entropy", "duplicate", "point", "precomputed", "random"]
+ScorerName = Literal["object", "feature", "blur", "entropy", "duplicate", "point", "precomputed", "random"]
 QuadtreeName = Literal["dict", "tensor", "zcurve", "parallel"]
 ErrorName = Literal["mse", "cosine_distance"]
 StyleName = Literal["overlay", "blur", "mini", "levels"]

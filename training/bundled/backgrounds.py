@@ -6,6 +6,7 @@ its name in the table.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -79,6 +80,18 @@ def real(rng: Generator, materials: Materials, side: int) -> np.ndarray:
     both = np.concatenate([both, both[:, ::-1]], axis=1) if drawn < side else both
     repeats = -(-side // both.shape[0])
     return recolour(rng, np.tile(both, (repeats, repeats, 1))[:side, :side])
+
+
+def photograph(rng: Generator, materials: Materials, side: int) -> np.ndarray:
+    """A square part of a real texture as it is, mirrored or not."""
+    if not materials.textures:
+        return cloudy(rng, materials, side)
+    source = materials.textures[rng.integers(len(materials.textures))]
+    taken = int(math.exp(rng.uniform(math.log(0.12), math.log(0.7))) * min(source.shape[:2]))
+    top, left = (rng.integers(0, length - taken + 1) for length in source.shape[:2])
+    tile = Image.fromarray(np.ascontiguousarray(source[top : top + taken, left : left + taken]))
+    shown = np.asarray(tile.resize((side, side), Image.Resampling.BICUBIC), dtype=np.float32) / 255
+    return shown[:, :: rng.choice([-1, 1])]
 
 
 def recolour(rng: Generator, picture: np.ndarray) -> np.ndarray:
@@ -207,6 +220,7 @@ BACKGROUNDS: dict[str, Background] = {
     "plain": plain,
     "cloudy": cloudy,
     "real": real,
+    "photograph": photograph,
     "strokes": strokes,
     "pieces": pieces,
     "boards": boards,

@@ -14,11 +14,14 @@ from quadtok.scorers.blur import BlurScorer
 from quadtok.scorers.duplicate import DuplicateScorer
 from quadtok.scorers.entropy import EntropyScorer
 from quadtok.scorers.feature import FeatureScorer
+from quadtok.scorers.nets import NetScorer
+from quadtok.scorers.object import ObjectScorer
 from quadtok.scorers.point import PointScorer
 from quadtok.scorers.precomputed import PrecomputedScorer
 from quadtok.scorers.random import RandomScorer
 
 SCORERS: dict[str, Callable[..., Scorer]] = {
+    "object": ObjectScorer,
     "feature": FeatureScorer,
     "blur": BlurScorer,
     "entropy": EntropyScorer,
@@ -52,8 +55,8 @@ def get_scorer(name: str, **options: Any) -> Scorer:
 
 
 def on_device(scorer: ScorerFunction, device: torch.device) -> ScorerFunction:
-    """The scorer for images on this device. Only the feature scorer has a place; any other is handed back as it is."""
-    return scorer.to(device) if isinstance(scorer, FeatureScorer) else scorer
+    """The scorer for images on this device. Those with a net have a place; any other is handed back as it is."""
+    return scorer.to(device) if isinstance(scorer, NetScorer) else scorer
 
 
 __all__ = ["SCORERS", "Scorer", "ScorerFunction", "get_scorer", "on_device"]

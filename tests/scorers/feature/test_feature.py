@@ -32,8 +32,8 @@ from helpers import (
 from quadtok import Spec, get_scorer, tokenize
 from quadtok.errors import InputError
 from quadtok.scorers.feature import ERRORS
-from quadtok.scorers.feature.base import weights_digest
 from quadtok.scorers.feature.shufflenet import STAGES
+from quadtok.scorers.nets import weights_digest
 
 FEATURE_GOLDENS = [name for name in goldens("tokens") if GOLDEN_INDEX[name]["scorer"].startswith("feature")]
 # Their boxes turn on exact ties in the reference's saliency, whose order it leaves undefined.

@@ -24,9 +24,10 @@ from torch import Tensor, nn
 
 from quadtok.errors import InputError, described
 from quadtok.names import ErrorName
-from quadtok.pixels import as_floats, check_images
-from quadtok.scorers.base import Described, full_precision, pool_to_grid, resize
+from quadtok.pixels import as_floats
+from quadtok.scorers.base import full_precision, pool_to_grid, resize
 from quadtok.scorers.feature.weights import BUNDLED, Trunk, load_trunk, weights_digest
+from quadtok.scorers.nets import NetScorer, device_of
 from quadtok.spec import Spec
 from quadtok.tracing import in_parts, without_gradients
 
@@ -41,7 +42,7 @@ PIXELS_A_PASS = {"cpu": 3 * 2**19}
 PIXELS_A_PASS_ELSEWHERE = 2**23
 
 
-class FeatureScorer(Described):
+class FeatureScorer(NetScorer):
     """Features of the image against features of its blurred copies (docs/reference.md section 3).
 
     Args:
@@ -71,6 +72,8 @@ class FeatureScorer(Described):
         InputError: for an option out of range.
         WeightsError: where the weights cannot be had or do not fit.
     """
+
+    kind = "feature"
 
     def __init__(
         self,
@@ -107,7 +110,7 @@ class FeatureScorer(Described):
                 f"a feature scorer cannot be made here ({described(problem)}): inside a transform or a mode of torch "
                 "make it before, and pass it on"
             ) from problem
-        self.device = _device(self._net)
+        self.device = device_of(self._net)
         self._channels = None if net is not None else 3
 
     def _make_net(self, weights: str | Path, net: nn.Module | None, stride: int | None) -> None:
@@ -127,36 +130,10 @@ class FeatureScorer(Described):
     @without_gradients
     def __call__(self, images: Tensor, spec: Spec) -> list[Tensor]:
         """Score the images; see `Scorer`."""
-        check_images(images, spec)
-        if self._channels not in (None, images.shape[1]):
-            raise InputError(
-                f"the feature scorer's net takes {self._channels} channels, the images have {images.shape[1]}"
-            )
-        if self.device not in (None, images.device):
-            raise InputError(
-                f"the feature scorer is on {self.device}, the images are on {images.device}: "
-                f'use scorer.to("{images.device}"), once'
-            )
+        self._check(images, spec)
         with full_precision(images.device):
             parts = [self._score(part, spec) for part in in_parts(images, self._images_a_pass(images, spec))]
         return [torch.cat(scores) for scores in zip(*parts, strict=True)]
-
-    def to(self, device: torch.device | str) -> FeatureScorer:
-        """This scorer on another device: itself where it is there already, else a copy. This one stays where it is.
-
-        Raises:
-            InputError: for a device that is not there.
-        """
-        if self.device is None or str(self.device) == str(device):
-            return self
-        moved = copy.copy(self)
-        try:
-            moved._net = copy.deepcopy(self._net).to(device)
-        except (RuntimeError, AssertionError) as problem:  # an AssertionError where torch was built without CUDA
-            reason = str(problem).partition("\n")[0]
-            raise InputError(f"the feature scorer cannot be moved to device {device}: {reason}") from problem
-        moved.device = _device(moved._net)
-        return moved
 
     @property
     def has_own_net(self) -> bool:
@@ -234,10 +211,6 @@ def _check_net(net: nn.Module) -> None:
 
 def _is_fraction(value: object) -> bool:
     return isinstance(value, Real) and 0 < float(value) <= 1
-
-
-def _device(net: nn.Module) -> torch.device | None:
-    return next((tensor.device for tensor in itertools.chain(net.parameters(), net.buffers())), None)
 
 
 def _mse(blurry: Tensor, sharp: Tensor) -> Tensor:

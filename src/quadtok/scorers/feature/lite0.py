@@ -19,7 +19,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from quadtok.errors import WeightsError
 from quadtok.pixels import IMAGENET_MEAN, IMAGENET_STD, per_channel
-from quadtok.scorers.feature.base import build_net, put_weights, read_state
+from quadtok.scorers.nets import build_net, put_weights, read_state
 
 STRIDE = 32
 PIXELS_A_PASS = (

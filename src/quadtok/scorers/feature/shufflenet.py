@@ -18,7 +18,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from quadtok.download import fetch
 from quadtok.errors import OutputError, WeightsError
-from quadtok.scorers.feature.base import build_net, put_weights, read_state
+from quadtok.scorers.nets import build_net, put_weights, read_state
 
 # The stages of ShuffleNetV2 up to each stride (docs/reference.md section 3); the classifier head is never used.
 STAGES = {

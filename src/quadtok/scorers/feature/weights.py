@@ -15,10 +15,10 @@ import torch
 from torch import nn
 
 from quadtok.errors import InputError
-from quadtok.scorers.feature.base import build_net, read_state, weights_digest
 from quadtok.scorers.feature.lite0 import MARK, PIXELS_A_PASS, STRIDE, fold_lite0, lite0_state, lite0_trunk
 from quadtok.scorers.feature.object_net import ObjectNet
 from quadtok.scorers.feature.shufflenet import STAGES, fold_trunk, imagenet_state, shufflenet_trunk
+from quadtok.scorers.nets import build_net, read_state, weights_digest
 
 BUNDLED, IMAGENET, LITE0 = "bundled", "imagenet", "lite0"
 BUNDLED_FILE = resources.files("quadtok.scorers.feature") / "object_net.pt"

@@ -1,20 +1,74 @@
-"""What a file of weights must be, and how weights are told apart."""
+"""Scorers that look through a network: where it lies, what a file of weights must be, how weights are told apart."""
 
 from __future__ import annotations
 
+import copy
 import hashlib
+import itertools
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Self, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from quadtok.errors import WeightsError, about
+from quadtok.errors import InputError, WeightsError, about
 from quadtok.files import load_safely
+from quadtok.pixels import check_images
+from quadtok.scorers.base import Described
+from quadtok.spec import Spec
 
 Net = TypeVar("Net", bound=nn.Module)
+
+
+class NetScorer(Described):
+    """A scorer that has a network: on the CPU, or where its weights lie.
+
+    Nothing of it changes when it scores, so threads may share it; `to` gives one that is elsewhere.
+
+    Attributes:
+        device: where its net is; None for a net without weights, which is everywhere.
+    """
+
+    kind: str  # of scorer, for sentences
+    device: torch.device | None
+    _net: nn.Module
+    _channels: int | None  # that the net takes; None where nobody knows
+
+    def to(self, device: torch.device | str) -> Self:
+        """This scorer on another device: itself where it is there already, else a copy. This one stays where it is.
+
+        Raises:
+            InputError: for a device that is not there.
+        """
+        if self.device is None or str(self.device) == str(device):
+            return self
+        moved = copy.copy(self)
+        try:
+            moved._net = copy.deepcopy(self._net).to(device)
+        except (RuntimeError, AssertionError) as problem:  # an AssertionError where torch was built without CUDA
+            reason = str(problem).partition("\n")[0]
+            raise InputError(f"the {self.kind} scorer cannot be moved to device {device}: {reason}") from problem
+        moved.device = device_of(moved._net)
+        return moved
+
+    def _check(self, images: Tensor, spec: Spec) -> None:
+        check_images(images, spec)
+        if self._channels not in (None, images.shape[1]):
+            raise InputError(
+                f"the {self.kind} scorer's net takes {self._channels} channels, the images have {images.shape[1]}"
+            )
+        if self.device not in (None, images.device):
+            raise InputError(
+                f"the {self.kind} scorer is on {self.device}, the images are on {images.device}: "
+                f'use scorer.to("{images.device}"), once'
+            )
+
+
+def device_of(net: nn.Module) -> torch.device | None:
+    """Where its weights lie; None where it has none."""
+    return next((tensor.device for tensor in itertools.chain(net.parameters(), net.buffers())), None)
 
 
 def read_state(path: Path) -> Mapping[str, Tensor]:

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from quadtok.errors import WeightsError
-from quadtok.scorers.feature.base import build_net, weights_digest
+from quadtok.scorers.nets import build_net, weights_digest
 
 
 def test_the_digest_changes_with_one_weight_a_type_a_shape_or_a_name():

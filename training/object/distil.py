@@ -33,7 +33,7 @@ from student import fresh, pretrained, save
 from teacher import SPEC, mirrored
 
 EXAMPLES, PARTS = 16, 2  # of a step, and how many parts they go through the net in: more at once leave the cache
-STEPS = 4000
+STEPS = 4500
 WARM_UP = 0.03  # of the steps
 RATES = {"pretrained": (4e-4, 2e-3), "fresh": (2e-3, 2e-3)}  # of the blocks and of the head
 WEIGHTS = {"classes": 1.0, "things": 0.7, "agreement": 0.5}

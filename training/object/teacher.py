@@ -110,9 +110,9 @@ def truth(images: Tensor, cells: Tensor) -> Tensor:
     which grows by the root of 2 a scale on its own.
     """
     lost = get_scorer("blur")(images, SPEC)
-    worth = [2 ** (0.75 * k) * pool_to_grid(cells, *SPEC.grid(k)) * lost[k - 1].sqrt() for k in SCALES]
-    shown = cells.sum((1, 2)) > LEAST_TRUTH
-    return shares(joined(worth)) * shown[:, None]
+    worth = joined([2 ** (0.75 * k) * pool_to_grid(cells, *SPEC.grid(k)) * lost[k - 1].sqrt() for k in SCALES])
+    shown = (cells.sum((1, 2)) > LEAST_TRUTH) & (worth.sum(1) > 0)
+    return shares(worth) * shown[:, None]
 
 
 @torch.no_grad()

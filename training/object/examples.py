@@ -22,6 +22,7 @@ import numpy as np
 from numpy.random import Generator
 from PIL import Image
 
+import bundled  # noqa: F401  # finds what scenes are made of
 from bank import Bank
 from materials import Materials, power_law
 from scenes import CELL, SIDE, TRAINING, scene

@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+import bundled  # noqa: F401  # finds the measures that both share
 from examples import MAKERS
 from measure import as_jpeg, brighter, held_out, kendall, report
 from quadtok import Plan, Spec, get_quadtree, get_scorer

@@ -19,7 +19,7 @@ import teacher
 from bank import Bank
 from helpers import photographs
 from pictures import Picture
-from quadtok import Spec, get_scorer
+from quadtok import Spec, denormalize, get_scorer
 from quadtok.scorers.object.net import ImportanceNet
 
 SIDE = 256
@@ -263,6 +263,23 @@ def test_a_mirrored_view_is_taught_the_mirrored_lesson(made, monkeypatch):
     assert torch.equal(*(part if n else part.flip(-1) for n, part in enumerate(images.chunk(2))))
 
 
+def test_what_is_rolled_round_takes_its_lesson_along(made, monkeypatch):
+    monkeypatch.setattr(distil, "varied", lambda rng, pixels: pixels)
+    monkeypatch.setattr(distil, "ROLLED", 1.0)
+    lessons = distil.Lessons(made)
+    lessons.classes = shown(lessons.pixels).numpy()
+    images, classes, _ = lessons.batch(0, 0)
+    assert torch.equal(shown(denormalize(images).round().permute(0, 2, 3, 1)), classes)
+    known = torch.from_numpy(lessons.classes)
+    assert any(not (row == known).all(1).any() for row in classes[: len(known)])  # not all by nothing
+
+
+def shown(pixels):
+    """`[B, 80]`: the sum of the green levels of each node of images `[B, h, w, 3]`: whole numbers add exactly."""
+    green = torch.from_numpy(np.array(pixels))[..., 1].float()[:, None]
+    return teacher.joined([nn.functional.avg_pool2d(green, side, divisor_override=1)[:, 0] for side in distil.SIDES])
+
+
 def test_parts_of_a_batch_hold_each_example_with_its_mirrored_view():
     numbers = torch.arange(2 * distil.EXAMPLES)[:, None]
     parts = distil.in_parts(numbers, numbers, numbers)
@@ -274,6 +291,7 @@ def test_parts_of_a_batch_hold_each_example_with_its_mirrored_view():
 
 def test_every_example_comes_once_before_any_comes_again(made, monkeypatch):
     monkeypatch.setattr(distil, "EXAMPLES", 2)
+    monkeypatch.setattr(distil, "ROLLED", 0.0)  # so that a lesson is known again
     lessons = distil.Lessons(made)
     images = [lessons.batch(step, seed=0)[1][:2] for step in range(6)]  # two lessons a step, three steps an epoch
     first, second = (torch.cat(images[begin : begin + 3]) for begin in (0, 3))

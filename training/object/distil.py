@@ -1,9 +1,10 @@
 """Teach the net: `python distil.py FOLDER --out RUN` with what examples.py and teacher.py left in FOLDER/training.
 
 A step shows 16 examples, each once as it is and once mirrored, either through a camera of its own (light, colour,
-noise, compression). Three losses: the shares of all nodes by the first kind of importance are to be the classifier's
-(`classes`), those by the second kind the truth where something was pasted and else the guess (`things`); and both views
-are to get the same scores (`agreement`), which is what makes a mirrored or compressed image keep its tokens.
+noise, compression); some are rolled round before. Three losses: the shares of all nodes by the first kind of importance
+are to be the classifier's (`classes`), those by the second kind the truth where something was pasted and else the guess
+(`things`); and both views are to get the same scores (`agreement`), which is what makes a mirrored or compressed image
+keep its tokens.
 
 What ships is a running mean of the weights. Everything a step does depends on the seed and its number alone, and every
 `KEEP` steps all is written down: the same command goes on where it was interrupted.
@@ -16,6 +17,7 @@ import csv
 import io
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,15 +32,18 @@ from quadtok import get_scorer
 from quadtok.pixels import normalize
 from quadtok.scorers.object.net import ImportanceNet, log_saliency, seen
 from student import fresh, pretrained, save
-from teacher import SPEC, mirrored
+from teacher import SCALES, SPEC, apart, joined, mirrored
 
 EXAMPLES, PARTS = 16, 2  # of a step, and how many parts they go through the net in: more at once leave the cache
-STEPS = 4500
+STEPS = 4200
 WARM_UP = 0.03  # of the steps
 RATES = {"pretrained": (4e-4, 2e-3), "fresh": (2e-3, 2e-3)}  # of the blocks and of the head
-WEIGHTS = {"classes": 1.0, "things": 0.7, "agreement": 1.0}
+WEIGHTS = {"classes": 1.0, "things": 0.7, "agreement": 3.0}
 SQUARES = 0.1  # of the squared error of the logarithms, beside the cross-entropy
 LEAST_SHARE = 1e-5
+LEAST_VARIANCE = 0.05  # of a view's scores, below which they may differ: noise has next to none
+ROLLED = 0.3  # of the examples
+SIDES = [SPEC.patch_size(k) for k in SCALES]  # of the nodes
 DECAY = 1e-3  # of weights
 MEAN_OVER = 500  # steps that the running mean of the weights reaches back, or a tenth of all so far
 KEEP, LOG = 250, 50  # steps
@@ -79,10 +84,11 @@ class Lessons:
         """Normalised images `[2·B, 3, 256, 256]`, as they are and then mirrored, and two targets `[2·B, 80]`."""
         rng = np.random.default_rng([seed, step])
         chosen = self._chosen(step, seed)
-        pixels = self.pixels[chosen]
+        turns = [rolling(rng) for _ in chosen]
+        pixels = [np.roll(self.pixels[row], turn, (0, 1)) for row, turn in zip(chosen, turns, strict=True)]
         views = [varied(rng, image) for image in pixels] + [varied(rng, image[:, ::-1]) for image in pixels]
         images = normalize(torch.from_numpy(np.stack(views)).permute(0, 3, 1, 2).contiguous())
-        targets = [torch.from_numpy(wanted[chosen]) for wanted in (self.classes, self.things)]
+        targets = [rolled(torch.from_numpy(wanted[chosen]), turns) for wanted in (self.classes, self.things)]
         classes, things = (torch.cat([wanted, mirrored(wanted)]) for wanted in targets)
         return images, classes, things
 
@@ -92,6 +98,27 @@ class Lessons:
         epoch, number = divmod(step, an_epoch)
         order = np.random.default_rng([seed, epoch, 1]).permutation(self.places)
         return order[number * EXAMPLES : (number + 1) * EXAMPLES]
+
+
+def rolling(rng: Generator) -> tuple[int, int]:
+    """How far down and right an example is rolled round, in pixels: by whole root patches, most not at all.
+
+    What is in the middle of a photograph comes to stand elsewhere, and is as much worth there: so the net does not
+    learn that the middle is.
+    """
+    if rng.random() >= ROLLED:
+        return 0, 0
+    down, right = (int(SPEC.max_patch * rng.integers(side // SPEC.max_patch)) for side in (SPEC.height, SPEC.width))
+    return down, right
+
+
+def rolled(nodes: Tensor, turns: Sequence[tuple[int, int]]) -> Tensor:
+    """`[B, 80]`: what is to be learned of each example where it is rolled round."""
+    examples = []
+    for one, turn in zip(nodes.split(1), turns, strict=True):
+        grids = zip(SIDES, apart(one), strict=True)
+        examples.append(joined([grid.roll([pixels // side for pixels in turn], (1, 2)) for side, grid in grids]))
+    return torch.cat(examples)
 
 
 def varied(rng: Generator, pixels: np.ndarray) -> np.ndarray:
@@ -127,8 +154,13 @@ def losses(found: Tensor, classes: Tensor, things: Tensor) -> dict[str, Tensor]:
     return {
         "classes": -(classes * shares[:, 0]).sum(1).mean() + SQUARES * squares,
         "things": -(things * shares[:, 1]).sum(1).mean(),
-        "agreement": (here - mirrored(there)).square().mean(),
+        "agreement": apart_by((here - mirrored(there)), here),
     }
+
+
+def apart_by(difference: Tensor, scores: Tensor) -> Tensor:
+    """How large the difference is, as a share of the variance: scores that are alike everywhere earn nothing."""
+    return (difference.square().mean(1) / (scores.square().mean(1) + LEAST_VARIANCE)).mean()
 
 
 def centred(values: Tensor) -> Tensor:

@@ -1,11 +1,12 @@
 """The default scorer: where an image shows a thing, times the detail that a token would lose there.
 
-One small net sees the image at half its size, once; no blurred copy goes through it. So a run costs a third of the
-feature scorer's time with the bundled weights, and its tokens lie on objects more often (docs/object-scorer.md).
+One small net sees a view of the image, once; no blurred copy goes through it. So a run costs a third of the feature
+scorer's time with the bundled weights, and its tokens lie on objects more often (docs/object-scorer.md).
 """
 
 from __future__ import annotations
 
+import math
 from importlib import resources
 from os import PathLike
 from pathlib import Path
@@ -19,7 +20,7 @@ from quadtok.pixels import as_floats
 from quadtok.scorers.base import full_precision, score_in_parts
 from quadtok.scorers.blur import BlurScorer
 from quadtok.scorers.nets import NetScorer, build_net, device_of, read_state, weights_digest
-from quadtok.scorers.object.net import ImportanceNet, log_saliency, seen
+from quadtok.scorers.object.net import ImportanceNet, log_saliency, seen, view_size
 from quadtok.spec import Spec
 from quadtok.tracing import without_gradients
 
@@ -28,8 +29,8 @@ BUNDLED_FILE = resources.files("quadtok.scorers.object") / "importance_net.pt"
 CHANNELS = 3
 FLOAT32 = "float32"
 PRECISIONS = {FLOAT32: torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-# Pixels of the images that are scored at a time: 8 of 256² on a CPU, where more leave the cache; elsewhere as many as
-# bound the memory of a large batch.
+# Pixels of the images that are scored at a time, where those of their views count four times: 8 of 256² on a CPU, where
+# more leave the cache; elsewhere as many as bound the memory of a large batch.
 PIXELS_A_PASS = {"cpu": 2**19}
 PIXELS_A_PASS_ELSEWHERE = 2**24
 
@@ -85,7 +86,7 @@ class ObjectScorer(NetScorer):
         """Score the images; see `Scorer`."""
         self._check(images, spec)
         budget = PIXELS_A_PASS.get(images.device.type, PIXELS_A_PASS_ELSEWHERE)
-        size = budget // (spec.height * spec.width)
+        size = budget // max(spec.height * spec.width, 4 * math.prod(view_size(spec.height, spec.width)))
         with full_precision(images.device):
             return score_in_parts(lambda part: self._score(as_floats(part).contiguous(), spec), images, size)
 

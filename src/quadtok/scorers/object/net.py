@@ -1,9 +1,14 @@
-"""Where an image shows a thing: two maps of importance, from one pass at half the image's size.
+"""Where an image shows a thing: two maps of importance, from one pass over a small view of the image.
 
 The net is the first eleven blocks of EfficientNet-Lite0 (docs/object-scorer.md says which weights it started from) and
-a small head. The head reads the blocks at strides of 8 and 16 of the view, which are 16 and 32 pixels of the image,
-and the mean of the last block, which tells every place what the whole picture looks like. It gives the logarithm of two
-importances for every 16 pixels: of what a classifier looks at, and of what belongs to a thing.
+a small head. The head reads the blocks at strides of 8 and 16 of the view and the mean of the last block, which tells
+every place what the whole picture looks like. It gives the logarithm of two importances for every 8 pixels of the view:
+of what a classifier looks at, and of what belongs to a thing.
+
+The view has 106 to 212 pixels a side, whatever the image has: half of one of 256 × 256, a quarter of one of 512 × 512,
+and one of 64 × 64 is enlarged. So a thing that fills a photograph is as large in the view as it was in training, and
+a photograph of many megapixels costs no more than a small one. Always a power of two lies between the two: whole
+patches of the image are whole pixels of the view, and what moves by a few patches is seen as before.
 
 Three things differ from EfficientNet-Lite0, each so that no place of an image is preferred:
 
@@ -24,11 +29,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from quadtok.scorers.base import pool_to_grid
+from quadtok.scorers.base import pool_to_grid, resize
 
-CELL = 16  # pixels of the image that a place of the maps stands for, where the view is half the image
+VIEW_SIDE = 150  # of a square view, within a factor of √2: trained on 128, and a little larger costs less than smaller
 VIEW_STRIDE = 16  # of the last block: the view's sides are multiples of it
-LARGEST_VIEW = 256  # the side of a square view with the most pixels: trained on views of 128, to know things by
 SPREAD = 0.5  # of the values in a view, as EfficientNet-Lite0 is used to
 BOUND = 12.0  # of the logarithm of an importance
 EPS = 0.02  # of the detail, in the image's own spread: what is flat is not worth nothing
@@ -101,12 +105,10 @@ class ImportanceNet(nn.Module):
 
 
 def view_size(height: int, width: int) -> tuple[int, int]:
-    """Height and width of the view: half the image, or a quarter, an eighth … of a large one, to whole strides."""
-    factor = 2
-    while height * width > (factor * LARGEST_VIEW) ** 2:
-        factor *= 2
-    stride = factor * VIEW_STRIDE
-    return math.ceil(height / stride) * VIEW_STRIDE, math.ceil(width / stride) * VIEW_STRIDE
+    """Height and width of the view of an image: a power of two smaller or larger, brought to whole strides."""
+    factor = 2.0 ** round(math.log2(math.sqrt(height * width) / VIEW_SIDE))
+    down, across = (math.ceil(side / (factor * VIEW_STRIDE)) * VIEW_STRIDE for side in (height, width))
+    return down, across
 
 
 def seen(images: Tensor) -> tuple[Tensor, Tensor]:
@@ -115,17 +117,19 @@ def seen(images: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         The view `[B, 3, h, w]`, of zero mean and one spread an image; and the spread of each image before, `[B]`.
     """
-    view = _area(images, *view_size(*images.shape[2:]))
+    view = _resized(images, *view_size(*images.shape[2:]))
     mean = view.mean(dim=(1, 2, 3), keepdim=True)
     spread = view.std(dim=(1, 2, 3), keepdim=True, correction=0) + 1e-3
     return (view - mean) * (SPREAD / spread), spread[:, 0, 0, 0]
 
 
-def _area(images: Tensor, height: int, width: int) -> Tensor:
-    """Each new pixel is the mean of the old ones that it covers."""
+def _resized(images: Tensor, height: int, width: int) -> Tensor:
+    """Smaller: each new pixel is the mean of the old ones that it covers. Larger: bilinear."""
     down, across = images.shape[2] // height, images.shape[3] // width
     if (down * height, across * width) == tuple(images.shape[2:]):
         return F.avg_pool2d(images, (down, across))
+    if down == across == 0:
+        return resize(images, height, width)
     return F.adaptive_avg_pool2d(images, (height, width))
 
 

@@ -30,15 +30,16 @@ from torch import Tensor, nn
 from examples import MAKERS
 from quadtok import get_scorer
 from quadtok.pixels import normalize
-from quadtok.scorers.object.net import ImportanceNet, log_saliency, seen
+from quadtok.scorers.object.net import ImportanceNet, log_saliency, seen, view_size
 from student import fresh, pretrained, save
 from teacher import SCALES, SPEC, apart, joined, mirrored
 
 EXAMPLES, PARTS = 16, 2  # of a step, and how many parts they go through the net in: more at once leave the cache
-STEPS = 4200
+STEPS = 3600
+CLOSE = 8  # every so many steps, some examples are seen at their full size: things are as large in a large image
 WARM_UP = 0.03  # of the steps
 RATES = {"pretrained": (4e-4, 2e-3), "fresh": (2e-3, 2e-3)}  # of the blocks and of the head
-WEIGHTS = {"classes": 1.0, "things": 0.7, "agreement": 3.0}
+WEIGHTS = {"classes": 1.0, "things": 0.7, "agreement": 4.0}
 SQUARES = 0.1  # of the squared error of the logarithms, beside the cross-entropy
 LEAST_SHARE = 1e-5
 LEAST_VARIANCE = 0.05  # of a view's scores, below which they may differ: noise has next to none
@@ -135,9 +136,9 @@ def varied(rng: Generator, pixels: np.ndarray) -> np.ndarray:
     return shown
 
 
-def nodes(net: ImportanceNet, images: Tensor, detail: bool = True) -> Tensor:
+def nodes(net: ImportanceNet, images: Tensor, detail: bool = True, enlarged: int = 1) -> Tensor:
     """`[B, 2, 80]`: the logarithm of the saliency of all nodes by either kind of importance."""
-    view, spread = seen(images)
+    view, spread = seen(images, *(enlarged * side for side in view_size(SPEC.height, SPEC.width)))
     lost = get_scorer("blur")(images, SPEC)
     details = [each / spread[:, None, None] if detail else torch.zeros_like(each) for each in lost]
     maps = net(view.contiguous(memory_format=torch.channels_last))
@@ -194,13 +195,16 @@ class Run:
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = rate * factor
         batch = lessons.batch(self.step, self.options.seed)
+        close = self.step % CLOSE == CLOSE - 1
+        parts = in_parts(*batch)[: 1 if close else PARTS]
         seen_losses = dict.fromkeys(WEIGHTS, 0.0)
         self.optimizer.zero_grad()
-        for part in in_parts(*batch):
-            found = losses(nodes(self.net, part[0], "detail" not in self.options.without), *part[1:])
-            sum(WEIGHTS[name] * loss for name, loss in found.items()).div(PARTS).backward()
-            for name, loss in found.items():
-                seen_losses[name] += loss.item() / PARTS
+        for images, *lessons_of in parts:
+            found = nodes(self.net, images, "detail" not in self.options.without, enlarged=1 + close)
+            each = losses(found, *lessons_of)
+            sum(WEIGHTS[name] * loss for name, loss in each.items()).div(len(parts)).backward()
+            for name, loss in each.items():
+                seen_losses[name] += loss.item() / len(parts)
         nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
         self.optimizer.step()
         self.step += 1

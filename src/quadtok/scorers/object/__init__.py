@@ -102,7 +102,7 @@ class ObjectScorer(NetScorer):
 
     def _score(self, images: Tensor, spec: Spec) -> list[Tensor]:
         """The scores of a few images `[B, 3, H, W]`."""
-        view, spread = seen(images)
+        view, spread = seen(images, *view_size(spec.height, spec.width))
         maps = self._maps(view)
         if self.views == 2:
             maps = (maps + self._maps(view.flip(-1)).flip(-1)) / 2

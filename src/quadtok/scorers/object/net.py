@@ -5,10 +5,10 @@ a small head. The head reads the blocks at strides of 8 and 16 of the view and t
 every place what the whole picture looks like. It gives the logarithm of two importances for every 8 pixels of the view:
 of what a classifier looks at, and of what belongs to a thing.
 
-The view has 106 to 212 pixels a side, whatever the image has: half of one of 256 × 256, a quarter of one of 512 × 512,
-and one of 64 × 64 is enlarged. So a thing that fills a photograph is as large in the view as it was in training, and
-a photograph of many megapixels costs no more than a small one. Always a power of two lies between the two: whole
-patches of the image are whole pixels of the view, and what moves by a few patches is seen as before.
+The view is half the image, as long as that is no more than 256 pixels a side; a quarter, an eighth … of a larger one,
+so that a photograph of many megapixels costs no more than a small one; and small images are seen whole or enlarged, for
+things in them are as large in the view as in training. Always a power of two lies between the two: whole patches of
+the image are whole pixels of the view, and what moves by a few patches is seen as before.
 
 Three things differ from EfficientNet-Lite0, each so that no place of an image is preferred:
 
@@ -31,7 +31,7 @@ from torch import Tensor, nn
 
 from quadtok.scorers.base import pool_to_grid, resize
 
-VIEW_SIDE = 150  # of a square view, within a factor of √2: trained on 128, and a little larger costs less than smaller
+LEAST_VIEW, LARGEST_VIEW = 90, 256  # pixels a side of a square view: trained on 128 and, now and then, on 256
 VIEW_STRIDE = 16  # of the last block: the view's sides are multiples of it
 SPREAD = 0.5  # of the values in a view, as EfficientNet-Lite0 is used to
 BOUND = 12.0  # of the logarithm of an importance
@@ -105,19 +105,23 @@ class ImportanceNet(nn.Module):
 
 
 def view_size(height: int, width: int) -> tuple[int, int]:
-    """Height and width of the view of an image: a power of two smaller or larger, brought to whole strides."""
-    factor = 2.0 ** round(math.log2(math.sqrt(height * width) / VIEW_SIDE))
-    down, across = (math.ceil(side / (factor * VIEW_STRIDE)) * VIEW_STRIDE for side in (height, width))
+    """Height and width of the view of an image: a half, or as little of it as is needed, brought to whole strides."""
+    side, factor = math.sqrt(height * width), 2.0
+    while side / factor > LARGEST_VIEW:
+        factor *= 2
+    while side / factor < LEAST_VIEW:
+        factor /= 2
+    down, across = (math.ceil(length / (factor * VIEW_STRIDE)) * VIEW_STRIDE for length in (height, width))
     return down, across
 
 
-def seen(images: Tensor) -> tuple[Tensor, Tensor]:
-    """What the net sees of images `[B, 3, H, W]`.
+def seen(images: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """What the net sees of images `[B, 3, H, W]`, in so many pixels.
 
     Returns:
-        The view `[B, 3, h, w]`, of zero mean and one spread an image; and the spread of each image before, `[B]`.
+        The view `[B, 3, height, width]`, of zero mean and one spread an image; and the spread of each before, `[B]`.
     """
-    view = _resized(images, *view_size(*images.shape[2:]))
+    view = _resized(images, height, width)
     mean = view.mean(dim=(1, 2, 3), keepdim=True)
     spread = view.std(dim=(1, 2, 3), keepdim=True, correction=0) + 1e-3
     return (view - mean) * (SPREAD / spread), spread[:, 0, 0, 0]

@@ -46,5 +46,14 @@ def test_the_citation_is_of_this_version_and_names_the_paper():
     citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
     facts = dict(re.findall(r"^([\w-]+): \"?(.*?)\"?$", citation, re.MULTILINE))
     assert (facts["title"], facts["version"]) == ("quadtok", quadtok.__version__)
-    assert (facts["license"], facts["abstract"]) == (PROJECT["license"], PROJECT["description"])
+    assert facts["abstract"] == PROJECT["description"]
+    (licences,) = re.findall(r"^license:\n((?:  - .*\n)+)", citation, re.MULTILINE)
+    assert " AND ".join(re.findall(r"- (.*)", licences)) == PROJECT["license"]
     assert "arXiv:2304.00287" in citation
+
+
+def test_the_licence_of_the_object_scorers_weights_comes_with_them():
+    assert set(PROJECT["license-files"]) == {"LICENSE", "NOTICE", "LICENSES/*"}
+    notice, weights = (ROOT / "NOTICE").read_text(encoding="utf-8"), "quadtok/scorers/object/importance_net.pt"
+    assert f"src/{weights}" in notice and (ROOT / "src" / weights).is_file()
+    assert "Apache License" in (ROOT / "LICENSES" / "Apache-2.0.txt").read_text(encoding="utf-8")

@@ -301,6 +301,15 @@ def test_every_example_comes_once_before_any_comes_again(made, monkeypatch):
     assert not torch.equal(first, second)
 
 
+def test_now_and_then_some_examples_are_seen_at_their_full_size(made, monkeypatch):
+    monkeypatch.setattr(distil, "CLOSE", 2)
+    run_, lessons, sizes = distil.Run(distil.Options("fresh", steps=2)), distil.Lessons(made), []
+    run_.net.register_forward_pre_hook(lambda net, given: sizes.append(tuple(given[0].shape)))
+    for _ in range(2):
+        assert all(loss > 0 for loss in run_.learn(lessons).values())
+    assert sizes == [(len(lessons.classes), 3, 128, 128)] * distil.PARTS + [(len(lessons.classes), 3, 256, 256)]
+
+
 def test_two_views_that_agree_cost_nothing_and_two_that_do_not_do():
     found = torch.randn(4, 2, teacher.NUM_NODES)
     shares = teacher.shares(torch.rand(4, teacher.NUM_NODES))

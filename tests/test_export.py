@@ -58,6 +58,9 @@ SCORERS = {
     "entropy": lambda: get_scorer("entropy", thresholds=(3.0, 4.0)),
     "duplicate": lambda: get_scorer("duplicate"),
     "random": lambda: get_scorer("random", seed=2**40 + 7),
+    "object": lambda: get_scorer("object"),
+    "object, two views": lambda: get_scorer("object", views=2),
+    "object, half precision": lambda: get_scorer("object", precision="bfloat16"),
     "feature": lambda: get_scorer("feature"),
     "feature, ShuffleNet": lambda: get_scorer("feature", weights=GOLDEN / "feature_net.pt", stride=16),
     "feature, a net of the user's": lambda: get_scorer("feature", net=small_net(), stride=8),
@@ -102,10 +105,10 @@ def test_the_batch_of_an_exported_tokenizer_is_free(scorer):
 
 
 @pytest.mark.parametrize(
-    "scorer", ["blur", "entropy", "duplicate", "random", "feature", "feature, a net of the user's"]
+    "scorer", ["blur", "entropy", "duplicate", "random", "object", "feature", "feature, a net of the user's"]
 )
 def test_the_batch_of_a_strictly_exported_tokenizer_is_free(scorer):
-    if scorer.startswith("feature") and torch.__version__ < (2, 14):
+    if scorer.startswith(("feature", "object")) and torch.__version__ < (2, 14):
         pytest.skip("the strict exporter of torch 2.10 loses a net that no module owns; that of 2.14 does not")
     module = WithPlan(SCORERS[scorer]())
     assert_equal_for_every_batch(export(module, make_images(2), strict=True).module(), module)
@@ -170,7 +173,7 @@ def test_the_batch_of_an_exported_vanilla_tokenizer_is_free(strict):
         torch.testing.assert_close(program(make_images(batch)), module(make_images(batch)), rtol=0, atol=TOLERANCE)
 
 
-@pytest.mark.parametrize("scorer", ["blur", "entropy", "duplicate", "random", "feature"])
+@pytest.mark.parametrize("scorer", ["blur", "entropy", "duplicate", "random", "object", "feature"])
 def test_a_saved_program_is_what_it_was(scorer):
     module, file = WithPlan(SCORERS[scorer]()), io.BytesIO()
     torch.export.save(export(module, make_images(2)), file)
@@ -261,7 +264,7 @@ def test_weights_are_not_loaded_into_an_export():
         export(TokenizeByName(), make_images(2))
 
 
-@pytest.mark.parametrize("scorer", ["blur", "entropy", "duplicate", "feature, a net of the user's", "random"])
+@pytest.mark.parametrize("scorer", ["blur", "entropy", "duplicate", "object", "feature, a net of the user's", "random"])
 def test_a_compiled_tokenizer_takes_every_batch(scorer):
     torch._dynamo.reset()
     module = WithPlan(SCORERS[scorer]())
@@ -295,6 +298,7 @@ def to_onnx(module, examples, shapes):
         ("entropy", torch.uint8),
         ("duplicate", torch.uint8),
         ("random", torch.uint8),
+        ("object", torch.uint8),
         ("feature", torch.uint8),
     ],
     ids=str,

@@ -15,8 +15,15 @@ IfExistsName = Literal["resume", "skip", "overwrite", "error"]
 
 # What these want to know, each image brings along: a seed, a map, points.
 WITHOUT_OPTIONS: tuple[ScorerName, ...] = ("random", "precomputed", "point")
+# What else may be said of a scorer, of those that have options at all.
+SCORER_OPTIONS: dict[str, tuple[str, ...]] = {
+    "object": ("weights", "views", "precision"),
+    "feature": ("weights", "net", "stride", "error", "high_res_fraction", "precision"),
+    "entropy": ("thresholds",),
+}
+FEATURE_WEIGHTS = ("imagenet", "lite0")  # by their names; of no other scorer
 
-DEFAULT_SCORER: ScorerName = "feature"
+DEFAULT_SCORER: ScorerName = "object"
 DEFAULT_QUADTREE: QuadtreeName = "parallel"
 DEFAULT_NUM_TOKENS = 100
 DEFAULT_IMAGE_SIZE = 256  # both sides, in pixels

@@ -105,7 +105,7 @@ def calibrate(
         from quadtok.jobs.sinks.memory import MemorySink
 
         device = batches.resolve()
-        scoring = scorer.scoring(scorer.scorer, found.sources, device, report.tell)
+        scoring = scorer.scoring(scorer.names[0], found.sources, device, report.tell)
         job = CalibrateJob(preprocess.value(geometry), scoring, grid.wanted, device)
         sink = MemorySink(found.sources, [*job.makes])
         engine = running.engine(batches.batch_size, ahead=batches.batch_size if geometry.size else 0)

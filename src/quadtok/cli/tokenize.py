@@ -92,12 +92,13 @@ def tokenize(
         from quadtok.jobs.tokenize import TokenizeJob
 
         device, sources = batches.resolve(), [outputs.source for outputs in planned]
-        scoring = scorer.scoring(scorer.scorer, sources, device, report.tell)
+        scoring = scorer.scoring(scorer.names[0], sources, device, report.tell)
         steps = preprocess.value(geometry)
         job = TokenizeJob(steps, scoring, scorer.impl, output.dtype, device, output.overlay, grid.threshold)
         # Images of native sizes may be large, and seldom make batches.
         engine = running.engine(batches.batch_size, ahead=batches.batch_size if geometry.size else 0)
-        stop = execute(job, FolderSink(planned, job.makes, output.policy, FLAGS), engine, report)
+        sink = FolderSink(planned, job.makes, output.policy, FLAGS, scoring.name)
+        stop = execute(job, sink, engine, report)
     return finish(report, stop, settings=job.describe())
 
 

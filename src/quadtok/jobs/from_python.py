@@ -15,6 +15,7 @@ from quadtok.jobs.base import Ending, Listener, Outcome
 from quadtok.jobs.device import check_device_name, resolve_device
 from quadtok.jobs.engines.base import default_workers
 from quadtok.jobs.engines.threads import Threads
+from quadtok.jobs.scorer_options import meant_scorer, takes_weights
 from quadtok.jobs.scoring import Scoring, make_scoring, scoring_of
 from quadtok.jobs.sinks.folder import FolderSink
 from quadtok.jobs.sinks.naming import Naming, Outputs, plan_outputs
@@ -31,7 +32,6 @@ from quadtok.names import (
     DEFAULT_MIN_PATCH,
     DEFAULT_PIXEL_DTYPE,
     DEFAULT_QUADTREE,
-    DEFAULT_SCORER,
     DEFAULT_SEED,
     IMAGE_SUFFIXES,
     MAX_PIXELS,
@@ -83,7 +83,7 @@ def tokenize_files(
     inputs: Name | Iterable[Name], output_dir: Name | None = None, *,
     num_tokens: int | str | None = None, threshold: float | None = None, quadtree: QuadtreeName = DEFAULT_QUADTREE,
     image_size: int | tuple[int, int] | str = DEFAULT_IMAGE_SIZE, min_patch: int = DEFAULT_MIN_PATCH,
-    max_patch: int = DEFAULT_MAX_PATCH, scorer: str | ScorerFunction = DEFAULT_SCORER,
+    max_patch: int = DEFAULT_MAX_PATCH, scorer: str | ScorerFunction | None = None,
     scorer_options: Mapping[str, Any] | None = None, weights: Name | None = None, maps: Name | None = None,
     points: Name | None = None, seed: int = DEFAULT_SEED, fit: FitName | None = None,
     background: str = DEFAULT_BACKGROUND, exif: bool = True, draft: bool = True, max_pixels: int = MAX_PIXELS,
@@ -105,9 +105,11 @@ def tokenize_files(
         image_size: a side, (height, width), or `"native"`: each image keeps its own.
         min_patch: see `Spec`.
         max_patch: see `Spec`.
-        scorer: a name, `"module:attribute"`, or a function (images, spec) → saliency, called by one thread.
+        scorer: a name, `"module:attribute"`, or a function (images, spec) → saliency, called by one thread. None:
+            `"object"`, or `"feature"` where weights or an option of it are given.
         scorer_options: options of a scorer that is given by name.
-        weights: of the scorer `"feature"`: `"bundled"`, `"imagenet"`, `"lite0"`, or a file with a state dict.
+        weights: of the scorer `"feature"`: `"bundled"`, `"imagenet"`, `"lite0"`, or a file with a state dict. Of
+            `"object"`: `"bundled"` or a file.
         maps: of the scorer `"precomputed"`: a file, or a folder that mirrors the inputs.
         points: of the scorer `"point"`: a JSON or CSV file; see docs/scorers.md.
         seed: of the scorer `"random"`.
@@ -142,7 +144,9 @@ def tokenize_files(
     geometry = make_geometry(_size(image_size), budget, fit, min_patch, max_patch)
     preprocess = Preprocess(geometry, max_pixels, background, exif, draft)
     check_device_name(device)
-    options = _with_weights(scorer_options or {}, weights, scorer)
+    options = _with_weights(scorer_options or {}, weights)
+    scorer = meant_scorer(options) if scorer is None else scorer
+    _check_weights(weights, scorer)
     naming = Naming(_suffixes(overlay), folder=path_of("output_dir", output_dir), keep_ext=keep_ext)
     found = find_sources(texts_of(inputs), IMAGE_SUFFIXES, relative_to=path_of("relative_to", relative_to))
     also_read = _also_read(maps=maps, points=points, weights=options.get("weights"))
@@ -152,7 +156,7 @@ def tokenize_files(
     scoring = _scoring(scorer, options, maps, points, seed, planned, place)
     job = TokenizeJob(preprocess, scoring, quadtree, dtype, place, overlay, threshold)
     engine = _engine(workers, batch_size, fail_fast, same_size=geometry.size is not None)
-    folder = FolderSink(planned, job.makes, if_exists)
+    folder = FolderSink(planned, job.makes, if_exists, scorer=scoring.name)
     if begin is not None:
         begin(summary.left)
     for outcome in _known(ours, found.refused):
@@ -165,16 +169,20 @@ def tokenize_files(
     return summary
 
 
-def _with_weights(options: Mapping[str, Any], weights: Name | None, scorer: object) -> Mapping[str, Any]:
+def _with_weights(options: Mapping[str, Any], weights: Name | None) -> Mapping[str, Any]:
     """The options of a scorer, its weights among them."""
     if weights is None:
         return options
-    if scorer != "feature":
-        raise InputError(f'weights belong to scorer="feature", not to {scorer!r}')
     if "weights" in options:
         raise InputError("weights and scorer_options: both name the weights: give one")
     check_types(weights=(weights, str | os.PathLike, "a name or a path"))
     return {"weights": os.fspath(weights), **options}
+
+
+def _check_weights(weights: Name | None, scorer: str | ScorerFunction) -> None:
+    if weights is not None and not (isinstance(scorer, str) and takes_weights(scorer, weights)):
+        which = f"weights {weights}" if scorer == "object" else "weights"
+        raise InputError(f'{which} belong to scorer="feature", not to {scorer!r}')
 
 
 def _suffixes(overlay: bool) -> tuple[str, ...]:

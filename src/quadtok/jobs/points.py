@@ -80,6 +80,7 @@ class PointScoring:
     path: Path
     entries: Mapping[str, list[Any]]
     in_parallel: bool = True
+    name: str = "point"
 
     @classmethod
     def of(cls, path: Path, words: Words = ARGUMENTS) -> PointScoring:

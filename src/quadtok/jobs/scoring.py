@@ -21,11 +21,16 @@ from quadtok.jobs.words import ARGUMENTS, Words
 from quadtok.names import DEFAULT_SEED, WITHOUT_OPTIONS
 from quadtok.scorers import SCORERS, ScorerFunction, get_scorer, on_device
 from quadtok.scorers.feature import FeatureScorer
+from quadtok.scorers.nets import NetScorer
 from quadtok.spec import Spec
 
 
 class Scoring(Protocol):
     """A scorer and what it needs to know of each image. Nothing of it changes when it scores."""
+
+    @property
+    def name(self) -> str:
+        """What the scorer is called."""
 
     @property
     def in_parallel(self) -> bool:
@@ -107,6 +112,7 @@ class RandomScoring:
 
     seed: int
     in_parallel: bool = True
+    name: str = "random"
 
     def prepare(self, source: Source, num_scales: int) -> int:
         """The image's own 63-bit seed."""
@@ -141,6 +147,7 @@ class MapScoring:
     rows: Mapping[Source, int]
     maps: Tensor | list[Tensor] | None
     in_parallel: bool = True
+    name: str = "precomputed"
 
     @classmethod
     def of(cls, path: Path, sources: Sequence[Source], words: Words = ARGUMENTS) -> MapScoring:
@@ -192,7 +199,6 @@ class MapScoring:
 def make_scoring(
     name: str,
     *,
-    weights: str | None = None,
     maps: Path | None = None,
     points: Path | None = None,
     seed: int = DEFAULT_SEED,
@@ -206,7 +212,6 @@ def make_scoring(
 
     Args:
         name: of the scorer.
-        weights: of the feature scorer; None: its default.
         maps: a file or folder, for precomputed.
         points: a file, for point; see `PointScoring`.
         seed: for random.
@@ -234,11 +239,9 @@ def make_scoring(
         return PointScoring.of(points, words)
     if ":" in name:
         return SharedScoring.of(imported(name, chosen), name, device, is_own=True)
-    if name == "feature" and weights is not None:
-        chosen = {"weights": weights, **chosen}
     scorer = get_scorer(name, **chosen)
-    if isinstance(scorer, FeatureScorer):
-        tell(f"feature scorer: weights {scorer.weights}, sha256 {scorer.weights_sha256[:12]}…")
+    if isinstance(scorer, NetScorer):
+        tell(f"{scorer.kind} scorer: weights {scorer.weights}, sha256 {scorer.weights_sha256[:12]}…")
     return SharedScoring.of(scorer, name, device, is_own=False)
 
 

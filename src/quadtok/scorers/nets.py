@@ -29,9 +29,13 @@ class NetScorer(Described):
 
     Attributes:
         device: where its net is; None for a net without weights, which is everywhere.
+        weights: their name or path.
+        weights_sha256: of their names and values.
     """
 
     kind: str  # of scorer, for sentences
+    weights: str
+    weights_sha256: str
     device: torch.device | None
     _net: nn.Module
     _channels: int | None  # that the net takes; None where nobody knows
@@ -71,15 +75,19 @@ def device_of(net: nn.Module) -> torch.device | None:
     return next((tensor.device for tensor in itertools.chain(net.parameters(), net.buffers())), None)
 
 
-def read_state(path: Path) -> Mapping[str, Tensor]:
+def read_state(path: Path, names: str = "bundled") -> Mapping[str, Tensor]:
     """A state dict from a file, loaded without running anything in it.
+
+    Args:
+        path: of the file.
+        names: of weights that are no files, for the error.
 
     Raises:
         WeightsError: where there is no such file or it is no state dict.
     """
     with about(f"weights {path}"):
         if not os.path.exists(path):
-            raise WeightsError("no such file; give bundled, imagenet, lite0 or the path of a state dict")
+            raise WeightsError(f"no such file; give {names} or the path of a state dict")
         state = load_safely(path, WeightsError, "not a state dict that can be loaded safely")
         if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
             raise WeightsError("not a state dict (a mapping of names to tensors)")

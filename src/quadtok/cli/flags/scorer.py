@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import typer
 
 from quadtok.cli.flags.base import FLAGS, QUADTREE
-from quadtok.cli.given import is_given
 from quadtok.cli.grouped import Group
 from quadtok.errors import InputError
+from quadtok.jobs.scorer_options import meant_scorer, options_for, takes_weights
 from quadtok.jobs.sources import Source
-from quadtok.names import DEFAULT_QUADTREE, DEFAULT_SCORER, DEFAULT_SEED, WITHOUT_OPTIONS, QuadtreeName, ScorerName
+from quadtok.names import DEFAULT_QUADTREE, DEFAULT_SCORER, DEFAULT_SEED, QuadtreeName, ScorerName
 
 if TYPE_CHECKING:
     from quadtok.jobs.scoring import Scoring
@@ -25,25 +25,26 @@ class ScorerFlags(Group):
     """A scorer and its options."""
 
     scorer: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="|".join((*get_args(ScorerName), "MODULE:NAME")), rich_help_panel=QUADTREE,
+            show_default=f"{DEFAULT_SCORER}; feature with options of it",
             help="What decides where to split; MODULE:NAME is a function of yours, (uint8 images, spec) to saliency.",
         ),
-    ] = DEFAULT_SCORER  # fmt: skip
+    ] = None  # fmt: skip
     scorer_option: Annotated[
         list[str] | None,
         typer.Option(
             "--scorer-option", metavar="KEY=VALUE", rich_help_panel=QUADTREE,
-            help="An option of the scorer, such as stride=16, error=cosine_distance, thresholds=5.75,4.0.",
+            help="An option of the scorer, such as views=2, error=cosine_distance, thresholds=5.75,4.0.",
         ),
     ] = None  # fmt: skip
     weights: Annotated[
         str | None,
         typer.Option(
             metavar="bundled|imagenet|lite0|FILE", rich_help_panel=QUADTREE, show_default="bundled",
-            help="For --scorer feature: bundled, imagenet (the paper's, downloaded at first use), lite0 (with "
-            "quadtok\\[lite0]) or a state dict.",
+            help="For --scorer feature, which it then means: bundled, imagenet (the paper's, downloaded at first use), "
+            "lite0 (with quadtok\\[lite0]) or a state dict. For --scorer object: bundled or a state dict.",
         ),
     ] = None  # fmt: skip
     seed: Annotated[
@@ -57,17 +58,17 @@ class ScorerFlags(Group):
     @property
     def names(self) -> tuple[str, ...]:
         """Of the scorers of this run: one here; a command may take several."""
-        return (self.scorer,)
+        return (meant_scorer(self._options, FLAGS) if self.scorer is None else self.scorer,)
 
     def check(self, context: typer.Context) -> None:
         """No unknown scorer; no options and weights that no scorer takes, nor weights twice."""
-        self._check_options(context)
+        if self.weights is not None and "weights" in parse_options(self.scorer_option or []):
+            raise InputError("--weights and --scorer-option weights=…: both name the weights: give one")
         for name in self.names:
             if name not in get_args(ScorerName) and ":" not in name:
                 known = ", ".join(get_args(ScorerName))
                 raise InputError(f"there is no scorer {name!r}: choose one of {known}, or module:attribute")
-        if self.weights is not None and "feature" not in self.names:
-            raise InputError(f"--weights belongs to --scorer feature, not to {', '.join(self.names)}")
+        self._check_options()
 
     def scoring(self, name: str, sources: Sequence[Source], device: str, tell: Callable[[str], None]) -> Scoring:
         """The scoring of one of the names. Loads torch.
@@ -96,30 +97,31 @@ class ScorerFlags(Group):
 
         return make_scoring(
             name,
-            weights=self.weights if name == "feature" else None,
             maps=maps,
             points=points,
             seed=self.seed,
-            options=parse_options(self.scorer_option or []) if self._takes_options(name) else {},
+            options=options_for(name, self.names, self._options),
             sources=sources,
             device=device,
             tell=tell,
             words=FLAGS,
         )
 
-    def _takes_options(self, name: str) -> bool:
-        """Options are those of the only scorer, or else of the feature scorer: of several, none fits all."""
-        return name == "feature" or (len(self.names) == 1 and name not in WITHOUT_OPTIONS)
-
-    def _check_options(self, context: typer.Context) -> None:
+    @property
+    def _options(self) -> dict[str, Any]:
+        """The options of the scorers, the weights among them."""
         options = parse_options(self.scorer_option or [])
-        if is_given(context, "scorer_option") and not any(map(self._takes_options, self.names)):
-            several = "; with several scorers it is for feature alone" if len(self.names) > 1 else ""
-            raise InputError(f"--scorer-option: {', '.join(self.names)} would not get it{several}")
-        if "name" in options and any(name in get_args(ScorerName) for name in self.names):
-            raise InputError("--scorer-option name=…: no scorer of quadtok's has an option of that name")
-        if self.weights is not None and "weights" in options:
-            raise InputError("--weights and --scorer-option weights=…: both name the weights: give one")
+        return options if self.weights is None else {"weights": self.weights, **options}
+
+    def _check_options(self) -> None:
+        if self.weights is not None and not any(takes_weights(name, self.weights) for name in self.names):
+            whose = f"--weights {self.weights}" if "object" in self.names else "--weights"
+            raise InputError(f"{whose} belongs to --scorer feature, not to {', '.join(self.names)}")
+        for option in self._options:
+            if option == "name" and any(name in get_args(ScorerName) for name in self.names):
+                raise InputError("--scorer-option name=…: no scorer of quadtok's has an option of that name")
+            if not any(option in options_for(name, self.names, self._options) for name in self.names):
+                raise InputError(f"--scorer-option {option}: {', '.join(self.names)} would not get it")
 
 
 @dataclass(frozen=True)
@@ -173,7 +175,7 @@ class MapScorerFlags(ScorerFlags):
     @property
     def also_read(self) -> list[Path]:
         """Files and folders that scoring reads besides the inputs."""
-        weights = parse_options(self.scorer_option or []).get("weights", self.weights)
+        weights = self._options.get("weights")
         return [Path(str(path)) for path in (self.maps, self.points, weights) if path is not None]
 
     @property

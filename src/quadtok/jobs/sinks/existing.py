@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import get_args
 
 from quadtok.errors import ImageError, OutputError, TokenFileError
 from quadtok.files import destination, open_regular
@@ -24,7 +25,7 @@ from quadtok.marks import (
     image_format,
     mark_of_file,
 )
-from quadtok.names import IfExistsName
+from quadtok.names import DEFAULT_SCORER, IfExistsName, ScorerName
 from quadtok.storage.archive import looks_like_ours
 from quadtok.storage.record import Record
 from quadtok.storage.token_file import NewerVersionError, decode_tokens, read_token_file
@@ -58,11 +59,18 @@ def check_place(path: Path, policy: IfExistsName, words: Words) -> None:
         raise OutputError(f"{path} {_not_ours(path, 'made by quadtok', words)}")
 
 
-def is_made(path: Path, kind: FileKind, fingerprint: str, words: Words) -> bool:
+def is_made(path: Path, kind: FileKind, fingerprint: str, words: Words, scorer: str = "") -> bool:
     """Whether a file that is there is whole and of this fingerprint.
 
     False where it is torn, or does not say: a tensor cannot, and of a picture the mark may be what was torn off.
     Then `holds` tells, once the bytes are known that would be written.
+
+    Args:
+        path: of the file.
+        kind: what it should be.
+        fingerprint: that it should have.
+        words: what sentences call things.
+        scorer: of the run: where another one made a token file, that is what is said.
 
     Raises:
         OutputError: with the end of the sentence, where it is something else.
@@ -71,7 +79,7 @@ def is_made(path: Path, kind: FileKind, fingerprint: str, words: Words) -> bool:
     if kind == "tensor" or holds_nothing(path):
         return False
     if kind == "token file":
-        return _is_token_file(path, fingerprint, words)
+        return _is_token_file(path, fingerprint, words, scorer)
     return _is_picture(path, Mark(MARKS[kind], fingerprint), words)
 
 
@@ -99,17 +107,30 @@ def holds(path: Path, kind: FileKind, data: bytes, words: Words) -> bool:
     return False
 
 
-def _is_token_file(path: Path, fingerprint: str, words: Words) -> bool:
+def _is_token_file(path: Path, fingerprint: str, words: Words, scorer: str) -> bool:
     _check_ours(path, words)
     try:
-        found = Record.of(decode_tokens(read_token_file(path)).metadata).fingerprint
+        found = Record.of(decode_tokens(read_token_file(path)).metadata)
     except NewerVersionError as problem:
         raise OutputError(f"has {problem}, or use {words.overwrite}") from problem
     except TokenFileError:
         return False
-    if found != fingerprint:
-        raise OutputError(f"exists with other settings; use {words.overwrite}")
-    return True
+    if found.fingerprint == fingerprint:
+        return True
+    if found.scorer != scorer and {found.scorer, scorer} <= set(get_args(ScorerName)):
+        raise OutputError(_by_another_scorer(found, scorer, words))
+    raise OutputError(f"exists with other settings; use {words.overwrite}")
+
+
+def _by_another_scorer(found: Record, scorer: str, words: Words) -> str:
+    """The end of the sentence about a token file of ours: its scorer, and what to do."""
+    weights = found.scorer_options.get("weights")
+    its = f" (weights {weights})" if isinstance(weights, str) else ""
+    default = ", the default" if scorer == DEFAULT_SCORER else ""
+    return (
+        f"was made by the scorer {found.scorer}{its}, and this run's is {scorer}{default}: give {words.scorer} "
+        f"{found.scorer} to go on, or another output folder, or use {words.overwrite}"
+    )
 
 
 def _check_ours(path: Path, words: Words) -> None:

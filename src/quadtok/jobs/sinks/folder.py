@@ -25,6 +25,7 @@ class FolderSink:
         makes: what is in them, by their endings.
         if_exists: what happens to files that are there.
         words: what sentences call this.
+        scorer: of the run, for the sentence about a token file that another one made; empty where none has a part.
 
     Raises:
         InputError: where there is no such policy: one that is misspelt must not replace anything.
@@ -36,6 +37,7 @@ class FolderSink:
         makes: Mapping[str, FileKind],
         if_exists: IfExistsName = "resume",
         words: Words = ARGUMENTS,
+        scorer: str = "",
     ) -> None:
         if if_exists not in get_args(IfExistsName):
             known = ", ".join(get_args(IfExistsName))
@@ -44,6 +46,7 @@ class FolderSink:
         self._makes = makes
         self._if_exists = if_exists
         self._words = words
+        self._scorer = scorer
 
     @property
     def sources(self) -> list[Source]:
@@ -96,7 +99,7 @@ class FolderSink:
             return True
         try:
             if isinstance(wanted, str):
-                return is_made(path, kind, wanted, self._words)
+                return is_made(path, kind, wanted, self._words, self._scorer)
             return holds(path, kind, wanted, self._words)
         except OSError as problem:
             raise OutputError(f"{source.path}: {path}: {problem.strerror}") from problem

@@ -14,13 +14,15 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from quadtok.errors import InputError
+from quadtok.errors import InputError, WeightsError
 from quadtok.scorers.feature.lite0 import MARK, PIXELS_A_PASS, STRIDE, fold_lite0, lite0_state, lite0_trunk
 from quadtok.scorers.feature.object_net import ObjectNet
 from quadtok.scorers.feature.shufflenet import STAGES, fold_trunk, imagenet_state, shufflenet_trunk
 from quadtok.scorers.nets import build_net, read_state, weights_digest
 
 BUNDLED, IMAGENET, LITE0 = "bundled", "imagenet", "lite0"
+NAMES = f"{BUNDLED}, {IMAGENET}, {LITE0}"
+OF_IMPORTANCE = "power"  # in the state dict of the object scorer's net
 BUNDLED_FILE = resources.files("quadtok.scorers.feature") / "object_net.pt"
 
 
@@ -58,13 +60,15 @@ def load_trunk(weights: str | Path, stride: int | None) -> Trunk:
         state = lite0_state()
     elif str(weights) == BUNDLED:
         with resources.as_file(BUNDLED_FILE) as path:
-            state = read_state(path)
+            state = read_state(path, NAMES)
     else:
-        state = read_state(Path(weights))
+        state = read_state(Path(weights), NAMES)
     if "gate.weight" in state:
         _check_stride(stride, [ObjectNet.STRIDE], str(weights))
         net = build_net(ObjectNet, state, str(weights), "an ObjectNet")
         return Trunk(net, ObjectNet.STRIDE, _channels_last)
+    if OF_IMPORTANCE in state:
+        raise WeightsError(f"weights {weights}: of an ImportanceNet: they are for the object scorer, not for feature")
     if MARK in state:
         _check_stride(stride, [STRIDE], str(weights))
         return Trunk(lite0_trunk(state, str(weights)), STRIDE, fold_lite0, PIXELS_A_PASS)

@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from quadtok.errors import InputError
+from quadtok.errors import InputError, WeightsError
+from quadtok.names import FEATURE_WEIGHTS
 from quadtok.pixels import as_floats
 from quadtok.scorers.base import full_precision, score_in_parts
 from quadtok.scorers.blur import BlurScorer
@@ -118,6 +119,8 @@ def _loaded(weights: str | Path) -> ImportanceNet:
     if str(weights) == BUNDLED:
         with resources.as_file(BUNDLED_FILE) as path:
             state = read_state(path)
+    elif str(weights) in FEATURE_WEIGHTS:
+        raise WeightsError(f"weights {weights} are the feature scorer's: give {BUNDLED} or the path of a state dict")
     else:
         state = read_state(Path(weights))
     return build_net(ImportanceNet, state, str(weights), "an ImportanceNet").eval()

@@ -31,7 +31,9 @@ LEVEL = {part: number for number, parts in enumerate(LEVELS) for part in parts}
 # Inside a folder, the lowest first: who stands here may be imported by those behind it, and by all that are not named.
 WITHIN = {
     "quadtok.quadtrees": ["base", "order", "parallel_numpy"],
-    "quadtok.scorers.feature": ["base", "lite0", "object_net", "shufflenet", "weights"],
+    "quadtok.scorers": ["base", "nets", "blur"],
+    "quadtok.scorers.feature": ["lite0", "object_net", "shufflenet", "weights"],
+    "quadtok.scorers.object": ["net"],
     "quadtok.models": [
         *("embed", "packing", "attention", "detail", "pooling", "positions", "rope", "reading"),
         *("adapted", "selfcheck", "timm", "torchvision", "families"),
@@ -47,6 +49,7 @@ WITHIN = {
             "tensors",
             "features",
             "asked_for",
+            "scorer_options",
             "own_scorer",
             "faults",
             "points",

@@ -29,6 +29,7 @@ FIXED_MEMBERS = {
     "Spec": ["height", "width", "min_patch", "max_patch", "num_tokens"],
 }
 FIXED_OPTIONS = {
+    "object": ["weights", "views", "precision"],
     "feature": ["weights", "net", "stride", "error", "high_res_fraction", "precision"],
     "precomputed": ["maps"],
     "random": ["seed"],
@@ -52,6 +53,15 @@ def test_the_fixed_members_are_there(name):
 @pytest.mark.parametrize("name", SCORERS)
 def test_scorers_have_their_fixed_options(name):
     assert [*inspect.signature(SCORERS[name]).parameters] == FIXED_OPTIONS[name]
+
+
+@pytest.mark.parametrize("name", [name for name in SCORERS if name not in names.WITHOUT_OPTIONS])
+def test_the_options_to_type_are_those_of_the_scorers(name):
+    assert list(names.SCORER_OPTIONS.get(name, ())) == [*inspect.signature(SCORERS[name]).parameters]
+
+
+def test_no_scorer_without_options_has_some_to_type():
+    assert names.SCORER_OPTIONS.keys() <= set(SCORERS) - set(names.WITHOUT_OPTIONS)
 
 
 def test_the_public_names_are_those_that_type_checkers_see():

@@ -188,7 +188,7 @@ def test_time_is_drawn_against_what_has_several_values(time_it, tmp_path, argume
     ("arguments", "message"),
     [
         (["--impl", "heap"], "--impl: there is no quadtree 'heap': choose from dict, tensor, zcurve, parallel, or all"),
-        (["--scorer", "blurr"], "there is no scorer 'blurr': choose one of feature, blur, "),
+        (["--scorer", "blurr"], "there is no scorer 'blurr': choose one of object, feature, blur, "),
         (["--scorer", "random,precomputed"], "--scorer precomputed: bench has no maps to read; time random, "),
         (["--scorer", "point"], "--scorer point: bench has no points to read; time random, "),
         (["--weights", "w.pth"], "--weights belongs to --scorer feature, not to random"),
@@ -295,6 +295,7 @@ def test_options_go_to_the_scorer_that_takes_them(time_it):
     result = time_it("--scorer", "feature,random", *option, "--json")
     assert (result.code, [row["scorer"] for row in records(result)[:-1]]) == (0, ["feature", "random"])
     assert time_it("--scorer", "feature,blur", *option).code == 0
+    assert time_it("--scorer", "object,feature", *option, "--scorer-option", "views=2").code == 0
 
 
 class TestModel:

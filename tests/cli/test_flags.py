@@ -19,7 +19,6 @@ from quadtok.names import (
     DEFAULT_MIN_PATCH,
     DEFAULT_PIXEL_DTYPE,
     DEFAULT_QUADTREE,
-    DEFAULT_SCORER,
     MAX_PIXELS,
     ScorerName,
 )
@@ -170,7 +169,7 @@ def test_commands_that_read_images_read_them_by_the_same_flags():
 @pytest.mark.parametrize(
     ("flag", "default"),
     [
-        ("--scorer", DEFAULT_SCORER),
+        ("--scorer", None),
         ("--impl", DEFAULT_QUADTREE),
         ("--tokens", None),
         ("--image-size", str(DEFAULT_IMAGE_SIZE)),

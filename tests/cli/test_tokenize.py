@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.resources import files
 
 import pytest
 import torch
@@ -16,6 +17,8 @@ from helpers import GOLDEN, SAMPLE_IMAGES, assert_partition, assert_same_plan
 from quadtok import Spec, get_quadtree, get_scorer, load_tokens, normalize, tokenize
 from quadtok.images import fit_image, read_image
 from quadtok.quadtrees import QUADTREES
+
+IMPORTANCE_NET = files("quadtok.scorers.object") / "importance_net.pt"
 
 
 def files_below(folder):
@@ -189,9 +192,65 @@ def test_the_default_scorer_brings_its_weights_and_says_once_which(quadtok, phot
     assert result.code == 0
     (said,) = [line for line in result.lines if "weights" in line]
     scorer = load_tokens(tmp_path / "coffee.pt").metadata["scorer"]
-    assert (scorer["name"], scorer["weights"]) == ("feature", "bundled")
-    assert said == f"quadtok: feature scorer: weights bundled, sha256 {scorer['weights_sha256'][:12]}…"
+    assert (scorer["name"], scorer["weights"]) == ("object", "bundled")
+    assert said == f"quadtok: object scorer: weights bundled, sha256 {scorer['weights_sha256'][:12]}…"
     assert quadtok("tokenize", photos, "-o", tmp_path, "--overwrite", "--quiet").err == ""
+
+
+@pytest.mark.parametrize(
+    ("flags", "said", "recorded"),
+    [
+        (["--weights", "bundled"], "feature scorer: weights bundled", {"name": "feature", "precision": None}),
+        (["--scorer-option", "precision=float32"], "feature scorer: ", {"name": "feature", "precision": "float32"}),
+        (["--scorer-option", "views=2"], "object scorer: weights bundled", {"name": "object", "views": 2}),
+        (
+            ["--scorer", "object", "--scorer-option", "precision=bfloat16"],
+            "object scorer: ",
+            {"name": "object", "precision": "bfloat16"},
+        ),
+        (
+            ["--scorer", "object", "--weights", IMPORTANCE_NET],
+            f"object scorer: weights {IMPORTANCE_NET}",
+            {"name": "object", "weights": "importance_net.pt"},
+        ),
+        (
+            ["--scorer", "object", "--scorer-option", f"weights={IMPORTANCE_NET}"],
+            f"object scorer: weights {IMPORTANCE_NET}",
+            {"name": "object", "weights": "importance_net.pt"},
+        ),
+    ],
+    ids=lambda value: " ".join(map(str, value)) if isinstance(value, list) else "",
+)
+def test_weights_and_options_say_which_scorer_is_meant(quadtok, photo, tmp_path, flags, said, recorded):
+    result = quadtok("tokenize", photo, "-o", tmp_path, *flags)
+    assert (result.code, result.lines[0].startswith(f"quadtok: {said}")) == (0, True)
+    scorer = load_tokens(tmp_path / "coffee.pt").metadata["scorer"]
+    assert {name: scorer.get(name) for name in recorded} == recorded
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (["--weights", IMPORTANCE_NET], "of an ImportanceNet: they are for the object scorer, not for feature"),
+        (["--scorer", "object", "--scorer-option", "weights=lite0"], "weights lite0 are the feature scorer's: give"),
+        (["--scorer", "object", "--weights", "none.pt"], "weights none.pt: no such file; give bundled or the path of"),
+        (["--scorer", "object", "--weights", GOLDEN / "feature_net.pt"], "feature_net.pt: not an ImportanceNet: "),
+    ],
+    ids=lambda value: " ".join(map(str, value)) if isinstance(value, list) else "",
+)
+def test_weights_of_another_scorer_are_refused_naming_it(quadtok, photo, tmp_path, flags, sentence):
+    result = quadtok("tokenize", photo, "-o", tmp_path, *flags)
+    assert (result.code, len(result.lines), (tmp_path / "coffee.pt").exists()) == (2, 1, False)
+    assert sentence in result.err
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGBA", "P", "CMYK"])
+def test_the_default_scorer_sees_every_photograph_in_three_channels(quadtok, photo, tmp_path, mode):
+    path = tmp_path / "other.tif"
+    Image.open(photo).convert(mode).save(path)
+    assert quadtok("tokenize", path).code == 0
+    tokens = load_tokens(tmp_path / "other.pt")
+    assert (tokens.metadata["scorer"]["name"], tokens.patches.shape) == ("object", (1, 100, 3, 16, 16))
 
 
 def test_features_with_weights_from_a_file(quadtok, photo, tmp_path):
@@ -352,15 +411,39 @@ class TestExisting:
     def test_flags_that_do_not_change_the_content_do_not_matter(self, again):
         assert "1 skipped" in again("--impl", "dict", "--batch-size", 1).err
 
-    @pytest.mark.parametrize(
-        "other", [["-n", "64"], ["--dtype", "uint8"], ["--fit", "pad"], ["--scorer", "random"], ["--no-exif"]], ids=str
-    )
+    @pytest.mark.parametrize("other", [["-n", "64"], ["--dtype", "uint8"], ["--fit", "pad"], ["--no-exif"]], ids=str)
     def test_other_settings_are_refused_and_the_file_is_left_alone(self, again, other):
         before = self.target.read_bytes()
         result = again(*other)
         assert result.code == 1
         assert "coffee.pt exists with other settings; use --overwrite" in result.err
         assert self.target.read_bytes() == before
+
+    def test_another_scorer_is_refused_naming_both_and_the_file_is_left_alone(self, again):
+        before = self.target.read_bytes()
+        result = again("--scorer", "random")
+        assert (result.code, self.target.read_bytes()) == (1, before)
+        assert (
+            f"{self.target} was made by the scorer blur, and this run's is random: give --scorer blur to go on, or "
+            "another output folder, or use --overwrite" in result.err
+        )
+
+    def test_a_folder_made_by_the_old_default_is_refused_naming_the_flag_that_goes_on(self, quadtok, photos, tmp_path):
+        old = ["tokenize", photos, "-o", tmp_path / "out"]
+        assert quadtok(*old, "--scorer", "feature").code == 0
+        result = quadtok(*old)
+        refusals = [line for line in result.lines if line.startswith("quadtok: error: ")]
+        assert (result.code, len(refusals)) == (1, 3)
+        assert all(
+            line.endswith(
+                ".pt was made by the scorer feature (weights bundled), and this run's is object, the default: give "
+                "--scorer feature to go on, or another output folder, or use --overwrite"
+            )
+            for line in refusals
+        )
+        assert "0 written, 3 skipped, 0 failed" in quadtok(*old, "--scorer", "feature").err
+        assert "3 written, 0 skipped, 0 failed" in quadtok(*old, "--if-exists", "overwrite").err
+        assert "0 written, 3 skipped, 0 failed" in quadtok(*old).err
 
     def test_another_image_under_the_same_name_is_refused(self, again, photo):
         Image.open(SAMPLE_IMAGES / "coffee.jpg").save(photo)

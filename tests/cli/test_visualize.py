@@ -1,6 +1,7 @@
 import io
 import json
 import os
+from importlib.resources import files
 
 import pytest
 import torch
@@ -117,6 +118,24 @@ def test_a_comparison_may_hold_features_with_their_weights_and_maps(quadtok, pho
     assert said.startswith(f"quadtok: feature scorer: weights {GOLDEN / 'feature_net.pt'}, sha256 ")
 
 
+def test_each_of_compared_scorers_gets_the_options_that_it_has(quadtok, photo, tmp_path):
+    """A net of the feature scorer would be refused by the object scorer, and its views by the feature scorer."""
+    options = ["--weights", GOLDEN / "feature_net.pt", "--scorer-option", "views=2", "--scorer-option", "stride=16"]
+    result = quadtok("visualize", photo, "-o", tmp_path, "--compare", "object,feature,blur", *options)
+    ours, theirs, _ = result.lines
+    assert result.code == 0
+    assert ours.startswith("quadtok: object scorer: weights bundled, sha256 ")
+    assert theirs.startswith(f"quadtok: feature scorer: weights {GOLDEN / 'feature_net.pt'}, sha256 ")
+    entropy = ["--compare", "entropy,blur", "--scorer-option", "thresholds=7,7"]
+    assert quadtok("visualize", photo, "-o", tmp_path / "entropy", *entropy).code == 0
+
+
+def test_weights_go_to_the_object_scorer_where_feature_is_not_compared(quadtok, photo, tmp_path):
+    weights = files("quadtok.scorers.object") / "importance_net.pt"
+    result = quadtok("visualize", photo, "-o", tmp_path, "--compare", "object,blur", "--weights", weights)
+    assert (result.code, f"object scorer: weights {weights}, sha256 " in result.err) == (0, True)
+
+
 def _contains(page, picture):
     """Whether the picture stands somewhere on the page, pixel for pixel."""
     ours, theirs = (torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8) for image in (page, picture))
@@ -214,8 +233,8 @@ def test_token_files_do_not_compare_and_need_their_saliency(quadtok, tokens, tmp
 
 
 def test_token_files_alone_load_no_scorer(quadtok, photo, tokens, tmp_path):
-    assert "feature scorer: weights" not in quadtok("visualize", tokens, "-o", tmp_path).err
-    assert "feature scorer: weights" in quadtok("visualize", tokens, photo, "-o", tmp_path).err
+    assert "object scorer: weights" not in quadtok("visualize", tokens, "-o", tmp_path).err
+    assert "object scorer: weights" in quadtok("visualize", tokens, photo, "-o", tmp_path).err
 
 
 def test_a_picture_is_known_by_its_fingerprint_and_not_drawn_again(quadtok, photos, tokens, tmp_path):

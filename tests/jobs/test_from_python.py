@@ -23,6 +23,7 @@ from quadtok.names import ScorerName
 
 SMALL = {"image_size": 64, "max_patch": 32, "num_tokens": 10, "scorer": "blur"}
 NET = files("quadtok.scorers.feature") / "object_net.pt"
+IMPORTANCE_NET = files("quadtok.scorers.object") / "importance_net.pt"
 FLAGS = ["--image-size", "64", "--max-patch", "32", "--tokens", "10", "--scorer", "blur"]
 
 
@@ -64,6 +65,51 @@ def test_the_files_are_those_of_the_command_byte_for_byte(photos, tmp_path, monk
     assert (summary.written, summary.failed, summary.left, summary.ending) == (3, 1, 0, "done")
     assert run(["tokenize", str(photos), "-o", str(tmp_path / "command"), *FLAGS, *flags]) == 1
     assert contents(tmp_path / "python") == contents(tmp_path / "command")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "flags", "meant"),
+    [
+        ({}, [], ("object", "bundled")),
+        ({"scorer": "object"}, [], ("object", "bundled")),
+        ({"scorer_options": {"views": 2}}, ["--scorer-option", "views=2"], ("object", "bundled")),
+        (
+            {"scorer": "object", "weights": IMPORTANCE_NET},
+            ["--scorer", "object", "--weights", str(IMPORTANCE_NET)],
+            ("object", "importance_net.pt"),
+        ),
+        ({"weights": NET}, ["--weights", str(NET)], ("feature", "object_net.pt")),
+        ({"scorer_options": {"stride": 16}}, ["--scorer-option", "stride=16"], ("feature", "bundled")),
+        (
+            {"scorer_options": {"weights": str(NET)}},
+            ["--scorer-option", f"weights={NET}"],
+            ("feature", "object_net.pt"),
+        ),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_without_a_scorer_the_same_one_is_meant_as_on_the_command_line(
+    photos, tmp_path, capfd, arguments, flags, meant
+):
+    sizes = {name: value for name, value in SMALL.items() if name != "scorer"}
+    assert tokenize_files(photos / "pets", tmp_path / "python", **sizes, **arguments).written == 1
+    assert run(["tokenize", str(photos / "pets"), "-o", str(tmp_path / "command"), *FLAGS[:-2], *flags]) == 0
+    assert contents(tmp_path / "python") == contents(tmp_path / "command")
+    scorer = load_tokens(tmp_path / "python" / "cat.pt").metadata["scorer"]
+    assert (scorer["name"], scorer["weights"]) == meant
+
+
+def test_a_folder_of_another_scorer_is_refused_naming_both(photos, tmp_path):
+    assert tokenize_files(photos / "a.png", tmp_path / "out", **{**SMALL, "scorer": "feature"}).written == 1
+    del (sizes := dict(SMALL))["scorer"]
+    for scorer in (None, get_scorer("object")):
+        summary = tokenize_files(photos / "a.png", tmp_path / "out", **sizes, scorer=scorer)
+        assert [str(error) for error in summary.failures.values()] == [
+            f"{photos / 'a.png'}: {tmp_path / 'out' / 'a.pt'} was made by the scorer feature (weights bundled), and "
+            "this run's is object, the default: give scorer feature to go on, or another output folder, or use "
+            'if_exists="overwrite"'
+        ]
+    assert tokenize_files(photos / "a.png", tmp_path / "out", **{**SMALL, "scorer": "feature"}).skipped == 1
 
 
 def test_the_summary_counts_and_says_why(photos, tmp_path, capfd):
@@ -125,11 +171,22 @@ def test_fail_fast_ends_at_the_first_failure(photos, tmp_path):
         ({"dtype": "float64"}, "there is no stored dtype 'float64': choose one of float16, uint8, float32, none"),
         ({"quadtree": "z"}, "there is no quadtree 'z': choose one of dict, tensor, zcurve, parallel"),
         ({"scorer": "blurr"}, f"there is no scorer 'blurr': choose one of {', '.join(get_args(ScorerName))}"),
-        ({"scorer": None}, "scorer None is neither a name nor a function of (images, spec)"),
+        ({"scorer": 5}, "scorer 5 is neither a name nor a function of (images, spec)"),
         ({"scorer": "random", "scorer_options": {"seed": 1}}, "the random scorer has no options, and was given seed"),
         ({"scorer": get_scorer("blur"), "scorer_options": {"seed": 1}}, "go with the name of a scorer"),
         ({"scorer": get_scorer("blur"), "maps": "maps"}, "go with the name of a scorer"),
         ({"weights": "imagenet"}, "weights belong to scorer=\"feature\", not to 'blur'"),
+        ({"scorer": get_scorer("blur"), "weights": "bundled"}, 'weights belong to scorer="feature", not to BlurScorer'),
+        ({"scorer": "object", "weights": "lite0"}, "weights lite0 belong to scorer=\"feature\", not to 'object'"),
+        (
+            {"scorer": None, "scorer_options": {"thresholds": [5, 4]}},
+            "thresholds is an option of entropy: give scorer entropy",
+        ),
+        (
+            {"scorer": None, "weights": "bundled", "scorer_options": {"seed": 1, "thresholds": [5, 4]}},
+            "weights is an option of object and feature, thresholds is an option of entropy: no scorer has all of them",
+        ),
+        ({"scorer": None, "scorer_options": {"seed": 1}}, "the object scorer was given options it does not have"),
         ({"scorer": "feature", "weights": "a", "scorer_options": {"weights": "b"}}, "both name the weights: give one"),
         ({"scorer": "feature", "weights": 3}, "weights must be a name or a path, got 3"),
         ({"batch_size": 0}, "batch_size must be an integer of at least 1, got 0"),
@@ -181,7 +238,7 @@ WRONG = {
     "threshold": ["high", "1", True, math.nan, math.inf, [1.0], 10**400],
     "image_size": [None, (64,), (64, 64, 64), (), ("64", "64"), True, 0],
     "quadtree": ["foo", None, ["dict"]],
-    "scorer": ["foo", None, 5, b"blur", torch.nn.Identity],
+    "scorer": ["foo", 5, b"blur", torch.nn.Identity],
     "scorer_options": [{"x": 1}, [1], "x", {1: 2}],
     "maps": ["maps.pt", 5, b"maps.pt"],
     "points": ["points.csv", 5, b"points.csv"],

@@ -97,8 +97,7 @@ def tokenize(
         job = TokenizeJob(steps, scoring, scorer.impl, output.dtype, device, output.overlay, grid.threshold)
         # Images of native sizes may be large, and seldom make batches.
         engine = running.engine(batches.batch_size, ahead=batches.batch_size if geometry.size else 0)
-        sink = FolderSink(planned, job.makes, output.policy, FLAGS, scoring.name)
-        stop = execute(job, sink, engine, report)
+        stop = execute(job, FolderSink(planned, job.makes, output.policy, FLAGS, scoring.name), engine, report)
     return finish(report, stop, settings=job.describe())
 
 

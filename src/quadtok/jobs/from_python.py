@@ -144,9 +144,7 @@ def tokenize_files(
     geometry = make_geometry(_size(image_size), budget, fit, min_patch, max_patch)
     preprocess = Preprocess(geometry, max_pixels, background, exif, draft)
     check_device_name(device)
-    options = _with_weights(scorer_options or {}, weights)
-    scorer = meant_scorer(options) if scorer is None else scorer
-    _check_weights(weights, scorer)
+    scorer, options = _chosen(scorer, scorer_options or {}, weights)
     naming = Naming(_suffixes(overlay), folder=path_of("output_dir", output_dir), keep_ext=keep_ext)
     found = find_sources(texts_of(inputs), IMAGE_SUFFIXES, relative_to=path_of("relative_to", relative_to))
     also_read = _also_read(maps=maps, points=points, weights=options.get("weights"))
@@ -169,20 +167,20 @@ def tokenize_files(
     return summary
 
 
-def _with_weights(options: Mapping[str, Any], weights: Name | None) -> Mapping[str, Any]:
-    """The options of a scorer, its weights among them."""
-    if weights is None:
-        return options
-    if "weights" in options:
-        raise InputError("weights and scorer_options: both name the weights: give one")
-    check_types(weights=(weights, str | os.PathLike, "a name or a path"))
-    return {"weights": os.fspath(weights), **options}
-
-
-def _check_weights(weights: Name | None, scorer: str | ScorerFunction) -> None:
-    if weights is not None and not (isinstance(scorer, str) and takes_weights(scorer, weights)):
-        which = f"weights {weights}" if scorer == "object" else "weights"
-        raise InputError(f'{which} belong to scorer="feature", not to {scorer!r}')
+def _chosen(
+    scorer: str | ScorerFunction | None, options: Mapping[str, Any], weights: Name | None
+) -> tuple[str | ScorerFunction, Mapping[str, Any]]:
+    """The scorer that is meant, and its options, its weights among them."""
+    if weights is not None:
+        if "weights" in options:
+            raise InputError("weights and scorer_options: both name the weights: give one")
+        check_types(weights=(weights, str | os.PathLike, "a name or a path"))
+        options = {"weights": os.fspath(weights), **options}
+    chosen = meant_scorer(options) if scorer is None else scorer
+    if weights is not None and not (isinstance(chosen, str) and takes_weights(chosen, weights)):
+        which = f"weights {weights}" if chosen == "object" else "weights"
+        raise InputError(f'{which} belong to scorer="feature", not to {chosen!r}')
+    return chosen, options
 
 
 def _suffixes(overlay: bool) -> tuple[str, ...]:

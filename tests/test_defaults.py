@@ -98,7 +98,10 @@ CALLS = {
         "feature", weights=GOLDEN / "feature_net.pt", precision="float32", error="cosine_distance"
     )(FLOATS, SPEC),
     "scorer feature, smaller": lambda _: scorer_of("feature", high_res_fraction=0.5)(BYTES, SPEC),
-    "weights": lambda _: scorer_of("feature").weights_sha256,
+    "scorer object, two views in half precision": lambda _: scorer_of("object", views=2, precision="bfloat16")(
+        FLOATS, SPEC
+    ),
+    "weights": lambda _: [scorer_of(name).weights_sha256 for name in ("object", "feature")],
     **{f"quadtree {name}": lambda _, name=name: get_quadtree(name)(SALIENCY, SPEC) for name in QUADTREES},
     **{
         f"quadtree {name}, doubles": lambda _, name=name: get_quadtree(name)([s.double() for s in SALIENCY], SPEC)
@@ -280,6 +283,7 @@ THINGS = {
     "tokens": TOKENS,
     **{f"scorer {name}": scorer_of(name) for name in SCORERS},
     "scorer feature, folded": scorer_of("feature", weights=GOLDEN / "feature_net.pt", precision="bfloat16"),
+    "scorer object, half precision": scorer_of("object", precision="bfloat16"),
     **{f"module {name}": module for name, module in NAMED.items()},
 }
 WAYS = {
@@ -361,12 +365,22 @@ def test_a_module_built_without_memory_works_once_it_has_weights(name, builder):
     assert use(module) == use(NAMED[name])
 
 
+WITH_NETS = {
+    "object": ("object", {}),
+    "object, bfloat16": ("object", {"precision": "bfloat16"}),
+    "feature": ("feature", {}),
+    "feature, float32": ("feature", {"precision": "float32"}),
+    "shufflenet": ("feature", {"weights": GOLDEN / "feature_net.pt"}),
+    "shufflenet, float32": ("feature", {"weights": GOLDEN / "feature_net.pt", "precision": "float32"}),
+}
+
+
 @pytest.mark.parametrize("setting", ["dtype float64", "dtype bfloat16", "inference"])
 @pytest.mark.parametrize("builder", [None, *BUILDERS])
-@pytest.mark.parametrize("precision", ["exact", "float32"])
-@pytest.mark.parametrize("weights", ["bundled", GOLDEN / "feature_net.pt"], ids=["bundled", "shufflenet"])
-def test_a_scorer_is_the_same_wherever_it_was_built(weights, precision, builder, setting):
+@pytest.mark.parametrize("made", WITH_NETS)
+def test_a_scorer_is_the_same_wherever_it_was_built(made, builder, setting):
+    name, options = WITH_NETS[made]
     with SETTINGS[setting](), BUILDERS.get(builder, contextlib.nullcontext)():
-        scorer = get_scorer("feature", weights=weights, precision=precision)
-    assert use(scorer) == use(get_scorer("feature", weights=weights, precision=precision))
-    assert scorer.describe() == get_scorer("feature", weights=weights, precision=precision).describe()
+        scorer = get_scorer(name, **options)
+    assert use(scorer) == use(get_scorer(name, **options))
+    assert scorer.describe() == get_scorer(name, **options).describe()

@@ -255,13 +255,18 @@ def test_a_quadtree_that_looks_at_values_says_so_when_it_is_exported():
 
 
 class TokenizeByName(nn.Module):
+    def __init__(self, scorer):
+        super().__init__()
+        self.scorer = scorer
+
     def forward(self, images):
-        return tokenize(images, SPEC, "feature").patches
+        return tokenize(images, SPEC, self.scorer).patches
 
 
-def test_weights_are_not_loaded_into_an_export():
-    with pytest.raises(InputError, match="a feature scorer cannot be made while torch exports: make it before"):
-        export(TokenizeByName(), make_images(2))
+@pytest.mark.parametrize(("scorer", "called"), [("object", "an object scorer"), ("feature", "a feature scorer")])
+def test_weights_are_not_loaded_into_an_export(scorer, called):
+    with pytest.raises(InputError, match=f"{called} cannot be made while torch exports: make it before"):
+        export(TokenizeByName(scorer), make_images(2))
 
 
 @pytest.mark.parametrize("scorer", ["blur", "entropy", "duplicate", "object", "feature, a net of the user's", "random"])

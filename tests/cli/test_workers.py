@@ -69,6 +69,14 @@ def test_the_feature_scorer_gives_the_same_files_too(quadtok, photos, tmp_path):
     assert bytes_below(tmp_path / "out0") == bytes_below(tmp_path / "out3")
 
 
+def test_the_default_scorer_gives_the_same_files_however_many_images_are_scored_at_once(quadtok, photos, tmp_path):
+    for batch_size, workers in ((1, 0), (2, 3), (32, 0)):
+        common = ("tokenize", photos, "-o", tmp_path / f"{batch_size}", "-b", batch_size, "-j", workers)
+        assert quadtok(*common).code == 0
+    expected = bytes_below(tmp_path / "1")
+    assert len(expected) == 3 and bytes_below(tmp_path / "2") == bytes_below(tmp_path / "32") == expected
+
+
 @pytest.mark.parametrize("workers", WORKERS)
 def test_fail_fast_writes_what_came_before_and_nothing_after(quadtok, folder, tmp_path, workers):
     result = quadtok(

@@ -174,7 +174,7 @@ def test_a_scorer_that_is_there_is_one_of_ours_or_is_run_by_one_thread():
 
     assert scoring_of(own).describe(None) == {"name": f"{__name__}:{own.__qualname__}"}
     assert not scoring_of(own).in_parallel
-    for name in ("feature", "blur"):
+    for name in ("object", "feature", "blur"):
         ours = scoring_of(SCORERS[name]())
         assert ours.in_parallel
         assert ours.describe(None) == make_scoring(name).describe(None)

@@ -327,8 +327,9 @@ def test_a_scorer_is_neither_trained_nor_saved_nor_seen():
     assert scorer.gain.grad is None
 
 
-def test_a_feature_scorer_goes_along_to_another_device(device):
-    model = adapted(scorer="feature")
+@pytest.mark.parametrize("scorer", ["object", "feature"])
+def test_a_scorer_with_a_net_goes_along_to_another_device(scorer, device):
+    model = adapted(scorer=scorer)
     expected = model(make_bytes())
     assert_close(model.to(device)(make_bytes().to(device)).cpu(), expected, 1e-4)
     shapes = model.to("meta")(make_bytes().to("meta"))

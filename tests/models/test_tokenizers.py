@@ -121,8 +121,9 @@ def test_a_scorer_that_is_a_module_stays_outside():
     assert scorer.gain.grad is None
 
 
-def test_a_feature_scorer_goes_along_to_another_device(device):
-    scorer = get_scorer("feature")
+@pytest.mark.parametrize("name", ["object", "feature"])
+def test_a_scorer_with_a_net_goes_along_to_another_device(name, device):
+    scorer = get_scorer(name)
     tokenizer = quadtree_tokenizer(scorer=scorer)
     expected = tokenizer(make_bytes(), return_plan=True)
     tokens, plan = nn.Sequential(tokenizer).to(device)[0](make_bytes().to(device), return_plan=True)
@@ -131,15 +132,16 @@ def test_a_feature_scorer_goes_along_to_another_device(device):
     assert scorer.device.type == "cpu"
 
 
-def test_a_tokenizer_without_memory_gives_shapes_and_keeps_its_scorer():
-    tokenizer, images = quadtree_tokenizer(scorer="feature"), make_bytes()
+@pytest.mark.parametrize("scorer", ["object", "feature"])
+def test_a_tokenizer_without_memory_gives_shapes_and_keeps_its_scorer(scorer):
+    tokenizer, images = quadtree_tokenizer(scorer=scorer), make_bytes()
     state, expected = tokenizer.state_dict(), tokenizer(images)
     assert tokenizer.to("meta")(images.to("meta")).shape == expected.shape
     tokenizer.to_empty(device="cpu").load_state_dict(state)
     assert torch.equal(tokenizer(images), expected)
 
 
-@pytest.mark.parametrize("scorer", ["feature", get_scorer("feature")], ids=["by name", "made before"])
+@pytest.mark.parametrize("scorer", ["object", get_scorer("object")], ids=["by name", "made before"])
 def test_tokenize_takes_images_of_any_device(scorer, device):
     expected = tokenize(make_bytes(), SPEC, scorer).plan
     assert tokenize(make_bytes().to("meta"), SPEC, scorer).patches.is_meta
@@ -357,6 +359,7 @@ def two_maps(images, spec):
 @pytest.mark.parametrize(
     ("scorer", "words"),
     [
+        ("object", "scorer=ObjectScorer(weights='bundled', views=1)\n"),
         ("blur", "scorer=BlurScorer()\n"),
         (two_maps, "scorer=two_maps\n"),
         (LearnedScorer(), "scorer=LearnedScorer\n"),

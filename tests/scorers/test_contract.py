@@ -26,7 +26,7 @@ OPTIONS = {
     "random": lambda picks: {"seed": [10 + pick for pick in picks]},
 }
 # Only convolutions may round differently in another batch: of the largest saliency.
-TOLERANCE = {"feature": 1e-4}
+TOLERANCE = {"object": 1e-5, "feature": 1e-4}
 
 
 def make(name, picks=(0, 1, 2, 3)):
@@ -193,6 +193,7 @@ def test_a_scorers_words_are_its_name_and_options_and_never_long():
     assert repr(get_scorer("blur")) == "BlurScorer()"
     assert repr(get_scorer("random", seed=range(1000))) == "RandomScorer(seed=[0, 1, 2, 3, 4, 5, ...])"
     assert repr(get_scorer("precomputed", maps=MAPS)) == "PrecomputedScorer()"
+    assert repr(get_scorer("object")) == "ObjectScorer(weights='bundled', views=1)"
     words = repr(get_scorer("feature", error="cosine_distance", precision="bfloat16"))
     assert words.startswith("FeatureScorer(weights='bundled', stride=16, error='cosine_distance'")
     assert "precision='bfloat16'" in words

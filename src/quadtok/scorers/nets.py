@@ -6,14 +6,15 @@ import copy
 import hashlib
 import itertools
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Self, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from quadtok.errors import InputError, WeightsError, about
+from quadtok.errors import InputError, WeightsError, about, described
 from quadtok.files import load_safely
 from quadtok.pixels import check_images
 from quadtok.scorers.base import Described
@@ -68,6 +69,27 @@ class NetScorer(Described):
                 f"the {self.kind} scorer is on {self.device}, the images are on {images.device}: "
                 f'use scorer.to("{images.device}"), once'
             )
+
+
+@contextmanager
+def made_where_torch_lets(what: str) -> Iterator[None]:
+    """A net is made in the block. Where it cannot be, as in an export, a transform or a mode, that is one sentence.
+
+    Args:
+        what: is made: "a feature scorer".
+
+    Raises:
+        InputError: with what to do instead.
+    """
+    if torch.compiler.is_exporting():
+        raise InputError(f"{what} cannot be made while torch exports: make it before, and pass it on")
+    try:
+        yield
+    except (RuntimeError, AssertionError) as problem:  # what it is in a mode or a transform, torch says in many ways
+        raise InputError(
+            f"{what} cannot be made here ({described(problem)}): inside a transform or a mode of torch "
+            "make it before, and pass it on"
+        ) from problem
 
 
 def device_of(net: nn.Module) -> torch.device | None:

@@ -145,6 +145,6 @@ def test_a_photograph_that_moves_takes_the_order_of_its_scores_along(down, right
 def test_tokens_are_the_same_twice_and_with_other_images_beside():
     images = photographs(128, 128)
     spec = Spec(128, 128, 16, 64, 16)
-    together, alone = tokenize(images, spec), tokenize(images[:1], spec)
+    together, alone = (tokenize(pixels, spec, "feature") for pixels in (images, images[:1]))
     assert torch.equal(together.plan.left[:1], alone.plan.left)
     assert torch.equal(together.plan.scale[:1], alone.plan.scale)

@@ -22,12 +22,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from quadtok.errors import InputError, described
+from quadtok.errors import InputError
 from quadtok.names import ErrorName
 from quadtok.pixels import as_floats
 from quadtok.scorers.base import full_precision, pool_to_grid, resize
 from quadtok.scorers.feature.weights import BUNDLED, Trunk, load_trunk, weights_digest
-from quadtok.scorers.nets import NetScorer, device_of
+from quadtok.scorers.nets import NetScorer, device_of, made_where_torch_lets
 from quadtok.spec import Spec
 from quadtok.tracing import in_parts, without_gradients
 
@@ -95,21 +95,14 @@ class FeatureScorer(NetScorer):
             raise InputError(f"high_res_fraction {high_res_fraction} is outside 0 < f ≤ 1")
         if precision not in PRECISIONS:
             raise InputError(f"precision {precision!r} is none of {', '.join(PRECISIONS)}")
-        if torch.compiler.is_exporting():
-            raise InputError("a feature scorer cannot be made while torch exports: make it before, and pass it on")
         if net is not None:
             _check_net(net)
         self.weights = str(weights) if net is None else "net"
         self.error = error
         self.high_res_fraction = high_res_fraction
         self.precision = precision
-        try:
+        with made_where_torch_lets("a feature scorer"):
             self._make_net(weights, net, stride)
-        except RuntimeError as problem:  # of torch; what it is in a transform or a mode, it says in a dozen ways
-            raise InputError(
-                f"a feature scorer cannot be made here ({described(problem)}): inside a transform or a mode of torch "
-                "make it before, and pass it on"
-            ) from problem
         self.device = device_of(self._net)
         self._channels = None if net is not None else 3
 

@@ -20,7 +20,14 @@ from quadtok.names import FEATURE_WEIGHTS
 from quadtok.pixels import as_floats
 from quadtok.scorers.base import full_precision, score_in_parts
 from quadtok.scorers.blur import BlurScorer
-from quadtok.scorers.nets import NetScorer, build_net, device_of, read_state, weights_digest
+from quadtok.scorers.nets import (
+    NetScorer,
+    build_net,
+    device_of,
+    made_where_torch_lets,
+    read_state,
+    weights_digest,
+)
 from quadtok.scorers.object.net import ImportanceNet, log_saliency, seen, view_size
 from quadtok.spec import Spec
 from quadtok.tracing import without_gradients
@@ -69,15 +76,14 @@ class ObjectScorer(NetScorer):
             raise InputError(f"views {views!r} is neither 1 nor 2")
         if precision not in PRECISIONS:
             raise InputError(f"precision {precision!r} is none of {', '.join(PRECISIONS)}")
-        if torch.compiler.is_exporting():
-            raise InputError("an object scorer cannot be made while torch exports: make it before, and pass it on")
         self.weights = str(weights)
         self.views = views
         self.precision = precision
-        whole = _loaded(weights)
-        self.weights_sha256 = weights_digest(whole.state_dict())
-        for part in (whole.stem, whole.stages, whole.head):
-            part.to(dtype=PRECISIONS[precision]).to(memory_format=torch.channels_last)
+        with made_where_torch_lets("an object scorer"):
+            whole = _loaded(weights)
+            self.weights_sha256 = weights_digest(whole.state_dict())
+            for part in (whole.stem, whole.stages, whole.head):
+                part.to(dtype=PRECISIONS[precision]).to(memory_format=torch.channels_last)
         self._net = whole
         self._channels = CHANNELS
         self.device = device_of(self._net)
@@ -111,7 +117,7 @@ class ObjectScorer(NetScorer):
         return [kinds.mean(1).exp() for kinds in log_saliency(maps, details, self._net.power, self._net.step)]
 
     def _maps(self, view: Tensor) -> Tensor:
-        maps: Tensor = self._net(view.to(PRECISIONS[self.precision], memory_format=torch.channels_last))
+        maps: Tensor = self._net(view.to(PRECISIONS[self.precision]))
         return maps.float()
 
 

@@ -123,8 +123,9 @@ def seen(images: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
     """
     view = _resized(images, height, width)
     mean = view.mean(dim=(1, 2, 3), keepdim=True)
-    spread = view.std(dim=(1, 2, 3), keepdim=True, correction=0) + 1e-3
-    return (view - mean) * (SPREAD / spread), spread[:, 0, 0, 0]
+    moved = view - mean
+    spread = moved.square().mean(dim=(1, 2, 3), keepdim=True).sqrt() + 1e-3  # torch's std warns of a batch of none
+    return moved * (SPREAD / spread), spread[:, 0, 0, 0]
 
 
 def _resized(images: Tensor, height: int, width: int) -> Tensor:
@@ -227,7 +228,10 @@ class _Head(nn.Module):
 
     def forward(self, fine: Tensor, coarse: Tensor) -> Tensor:
         near = F.interpolate(self.coarse(coarse), size=fine.shape[2:], mode="bilinear", align_corners=False)
-        x = F.relu(self.fine(fine) + near + self.overview(coarse.mean(dim=(2, 3)))[..., None, None])
+        # By sums of each image's own: a matrix product rounds by how many images there are.
+        mean = coarse.mean(dim=(2, 3))[:, None]  # [B, 1, C]
+        overview = (mean * self.overview.weight).sum(2) + self.overview.bias
+        x = F.relu(self.fine(fine) + near + overview[..., None, None])
         x = F.relu(x + self.mix(F.pad(x, (1, 1, 1, 1), mode="replicate")))
         maps: Tensor = self.out(x)
         return maps

@@ -18,7 +18,7 @@ def main(photograph: str, name: str | None = None) -> None:
     """The likeliest three classes, read from few tokens and from all of them."""
     vit = timm.create_model(name or "vit_tiny_patch16_224", pretrained=name is not None).eval()
     spec = Spec(height=224, width=224, min_patch=16, max_patch=32, num_tokens=100)
-    model = adapt(vit, spec, "feature")  # a copy; the weights are the ViT's own
+    model = adapt(vit, spec)  # a copy; the weights are the ViT's own
     images = fit_image(read_image(photograph).image, spec.height, spec.width, "crop").pixels[None]  # uint8
 
     words = ImageNetInfo()

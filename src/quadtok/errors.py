@@ -54,7 +54,7 @@ class ImageError(QuadtokError):
 
 
 class WeightsError(QuadtokError):
-    """Weights of the feature scorer that cannot be loaded."""
+    """Weights of a scorer that cannot be loaded."""
 
 
 class TokenFileError(QuadtokError):

@@ -151,7 +151,7 @@ def tokenize(
     Args:
         images: `[B, C, H, W]`, floating and normalised, or uint8.
         spec: the integers of the run.
-        scorer: a name for `get_scorer`, or any function (images, spec) → saliency. A feature scorer that is on another
+        scorer: a name for `get_scorer`, or any function (images, spec) → saliency. One with a net that is on another
             device than the images is copied to theirs for this call; `scorer.to(device)` does it once.
         quadtree: a name for `get_quadtree`.
         threshold: split only what has a larger saliency, a number or one for each image, `[B]`; `spec.num_tokens` is
@@ -163,7 +163,7 @@ def tokenize(
 
     Raises:
         InputError: where the images, the saliency and the spec do not fit together.
-        WeightsError: for `scorer="feature"` without weights.
+        WeightsError: for the name of a scorer whose weights cannot be had.
     """
     check_images(images, spec)
     plan, saliency = choose(images, spec, scorer, quadtree, threshold)

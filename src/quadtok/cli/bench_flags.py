@@ -21,7 +21,7 @@ from quadtok.names import FitName, QuadtreeName, ScorerName
 DtypeName = Literal["float32", "float16", "bfloat16", "uint8"]
 
 _UNREAD = {"precomputed": "maps", "point": "points"}  # there are none to read
-# The quickest first, as the default is.
+# The default of `bench` first.
 _TIMED = ", ".join(name for name in reversed(get_args(ScorerName)) if name not in _UNREAD) + " or MODULE:NAME"
 _CSV_HEAD = b"implementation,compiled,scorer,"
 _PLOT_SUFFIXES = (".png", ".svg")

@@ -216,7 +216,7 @@ class Adapted(nn.Module):
         return getattr(self, NEW_PARTS, {})
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """What `to`, `cuda`, `to_empty` and a model around this module call: a feature scorer goes along."""
+        """What `to`, `cuda`, `to_empty` and a model around this module call: a scorer with a net goes along."""
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         self._bring_scorer()
         return self

@@ -70,7 +70,7 @@ def adapt(
     Raises:
         InputError: for models and parts that only the full grid suits, with what to use instead; and where the check
             finds a difference.
-        WeightsError: for `scorer="feature"` without weights.
+        WeightsError: for the name of a scorer whose weights cannot be had.
     """
     family = _family_of(model)
     family.refuse(model)

@@ -30,7 +30,7 @@ class QuadtreeTokenizer(nn.Module):
         spec: the integers of the run.
         scorer: a name for `get_scorer`, or any function (images, spec) → saliency. It is held outside the module's
             own registry: its weights are neither trained nor saved, and `train()` does not reach it. Only to another
-            device a feature scorer goes along.
+            device a scorer with a net goes along.
         embed_dim: D, even.
         in_channels: C.
         quadtree: a name for `get_quadtree`.

@@ -36,14 +36,15 @@ def get_scorer(name: str, **options: Any) -> Scorer:
     """The scorer of this name: a callable (images, spec) → saliency; see `Scorer` for what it promises.
 
     Args:
-        name: `"feature"` (the paper's; loads weights), `"blur"`, `"entropy"` (APT's), `"duplicate"`, `"point"`,
-            `"precomputed"` or `"random"`.
-        **options: feature: `weights`, `net`, `stride`, `error`, `high_res_fraction`, `precision`; entropy:
-            `thresholds`; point: `points`, `boxes`; precomputed: `maps`; random: `seed`; blur and duplicate have none.
+        name: `"object"` (the default of whoever takes a scorer), `"feature"` (the paper's), `"blur"`, `"entropy"`
+            (APT's), `"duplicate"`, `"point"`, `"precomputed"` or `"random"`.
+        **options: object: `weights`, `views`, `precision`; feature: `weights`, `net`, `stride`, `error`,
+            `high_res_fraction`, `precision`; entropy: `thresholds`; point: `points`, `boxes`; precomputed: `maps`;
+            random: `seed`; blur and duplicate have none.
 
     Raises:
         InputError: for another name or option.
-        WeightsError: where the feature scorer's weights cannot be had.
+        WeightsError: where the weights of `"object"` or `"feature"` cannot be had.
     """
     if name not in SCORERS:
         raise InputError(f"there is no scorer {name!r}: choose one of {', '.join(SCORERS)}")

@@ -28,7 +28,7 @@ class ScorerFlags(Group):
         str | None,
         typer.Option(
             metavar="|".join((*get_args(ScorerName), "MODULE:NAME")), rich_help_panel=QUADTREE,
-            show_default=f"{DEFAULT_SCORER}; feature with options of it",
+            show_default=f"{DEFAULT_SCORER}; feature with --weights or an option of it",
             help="What decides where to split; MODULE:NAME is a function of yours, (uint8 images, spec) to saliency.",
         ),
     ] = None  # fmt: skip
@@ -43,8 +43,8 @@ class ScorerFlags(Group):
         str | None,
         typer.Option(
             metavar="bundled|imagenet|lite0|FILE", rich_help_panel=QUADTREE, show_default="bundled",
-            help="For --scorer feature, which it then means: bundled, imagenet (the paper's, downloaded at first use), "
-            "lite0 (with quadtok\\[lite0]) or a state dict. For --scorer object: bundled or a state dict.",
+            help="For --scorer feature: bundled, imagenet (the paper's, downloaded at first use), lite0 (with "
+            "quadtok\\[lite0]) or a state dict; for --scorer object: bundled or a state dict.",
         ),
     ] = None  # fmt: skip
     seed: Annotated[

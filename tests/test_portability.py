@@ -151,7 +151,7 @@ def test_what_is_taken_for_granted_is_seen(source, named):
 COMMANDS = [
     ["tokenize", "photo.jpg", "sub", "-o", "tokens", "--scorer", "blur"],
     ["tokenize", "photo.jpg", "sub", "-o", "tokens", "--scorer", "blur"],  # goes on: nothing to do
-    ["tokenize", "photo.jpg", "--output", "feature.pt"],
+    ["tokenize", "photo.jpg", "--output", "default.pt"],
     ["visualize", "tokens/photo.pt", "-o", "pictures", "--image", "photo.jpg"],
     ["reverse", "tokens/photo.pt", "--output", "restored.png"],
     ["info", "--check", "tokens"],

@@ -33,7 +33,7 @@ def benchmark(scorers=("random",), **changes):
         **changes,
     }
     scorings = {
-        name: make_scoring(name, weights=None, maps=None, seed=changes["seed"], options={}, sources=[], tell=print)
+        name: make_scoring(name, maps=None, seed=changes["seed"], options={}, sources=[], tell=print)
         for name in scorers
     }
     return Benchmark(

@@ -365,7 +365,7 @@ def two_maps(images, spec):
         (LearnedScorer(), "scorer=LearnedScorer\n"),
         (functools.partial(two_maps), "scorer=partial\n"),
     ],
-    ids=["name", "function", "module", "partial"],
+    ids=["net", "name", "function", "module", "partial"],
 )
 def test_the_scorer_can_be_read_and_has_one_line(scorer, words):
     tokenizer = quadtree_tokenizer(scorer=scorer)

@@ -60,11 +60,11 @@ class NetScorer(Described):
 
     def _check(self, images: Tensor, spec: Spec) -> None:
         check_images(images, spec)
-        if self._channels not in (None, images.shape[1]):
+        if self._channels is not None and images.shape[1] != self._channels:
             raise InputError(
                 f"the {self.kind} scorer's net takes {self._channels} channels, the images have {images.shape[1]}"
             )
-        if self.device not in (None, images.device):
+        if self.device is not None and images.device != self.device:
             raise InputError(
                 f"the {self.kind} scorer is on {self.device}, the images are on {images.device}: "
                 f'use scorer.to("{images.device}"), once'

@@ -292,7 +292,7 @@ def test_in_half_precision_the_scores_are_float32_and_nearly_the_same(precision)
     scorer = get_scorer("object", precision=precision)
     found, exact = scorer(IMAGES, SPEC), get_scorer("object")(IMAGES, SPEC)
     assert all(scores.dtype == torch.float32 for scores in found)
-    assert 0 < farthest(found, exact) <= 0.1
+    assert 0 < farthest(found, exact) <= 0.3
 
 
 def test_the_precision_is_recorded_where_it_is_not_float32():

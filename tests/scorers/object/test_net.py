@@ -20,9 +20,13 @@ def random_net(symmetric=False):
     return net
 
 
+def view_of(images):
+    return seen(images, *view_size(*images.shape[2:]))[0]
+
+
 @torch.no_grad()
 def maps_of(net, images):
-    return net(seen(images)[0])
+    return net(view_of(images))
 
 
 @pytest.mark.parametrize(
@@ -35,24 +39,26 @@ def maps_of(net, images):
         (512, 544, (128, 144)),  # at a quarter, as its half would have more pixels than 256 × 256
         (1024, 1024, (256, 256)),
         (4000, 3000, (256, 192)),
-        (64, 96, (32, 48)),
-        (40, 72, (32, 48)),
-        (16, 16, (16, 16)),
-        (8, 24, (16, 16)),
+        (192, 192, (96, 96)),
+        (128, 128, (128, 128)),  # whole, as its half would have fewer pixels than 90 × 90
+        (64, 96, (128, 192)),
+        (40, 72, (80, 144)),
+        (16, 16, (128, 128)),
+        (8, 24, (64, 192)),
     ],
 )
-def test_the_view_is_half_a_small_image_and_less_of_a_large_one_in_whole_strides(height, width, expected):
+def test_the_view_is_half_an_image_or_less_of_a_large_and_more_of_a_small_one_in_whole_strides(height, width, expected):
     assert view_size(height, width) == expected
-    view, spread = seen(torch.rand(2, 3, height, width))
+    view, spread = seen(torch.rand(2, 3, height, width), *expected)
     assert (view.shape, spread.shape) == ((2, 3, *expected), (2,))
 
 
 def test_a_pixel_of_the_view_is_the_mean_of_those_that_it_covers():
-    images = photographs(128, 128)
-    means = images.unflatten(3, (64, 2)).unflatten(2, (64, 2)).mean(dim=(3, 5))
+    images = photographs(192, 192)
+    means = images.unflatten(3, (96, 2)).unflatten(2, (96, 2)).mean(dim=(3, 5))
     spread = means.std(dim=(1, 2, 3), correction=0)
     expected = (means - means.mean(dim=(1, 2, 3), keepdim=True)) / spread.view(2, 1, 1, 1) * SPREAD
-    view, measured = seen(images)
+    view, measured = seen(images, 96, 96)
     torch.testing.assert_close(view, expected, rtol=0, atol=2e-3)
     torch.testing.assert_close(measured, spread, rtol=0, atol=2e-3)
 
@@ -88,7 +94,7 @@ def test_the_last_digits_alone_depend_on_the_batch_and_on_gradients():
     for image in range(2):
         alone = maps_of(net, images[image : image + 1])
         torch.testing.assert_close(alone, together[image : image + 1], rtol=0, atol=1e-4)
-    with_gradients = net.requires_grad_(True)(seen(images)[0])
+    with_gradients = net.requires_grad_(True)(view_of(images))
     torch.testing.assert_close(with_gradients.detach(), together, rtol=0, atol=1e-4)
     with_gradients.sum().backward()
     assert all(weight.grad is not None for name, weight in net.named_parameters() if name not in ("power", "step"))

@@ -82,8 +82,9 @@ def _score_scale(pixels: Tensor, band: slice, scale: int, spec: Spec) -> Tensor:
     size = spec.patch_size(scale)
     # `square_` cannot be functionalized.
     error = _blurred(pixels, scale)[:, :, band].sub_(pixels[:, :, band], alpha=SUM).pow_(2)
-    columns = error.view(batch, channels, -1, size, width).sum(dim=3)  # rows first: along them memory is read in order
-    error = columns.view(batch, channels, -1, width // size, size).sum(dim=(1, 4))
+    rows = error.shape[2] // size
+    columns = error.view(batch, channels, rows, size, width).sum(dim=3)  # along rows memory is read in order: first
+    error = columns.view(batch, channels, rows, width // size, size).sum(dim=(1, 4))
     return (error / (SUM**2 * channels * size)).sqrt()  # the mean over C·P² pixels, times P
 
 

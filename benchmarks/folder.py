@@ -14,7 +14,8 @@ busy meanwhile. No row could have those, and the plain loop loses more than that
 for each other at every step: compare rows where `others` is near 0. Memory is the resident set of the process, read
 whenever an image is reported: the most of a hundred images.
 
-`object` has no plain loop: the reference has no such scorer. Under a table stands how many boxes of the plain loop quadtok chose as well. Without drafts both see the same pixels.
+`object` has no plain loop: the reference has no such scorer. Under a table stands how many boxes of the plain loop
+quadtok chose as well. Without drafts both see the same pixels.
 """
 
 from __future__ import annotations

@@ -32,15 +32,16 @@ from quadtok import get_scorer
 from quadtok.pixels import normalize
 from quadtok.scorers.object.net import ImportanceNet, log_saliency, seen, view_size
 from student import fresh, pretrained, save
-from teacher import SCALES, SPEC, apart, joined, mirrored
+from teacher import SCALES, SPEC, apart, joined, mirrored, shares
 
 EXAMPLES, PARTS = 16, 2  # of a step, and how many parts they go through the net in: more at once leave the cache
 STEPS = 3600
 CLOSE = 8  # every so many steps, some examples are seen at their full size: things are as large in a large image
 WARM_UP = 0.03  # of the steps
-RATES = {"pretrained": (4e-4, 2e-3), "fresh": (2e-3, 2e-3)}  # of the blocks and of the head
-WEIGHTS = {"classes": 1.0, "things": 0.7, "agreement": 4.0}
-SQUARES = 0.1  # of the squared error of the logarithms, beside the cross-entropy
+RATES = {"pretrained": (8e-4, 2e-3), "fresh": (2e-3, 2e-3)}  # of the blocks and of the head
+WEIGHTS = {"classes": 1.0, "things": 0.7, "agreement": 12.0}
+SQUARES = 0.05  # of the squared error of the logarithms, beside the cross-entropy
+SHARPENED = 2.0  # power of the classifier's shares: those of things are as uneven, and both weigh alike in the mean
 LEAST_SHARE = 1e-5
 LEAST_VARIANCE = 0.05  # of a view's scores, below which they may differ: noise has next to none
 ROLLED = 0.3  # of the examples
@@ -75,6 +76,7 @@ class Lessons:
         self.pixels, kinds, self.classes, self.things, truth = (
             np.load(folder / f"{name}.npy", mmap_mode="r" if name == "pixels" else None) for name in names
         )
+        self.classes = shares(torch.from_numpy(self.classes) ** SHARPENED).numpy()
         if "truth" not in without:
             known = truth.sum(1) > 0
             self.things = np.where(known[:, None], truth, self.things)
@@ -147,14 +149,14 @@ def nodes(net: ImportanceNet, images: Tensor, detail: bool = True, enlarged: int
 
 def losses(found: Tensor, classes: Tensor, things: Tensor) -> dict[str, Tensor]:
     """What each of `WEIGHTS` stands for, for `nodes` of images followed by their mirrored views."""
-    shares = found.log_softmax(2)
+    logs = found.log_softmax(2)
     wanted = classes.clamp(min=LEAST_SHARE).log()
     squares = (centred(found[:, 0]) - centred(wanted)).square().mean()
     both = centred(found.mean(1))
     here, there = both.chunk(2)
     return {
-        "classes": -(classes * shares[:, 0]).sum(1).mean() + SQUARES * squares,
-        "things": -(things * shares[:, 1]).sum(1).mean(),
+        "classes": -(classes * logs[:, 0]).sum(1).mean() + SQUARES * squares,
+        "things": -(things * logs[:, 1]).sum(1).mean(),
         "agreement": apart_by((here - mirrored(there)), here),
     }
 

@@ -147,7 +147,7 @@ def test_shares_add_to_one_and_are_alike_where_nothing_is_known():
 def test_the_truth_is_where_a_thing_with_detail_was_pasted():
     images, cells = torch.zeros(3, 3, SIDE, SIDE), torch.zeros(3, 16, 16)
     images[:, :, :128] = torch.rand(3, 128, SIDE, generator=torch.Generator().manual_seed(0))
-    cells[0, :8, :8] = cells[1, 8:, 8:] = 1  # of the first where detail is, of the second where none is
+    cells[0, :8, :8] = cells[1, 12:, 8:] = 1  # of the first where detail is, of the second where none is
     truth = teacher.truth(images, cells)
     fine = teacher.apart(truth)[0]
     assert fine[0, :4, :4].min() > 0
@@ -276,7 +276,8 @@ def test_what_is_rolled_round_takes_its_lesson_along(made, monkeypatch):
 
 def shown(pixels):
     """`[B, 80]`: the sum of the green levels of each node of images `[B, h, w, 3]`: whole numbers add exactly."""
-    green = torch.from_numpy(np.array(pixels))[..., 1].float()[:, None]
+    pixels = pixels if isinstance(pixels, torch.Tensor) else torch.from_numpy(np.array(pixels))
+    green = pixels[..., 1].float()[:, None]
     return teacher.joined([nn.functional.avg_pool2d(green, side, divisor_override=1)[:, 0] for side in distil.SIDES])
 
 

@@ -3,7 +3,6 @@
 import platform
 import statistics
 import time
-import tracemalloc
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -12,7 +11,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from quadtok import Plan, Spec, get_quadtree, get_scorer
-from quadtok.bench import peak_bytes
 
 ROUNDS = 9
 
@@ -43,16 +41,6 @@ def interleaved(
                 run()
             times[name].append((time.perf_counter() - begin) / repetitions[name] * 1000)
     return {name: statistics.median(values) for name, values in times.items()}
-
-
-def peak_of_all(run: Callable[[], object]) -> int:
-    """Bytes that are needed at most while `run` runs, in tensors and in Python's memory, which numpy's is part of."""
-    peak_bytes(run)  # what is made on first use does not count
-    tracemalloc.start()
-    try:
-        return peak_bytes(run) + tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
 
 
 def print_table(title: str, heading: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

@@ -5,7 +5,6 @@ from common import (
     WORKS,
     interleaved,
     ms,
-    peak_of_all,
     plain_tokens,
     print_machine,
     print_table,
@@ -15,6 +14,7 @@ from common import (
 )
 
 from quadtok import Spec, extract_patches, get_quadtree, normalize
+from quadtok.bench.memory import peak_of_all
 
 GOALS = ["≥ 8×, fresh ≥ 4×", "≥ 8×", "≥ 8×", "≥ 3×"]  # of WORKS
 

@@ -446,6 +446,6 @@ def checksum(content):
         for tensor in [content["layout"], *patches, *content["saliency"]]:
             crc = zlib.crc32(f"{tensor.dtype} {list(tensor.shape)}".encode(), crc)
             crc = zlib.crc32(tensor.numpy().tobytes(), crc)
-    except (AttributeError, TypeError, KeyError, RuntimeError, NotImplementedError):
+    except (AttributeError, TypeError, KeyError, RuntimeError, NotImplementedError):  # forged beyond a checksum
         return 0
     return crc

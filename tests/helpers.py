@@ -4,10 +4,12 @@ import json
 import math
 from pathlib import Path
 
+import pytest
 import torch
 from torch import Tensor, nn
 
-from quadtok import Plan, Spec, normalize
+from quadtok import Plan, Spec, get_scorer, normalize
+from quadtok.errors import WeightsError
 from quadtok.scorers.feature.shufflenet import shufflenet_trunk
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -248,6 +250,14 @@ def photographs(height: int, width: int, batch: int = 2) -> Tensor:
     """`[batch, 3, height, width]`: parts of the goldens' photographs, normalised."""
     whole = golden("tokens_256_16_64_100_blur")["images_u8"][:batch]
     return normalize(whole)[..., 40 : 40 + height, 60 : 60 + width].contiguous()
+
+
+def refused_weights(scorer: str, weights: object) -> str:
+    """The sentence with which a scorer refuses weights: one line."""
+    with pytest.raises(WeightsError) as caught:
+        get_scorer(scorer, weights=weights)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
 
 
 def lively_trunk(stride: int = 32) -> nn.Module:

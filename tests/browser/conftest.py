@@ -33,7 +33,7 @@ class WithoutBrowser(pytest.Module):
         reason = f"the page was not tried in a browser: {missing()}"
         if os.environ.get("QUADTOK_REQUIRE_BROWSER") == "1":
             pytest.fail(f"{reason} (QUADTOK_REQUIRE_BROWSER=1)", pytrace=False)
-        pytest.skip(reason)
+        pytest.skip(reason)  # it names what is missing
 
 
 def pytest_pycollect_makemodule(module_path, parent):

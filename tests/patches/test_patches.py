@@ -1,7 +1,5 @@
 """The pixels of a plan's tokens: goldens, a slow twin, dtypes, gradients, and the Tokens that hold them."""
 
-import tracemalloc
-
 import numpy as np
 import pytest
 import torch
@@ -18,7 +16,7 @@ from helpers import (
     random_saliency,
 )
 from quadtok import Plan, Spec, Tokens, extract_patches, get_quadtree, normalize
-from quadtok.bench import peak_bytes
+from quadtok.bench.memory import peak_of_all
 from quadtok.errors import InputError
 
 PIXEL_GOLDENS = [name for name in goldens("tokens") if GOLDEN_INDEX[name]["scorer"] == "blur"]
@@ -160,16 +158,6 @@ def test_images_on_another_device_than_the_plan_are_refused():
 def test_images_of_another_size_than_the_plans_are_refused():
     with pytest.raises(InputError, match="images are 48×32 .* and the spec says 32×48"):
         extract_patches(make_images().transpose(2, 3), make_plan())
-
-
-def peak_of_all(run):
-    """At most so many bytes more than before, in tensors and in Python's own memory, which numpy's is part of."""
-    peak_bytes(run)  # what is made on first use does not count
-    tracemalloc.start()
-    try:
-        return peak_bytes(run) + tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
 
 
 def test_the_memory_of_tensors_and_of_arrays_is_counted():

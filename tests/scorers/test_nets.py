@@ -1,11 +1,20 @@
-"""Weights are told apart by their digest. How files of weights are refused is in test_weights.py."""
+"""What scorers with a net share: their weights are told apart by a digest; where none can be made, they say so.
+
+How files of weights are refused is in feature/test_weights.py and object/test_object.py.
+"""
+
+from functools import partial
 
 import pytest
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
-from quadtok.errors import WeightsError
+from quadtok import Spec, get_scorer
+from quadtok.errors import InputError, WeightsError
 from quadtok.scorers.nets import build_net, weights_digest
+
+WITH_A_NET = ["feature", "object"]
 
 
 def test_the_digest_changes_with_one_weight_a_type_a_shape_or_a_name():
@@ -49,3 +58,34 @@ def test_a_net_gets_float32_copies_of_its_weights_and_is_frozen():
     assert torch.equal(net.weight, state["weight"].float()) and net.weight.is_contiguous()
     assert torch.equal(net.bias, state["bias"]) and net.bias.data_ptr() != state["bias"].data_ptr()
     assert not any(parameter.requires_grad for parameter in net.parameters())
+
+
+def first_scores(name, images):
+    return get_scorer(name)(images, Spec(64, 64, 8, 32, 19))[0]
+
+
+def in_a_mode_without_numbers(score, images):
+    with FakeTensorMode():
+        score(images)
+
+
+@pytest.mark.parametrize("name", WITH_A_NET)
+def test_a_scorer_may_be_made_where_operations_are_made_functional(name):
+    images = torch.rand(1, 3, 64, 64)
+    score = partial(first_scores, name)
+    assert torch.equal(torch.func.functionalize(score)(images), score(images))
+
+
+@pytest.mark.parametrize("name", WITH_A_NET)
+@pytest.mark.parametrize(
+    "elsewhere",
+    [
+        lambda score, images: torch.vmap(score)(images[None]),
+        lambda score, images: torch.func.jvp(score, (images,), (images,)),
+        in_a_mode_without_numbers,
+    ],
+    ids=["vmap", "jvp", "fake tensors"],
+)
+def test_where_torch_lets_no_scorer_be_made_the_way_out_is_said(elsewhere, name):
+    with pytest.raises(InputError, match=f"an? {name} scorer cannot be made here .* make it before, and pass it on"):
+        elsewhere(partial(first_scores, name), torch.rand(1, 3, 64, 64))

@@ -7,6 +7,7 @@ compiled code, which allocates behind our back.
 
 from __future__ import annotations
 
+import tracemalloc
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -21,6 +22,16 @@ def peak_bytes(run: Callable[[], object]) -> int:
     with _Allocations() as allocations:
         run()
     return allocations.peak
+
+
+def peak_of_all(run: Callable[[], object]) -> int:
+    """As `peak_bytes`, and Python's own memory beside it, which numpy's arrays are part of; `run` runs twice."""
+    peak_bytes(run)  # what is made on first use does not count
+    tracemalloc.start()
+    try:
+        return peak_bytes(run) + tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
 
 
 class _Allocations(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch does not annotate it

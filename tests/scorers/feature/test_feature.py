@@ -13,7 +13,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 import helpers
 from helpers import (
@@ -384,30 +383,3 @@ def test_a_net_that_is_no_module_or_has_no_numbers_is_refused():
         get_scorer("feature", net=lambda images: images)
     with pytest.raises(InputError, match="net has weights on the device meta"):
         get_scorer("feature", net=nn.Conv2d(3, 4, 8, device="meta"))
-
-
-def first_scores(images):
-    return get_scorer("feature")(images, Spec(64, 64, 8, 32, 19))[0]
-
-
-def test_a_scorer_may_be_made_where_operations_are_made_functional():
-    images = torch.rand(1, 3, 64, 64)
-    assert torch.equal(torch.func.functionalize(first_scores)(images), first_scores(images))
-
-
-def in_a_mode_without_numbers(images):
-    with FakeTensorMode():
-        first_scores(images)
-
-
-@pytest.mark.parametrize(
-    "elsewhere",
-    [
-        lambda images: torch.vmap(first_scores)(images[None]),
-        lambda images: torch.func.jvp(first_scores, (images,), (images,)),
-        in_a_mode_without_numbers,
-    ],
-)
-def test_where_torch_lets_no_scorer_be_made_the_way_out_is_said(elsewhere):
-    with pytest.raises(InputError, match="cannot be made here .* make it before, and pass it on"):
-        elsewhere(torch.rand(1, 3, 64, 64))

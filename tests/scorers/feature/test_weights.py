@@ -8,9 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from helpers import GOLDEN, photographs
+from helpers import GOLDEN, photographs, refused_weights
 from quadtok import Spec, get_scorer
-from quadtok.errors import WeightsError
 
 NET = GOLDEN / "feature_net.pt"
 SPEC = Spec(64, 96, 8, 32, 24)
@@ -48,14 +47,6 @@ def test_the_digest_is_of_the_weights_that_score(tmp_path):
     assert feature(weights=path, stride=16).weights_sha256 == feature(stride=16).weights_sha256  # without stage4
 
 
-def refusal(**options):
-    """The sentence with which the weights are refused: one line."""
-    with pytest.raises(WeightsError) as caught:
-        get_scorer("feature", **options)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
-
-
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
@@ -72,32 +63,34 @@ def test_a_state_dict_that_does_not_fit_is_refused_naming_the_tensor(tmp_path, c
     content = state()
     change(content)
     path = saved(tmp_path, content)
-    said = refusal(weights=path)
+    said = refused_weights("feature", path)
     assert said.startswith(f"weights {path}: not a ShuffleNetV2 x0.5: ")
     assert sentence in said
 
 
 def test_a_file_that_is_no_state_dict_is_refused(tmp_path):
     for content in ([torch.zeros(1)], {"epoch": 3}, torch.zeros(2)):
-        assert "not a state dict (a mapping of names to tensors)" in refusal(weights=saved(tmp_path, content))
+        assert "not a state dict (a mapping of names to tensors)" in refused_weights(
+            "feature", saved(tmp_path, content)
+        )
 
 
 def test_a_file_that_would_run_code_is_refused(tmp_path):
     path = saved(tmp_path, nn.Conv2d(3, 4, 8))  # a pickled module
-    assert refusal(weights=path) == f"weights {path}: not a state dict that can be loaded safely"
+    assert refused_weights("feature", path) == f"weights {path}: not a state dict that can be loaded safely"
 
 
 @pytest.mark.parametrize("cut", [0, 1, 100, 100_000])
 def test_a_damaged_file_is_refused(tmp_path, cut):
     path = tmp_path / "half.pt"
     path.write_bytes(NET.read_bytes()[:cut])
-    assert refusal(weights=path) == f"weights {path}: not a state dict that can be loaded safely"
+    assert refused_weights("feature", path) == f"weights {path}: not a state dict that can be loaded safely"
 
 
 def test_a_missing_file_is_refused_with_both_ways_on(tmp_path):
     path = tmp_path / "nowhere.pt"
     assert (
-        refusal(weights=path)
+        refused_weights("feature", path)
         == f"weights {path}: no such file; give bundled, imagenet, lite0 or the path of a state dict"
     )
 
@@ -106,7 +99,7 @@ def test_offline_the_imagenet_weights_name_both_ways_out(monkeypatch, tmp_path):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # where nobody listens
     monkeypatch.delenv("no_proxy", raising=False)
-    said = refusal(weights="imagenet")
+    said = refused_weights("feature", "imagenet")
     assert "Connection refused" in said
     assert "https://download.pytorch.org/models/shufflenetv2_x0.5" in said
     assert "give its path as weights" in said
@@ -154,7 +147,7 @@ def test_without_a_fitting_torchvision_one_sentence_says_what_to_do(monkeypatch,
     for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(sys, "meta_path", [NoTorchvision(problem), *sys.meta_path])
-    assert re.search(sentence, refusal(weights=NET))
+    assert re.search(sentence, refused_weights("feature", NET))
     assert get_scorer("feature", net=nn.Conv2d(3, 4, 8, stride=8), stride=8)(
         IMAGES, SPEC
     )  # a net of one's own needs no torchvision

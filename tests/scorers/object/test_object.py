@@ -7,9 +7,8 @@ import warnings
 
 import pytest
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
 
-from helpers import GOLDEN, photographs
+from helpers import GOLDEN, photographs, refused_weights
 from quadtok import Spec, get_scorer, tokenize
 from quadtok.errors import InputError, WeightsError
 from quadtok.scorers.nets import weights_digest
@@ -93,14 +92,6 @@ def test_the_digest_is_of_the_weights_whatever_is_computed_in(tmp_path):
 # What is refused.
 
 
-def refusal(**options):
-    """The sentence with which the weights are refused: one line."""
-    with pytest.raises(WeightsError) as caught:
-        get_scorer("object", **options)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
-
-
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
@@ -118,35 +109,35 @@ def refusal(**options):
 def test_a_state_dict_that_does_not_fit_is_refused_naming_the_tensor(tmp_path, change, sentence):
     content = bundled_state()
     change(content)
-    said = refusal(weights=(path := saved(tmp_path, content)))
+    said = refused_weights("object", (path := saved(tmp_path, content)))
     assert said.startswith(f"weights {path}: not an ImportanceNet: ")
     assert sentence in said
 
 
 @pytest.mark.parametrize("content", [[torch.zeros(1)], {"epoch": 3}, torch.zeros(2)], ids=["list", "epoch", "tensor"])
 def test_a_file_that_is_no_state_dict_is_refused(tmp_path, content):
-    assert "not a state dict (a mapping of names to tensors)" in refusal(weights=saved(tmp_path, content))
+    assert "not a state dict (a mapping of names to tensors)" in refused_weights("object", saved(tmp_path, content))
 
 
 def test_a_file_that_would_run_code_is_refused(tmp_path):
     path = saved(tmp_path, ImportanceNet())  # a pickled module
-    assert refusal(weights=path) == f"weights {path}: not a state dict that can be loaded safely"
+    assert refused_weights("object", path) == f"weights {path}: not a state dict that can be loaded safely"
 
 
 @pytest.mark.parametrize("cut", [0, 1, 100, 100_000])
 def test_a_damaged_file_is_refused(tmp_path, cut):
     path = tmp_path / "half.pt"
     path.write_bytes(BUNDLED_FILE.read_bytes()[:cut])
-    assert refusal(weights=path) == f"weights {path}: not a state dict that can be loaded safely"
+    assert refused_weights("object", path) == f"weights {path}: not a state dict that can be loaded safely"
 
 
 def test_a_missing_file_and_weights_of_the_feature_scorer_are_refused_with_what_to_give(tmp_path):
     path = tmp_path / "nowhere.pt"
-    assert refusal(weights=path) == f"weights {path}: no such file; give bundled or the path of a state dict"
+    assert refused_weights("object", path) == f"weights {path}: no such file; give bundled or the path of a state dict"
     for name in ("imagenet", "lite0"):
         said = f"weights {name} are the feature scorer's: give bundled or the path of a state dict"
-        assert refusal(weights=name) == said
-    assert "not an ImportanceNet: " in refusal(weights=GOLDEN / "feature_net.pt")
+        assert refused_weights("object", name) == said
+    assert "not an ImportanceNet: " in refused_weights("object", GOLDEN / "feature_net.pt")
     with pytest.raises(WeightsError, match="of an ImportanceNet: they are for the object scorer, not for feature"):
         get_scorer("feature", weights=saved(tmp_path, bundled_state()))
 
@@ -305,33 +296,6 @@ def test_the_precision_is_recorded_where_it_is_not_float32():
     }
     other = get_scorer("object", views=2, precision="bfloat16").describe()
     assert other == {**facts, "views": 2, "precision": "bfloat16"}
-
-
-def first_scores(images):
-    return get_scorer("object")(images, SPEC)[0]
-
-
-def test_it_may_be_made_where_operations_are_made_functional():
-    assert torch.equal(torch.func.functionalize(first_scores)(IMAGES), first_scores(IMAGES))
-
-
-def in_a_mode_without_numbers(images):
-    with FakeTensorMode():
-        first_scores(images)
-
-
-@pytest.mark.parametrize(
-    "elsewhere",
-    [
-        lambda images: torch.vmap(first_scores)(images[None]),
-        lambda images: torch.func.jvp(first_scores, (images,), (images,)),
-        in_a_mode_without_numbers,
-    ],
-    ids=["vmap", "jvp", "fake tensors"],
-)
-def test_where_torch_lets_no_scorer_be_made_the_way_out_is_said(elsewhere):
-    with pytest.raises(InputError, match="an object scorer cannot be made here .* make it before, and pass it on"):
-        elsewhere(IMAGES)
 
 
 @pytest.mark.filterwarnings("ignore:There is a performance drop")  # of vmap about its own loop

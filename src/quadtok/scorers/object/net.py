@@ -71,7 +71,7 @@ NUM_MAPS = 2  # of importance: to a classifier, and as a thing
 
 
 class ImportanceNet(nn.Module):
-    """Images `[B, 3, H, W]` to logarithms of importance.
+    """Views of images, `[B, 3, h, w]`, to logarithms of importance, `[B, 2, h/8, w/8]`.
 
     Args:
         norms: with batch norms, as it is trained; without, as it ships: they are folded into the convolutions.

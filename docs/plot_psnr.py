@@ -41,6 +41,7 @@ def main() -> None:
 def scorers() -> dict[str, Scorer]:
     """Those that need no maps."""
     return {
+        "object": get_scorer("object"),
         "blur": get_scorer("blur"),
         "feature": get_scorer("feature"),
         "random": get_scorer("random", seed=list(range(5))),

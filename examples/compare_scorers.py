@@ -1,7 +1,7 @@
 """The reference's first notebook: several scorers on one photograph, each with the image, blurred and small tokens.
 
 `python examples/compare_scorers.py PHOTO PICTURE`. The command for the same is
-`quadtok visualize PHOTO --compare feature,blur,random --output PICTURE`; Grad-CAM maps join with `--maps`.
+`quadtok visualize PHOTO --compare object,feature,blur --output PICTURE`; Grad-CAM maps join with `--maps`.
 """
 
 import sys
@@ -19,7 +19,7 @@ def main(photograph: str, picture: str) -> None:
     image = fit_image(read_image(photograph).image, SPEC.height, SPEC.width, "crop").pixels
     choose = get_quadtree("parallel")
     rows = []
-    for name in ("feature", "blur", "random"):
+    for name in ("object", "feature", "blur"):
         plan = choose(get_scorer(name)(image[None], SPEC), SPEC)
         details = (describe_scales(plan), "", "")
         rows.append(

@@ -146,16 +146,16 @@ def said(values: Tensor) -> str:
 
 
 def contenders(weights: list[Path]) -> dict[str, Scorer]:
-    """The files, and what they are to be better than."""
+    """The files, the first one with two views too, and what they are to be better than."""
     files: dict[str, Scorer] = {
         f"{path.parent.name}/{path.stem}": get_scorer("object", weights=path) for path in weights
     }
-    others = {"feature": get_scorer("feature"), "blur": get_scorer("blur")}
-    return files | {f"{name}, two views": _two_views(path) for name, path in zip(files, weights, strict=True)} | others
-
-
-def _two_views(path: Path) -> Scorer:
-    return get_scorer("object", weights=path, views=2)
+    first = f"{next(iter(files))}, two views"
+    return files | {
+        first: get_scorer("object", weights=weights[0], views=2),
+        "feature": get_scorer("feature"),
+        "blur": get_scorer("blur"),
+    }
 
 
 def main() -> None:

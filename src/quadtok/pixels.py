@@ -22,7 +22,7 @@ def check_images(images: Tensor, spec: Spec | None = None) -> None:
     """Refuse everything that is no batch of images `[B, C, H, W]`, uint8 or floating, of the spec's size.
 
     Values are not looked at: that would make the device wait. A non-finite pixel spoils the saliency of its own
-    patch (NaN ranks below everything) and of no other image.
+    patch, or of its whole image where a scorer looks at all of it (NaN ranks below everything), and of no other image.
 
     Raises:
         InputError: naming the shape or the type that was found.

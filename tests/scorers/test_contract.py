@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -179,9 +180,10 @@ def test_describe_is_json_that_begins_with_the_scorers_name(name):
     assert facts["name"] == name
 
 
-def test_an_unknown_name_is_refused_with_the_known_ones():
-    with pytest.raises(InputError, match=f"no scorer 'gradcam': choose one of {', '.join(SCORERS)}"):
-        get_scorer("gradcam")
+@pytest.mark.parametrize("unknown", ["gradcam", None, ["object"], {}], ids=str)
+def test_an_unknown_name_is_refused_with_the_known_ones(unknown):
+    with pytest.raises(InputError, match=rf"no scorer {re.escape(repr(unknown))}: choose one of {', '.join(SCORERS)}"):
+        get_scorer(unknown)
 
 
 def test_an_unknown_option_is_refused_by_name(name):

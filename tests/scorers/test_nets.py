@@ -1,10 +1,15 @@
-"""What scorers with a net share: their weights are told apart by a digest; where none can be made, they say so.
+"""What scorers with a net share: options, what weights may be, their digest; where no net can be made, they say so.
 
 How files of weights are refused is in feature/test_weights.py and object/test_object.py.
 """
 
+import json
+import os
+from fractions import Fraction
 from functools import partial
+from importlib.resources import files
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -15,6 +20,53 @@ from quadtok.errors import InputError, WeightsError
 from quadtok.scorers.nets import build_net, weights_digest
 
 WITH_A_NET = ["feature", "object"]
+FILES = {"feature": "object_net.pt", "object": "importance_net.pt"}
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "value", "plain"),
+    [
+        ("object", "views", np.int64(2), 2),
+        ("object", "views", torch.tensor(2), 2),
+        ("object", "precision", np.str_("bfloat16"), "bfloat16"),
+        ("feature", "stride", np.uint8(16), 16),
+        ("feature", "error", np.str_("mse"), "mse"),
+        ("feature", "high_res_fraction", np.float32(0.5), 0.5),
+        ("feature", "high_res_fraction", Fraction(1, 2), 0.5),
+        ("feature", "high_res_fraction", 1, 1.0),
+    ],
+    ids=lambda value: repr(value).replace(" ", ""),
+)
+def test_an_option_of_another_type_of_number_or_text_is_recorded_as_the_plain_one(name, option, value, plain):
+    facts = get_scorer(name, **{option: value}).describe()
+    assert json.dumps(facts) == json.dumps(get_scorer(name, **{option: plain}).describe())
+
+
+@pytest.mark.parametrize("value", [["float32"], {}, None, b"float32", np.array([1, 2]), 2 + 0j, torch.tensor([1, 2])])
+@pytest.mark.parametrize(
+    ("name", "option"),
+    [("object", "views"), ("object", "precision"), ("feature", "error"), ("feature", "precision")],
+)
+def test_what_is_none_of_the_choices_is_refused_whatever_its_type(name, option, value):
+    with pytest.raises(InputError, match=f"^{option} .* is none of "):
+        get_scorer(name, **{option: value})
+
+
+@pytest.mark.parametrize("name", WITH_A_NET)
+def test_whatever_stands_for_a_path_is_one(name, tmp_path):
+    (tmp_path / "mine.pt").write_bytes((files("quadtok.scorers") / name / FILES[name]).read_bytes())
+    with os.scandir(tmp_path) as entries:
+        (entry,) = entries
+    scorer = get_scorer(name, weights=entry)
+    assert (scorer.weights, scorer.describe()["weights"]) == (entry.path, "mine.pt")
+
+
+@pytest.mark.parametrize("names", [lambda name: 3, lambda name: (name,)], ids=["a number", "a tuple"])
+@pytest.mark.parametrize("name", WITH_A_NET)
+def test_tensors_under_what_is_no_text_are_no_state_dict(name, names, tmp_path):
+    torch.save({names("stem.conv.weight"): torch.zeros(1)}, tmp_path / "w.pt")
+    with pytest.raises(WeightsError, match=r"w.pt: not a state dict \(a mapping of names to tensors\)"):
+        get_scorer(name, weights=tmp_path / "w.pt")
 
 
 def test_the_digest_changes_with_one_weight_a_type_a_shape_or_a_name():
@@ -38,14 +90,25 @@ def test_the_digest_changes_with_one_weight_a_type_a_shape_or_a_name():
         lambda weight: weight.to("meta"),
         lambda weight: weight + 1j,
         lambda weight: torch.quantize_per_tensor(weight, 0.1, 0, torch.qint8),
+        lambda weight: torch.nested.nested_tensor([weight[0], weight[0, :1]]),
+        lambda weight: weight.long(),
+        lambda weight: weight > 0,
     ],
-    ids=["sparse", "meta", "complex", "quantised"],
+    ids=["sparse", "meta", "complex", "quantised", "nested", "integers", "truth values"],
 )
 @pytest.mark.filterwarnings("ignore")  # torch's, about quantised tensors
 def test_weights_that_are_no_plain_numbers_are_refused_by_name(spoil):
     state = dict(nn.Linear(2, 3).state_dict())
     state["weight"] = spoil(state["weight"])
     with pytest.raises(WeightsError, match="weights w.pt: not a layer: 1 of 2 tensors not plain numbers, first weight"):
+        build_net(lambda: nn.Linear(2, 3), state, "w.pt", "a layer")
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -1e300], ids=str)
+def test_weights_that_float32_does_not_hold_are_refused_by_name(value):
+    state = {name: weight.double() for name, weight in nn.Linear(2, 3).state_dict().items()}
+    state["weight"][1, 1] = value
+    with pytest.raises(WeightsError, match="weights w.pt: not a layer: 1 of 2 tensors not finite, first weight"):
         build_net(lambda: nn.Linear(2, 3), state, "w.pt", "a layer")
 
 

@@ -46,7 +46,7 @@ def get_scorer(name: str, **options: Any) -> Scorer:
         InputError: for another name or option.
         WeightsError: where the weights of `"object"` or `"feature"` cannot be had.
     """
-    if name not in SCORERS:
+    if name not in tuple(SCORERS):  # also what cannot be hashed
         raise InputError(f"there is no scorer {name!r}: choose one of {', '.join(SCORERS)}")
     try:
         inspect.signature(SCORERS[name]).bind(**options)

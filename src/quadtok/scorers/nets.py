@@ -1,12 +1,13 @@
-"""Scorers that look through a network: where it lies, what a file of weights must be, how weights are told apart."""
+"""Scorers that look through a network: their options, where it lies, what files of weights are, and their digests."""
 
 from __future__ import annotations
 
 import copy
 import hashlib
 import itertools
+import operator
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Self, TypeVar
@@ -21,6 +22,7 @@ from quadtok.scorers.base import Described
 from quadtok.spec import Spec
 
 Net = TypeVar("Net", bound=nn.Module)
+Choice = TypeVar("Choice", str, int)
 
 
 class NetScorer(Described):
@@ -71,6 +73,30 @@ class NetScorer(Described):
             )
 
 
+def chosen(option: str, value: object, choices: Collection[Choice]) -> Choice:
+    """The choice that a value is. Integers may be of any type, numpy's too: what is handed back is Python's.
+
+    Raises:
+        InputError: where it is none.
+    """
+    found = value if isinstance(value, str) else _index(value)
+    for choice in choices:
+        if found == choice:
+            return choice
+    raise InputError(f"{option} {value!r} is none of {', '.join(map(str, choices))}")
+
+
+def name_of_weights(weights: object) -> str:
+    """A name, or a path as a text.
+
+    Raises:
+        InputError: where it is neither.
+    """
+    if not isinstance(weights, str | os.PathLike):
+        raise InputError(f"weights must be a name or a path, got {weights!r}")
+    return os.fsdecode(weights)
+
+
 @contextmanager
 def made_where_torch_lets(what: str) -> Iterator[None]:
     """A net is made in the block. Where it cannot be, as in an export, a transform or a mode, that is one sentence.
@@ -111,7 +137,7 @@ def read_state(path: Path, names: str = "bundled") -> Mapping[str, Tensor]:
         if not os.path.exists(path):
             raise WeightsError(f"no such file; give {names} or the path of a state dict")
         state = load_safely(path, WeightsError, "not a state dict that can be loaded safely")
-        if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+        if not isinstance(state, Mapping) or not all(map(_is_named_tensor, state.items())):
             raise WeightsError("not a state dict (a mapping of names to tensors)")
         return state
 
@@ -140,7 +166,7 @@ def build_net(make: Callable[[], Net], state: Mapping[str, Tensor], name: str, k
         optional: weights whose names begin so may be there or not, and are left out: the net has none there.
 
     Raises:
-        WeightsError: where one is missing, unknown, of another shape or no plain numbers.
+        WeightsError: where one is missing, unknown, of another shape, or holds other than finite numbers.
     """
     with torch.device("meta"):
         net = make()
@@ -148,15 +174,18 @@ def build_net(make: Callable[[], Net], state: Mapping[str, Tensor], name: str, k
     given = {key: value for key, value in state.items() if not key.startswith(optional)}
     missing, unexpected = sorted(wanted.keys() - given.keys()), sorted(given.keys() - wanted.keys())
     shared = sorted(wanted.keys() & given.keys())
-    misshapen = [key for key in shared if wanted[key].shape != given[key].shape]
-    odd = [key for key in shared if not _is_plain(given[key])]
-    faults = [("missing", missing), ("unexpected", unexpected), ("of another shape", misshapen)]
-    for label, keys in [*faults, ("not plain numbers", odd)]:
+    odd = [key for key in shared if not _is_plain(given[key]) or not _is_as_real(given[key], wanted[key])]
+    plain = [key for key in shared if key not in odd]
+    misshapen = [key for key in plain if wanted[key].shape != given[key].shape]
+    weights = {key: _own_float32(given[key]) for key in plain}
+    infinite = [key for key, value in weights.items() if not value.isfinite().all()]
+    faults = {"missing": missing, "unexpected": unexpected, "of another shape": misshapen}
+    for label, keys in (faults | {"not plain numbers": odd, "not finite": infinite}).items():
         if keys:
             raise WeightsError(
                 f"weights {name}: not {kind}: {len(keys)} of {len(wanted)} tensors {label}, first {keys[0]}"
             )
-    put_weights(net, {key: _own_float32(value) for key, value in given.items()})
+    put_weights(net, weights)
     return net
 
 
@@ -175,10 +204,27 @@ def put_weights(net: nn.Module, weights: Mapping[str, Tensor]) -> None:
             owner._buffers[leaf] = value
 
 
+def _index(value: object) -> int | None:
+    """An integer of any type as Python's; None for all else, and for truth values."""
+    try:
+        return None if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]  # it may be any
+    except TypeError:
+        return None
+
+
+def _is_named_tensor(item: tuple[object, object]) -> bool:
+    return isinstance(item[0], str) and isinstance(item[1], Tensor)
+
+
 def _is_plain(tensor: Tensor) -> bool:
-    """Whether these are numbers in memory: not sparse, quantised, complex, or without data."""
-    is_dense = tensor.layout == torch.strided and tensor.device.type == "cpu"
+    """Whether these are numbers in memory: not sparse, nested, quantised, complex, or without data."""
+    is_dense = tensor.layout == torch.strided and tensor.device.type == "cpu" and not tensor.is_nested
     return is_dense and not tensor.is_quantized and not tensor.is_complex()
+
+
+def _is_as_real(given: Tensor, wanted: Tensor) -> bool:
+    """Whether these can stand for what is wanted: where that is floating, only floating ones can."""
+    return given.is_floating_point() or not wanted.is_floating_point()
 
 
 def _own_float32(tensor: Tensor) -> Tensor:

@@ -145,11 +145,11 @@ def test_a_missing_file_and_weights_of_the_feature_scorer_are_refused_with_what_
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"views": 0}, "views 0 is neither 1 nor 2"),
-        ({"views": 3}, "views 3 is neither 1 nor 2"),
-        ({"views": True}, "views True is neither 1 nor 2"),
-        ({"views": 2.0}, "views 2.0 is neither 1 nor 2"),
-        ({"views": "2"}, "views '2' is neither 1 nor 2"),
+        ({"views": 0}, "views 0 is none of 1, 2"),
+        ({"views": 3}, "views 3 is none of 1, 2"),
+        ({"views": True}, "views True is none of 1, 2"),
+        ({"views": 2.0}, "views 2.0 is none of 1, 2"),
+        ({"views": "2"}, "views '2' is none of 1, 2"),
         ({"precision": "exact"}, "precision 'exact' is none of float32, bfloat16, float16"),
         ({"weights": 3}, "weights must be a name or a path, got 3"),
         ({"weights": None}, "weights must be a name or a path, got None"),

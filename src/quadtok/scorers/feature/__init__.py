@@ -14,9 +14,8 @@ import itertools
 import math
 from collections.abc import Callable
 from numbers import Real
-from os import PathLike
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -27,7 +26,7 @@ from quadtok.names import ErrorName
 from quadtok.pixels import as_floats
 from quadtok.scorers.base import full_precision, pool_to_grid, resize
 from quadtok.scorers.feature.weights import BUNDLED, Trunk, load_trunk, weights_digest
-from quadtok.scorers.nets import NetScorer, device_of, made_where_torch_lets
+from quadtok.scorers.nets import NetScorer, chosen, device_of, made_where_torch_lets, name_of_weights
 from quadtok.spec import Spec
 from quadtok.tracing import in_parts, without_gradients
 
@@ -85,28 +84,22 @@ class FeatureScorer(NetScorer):
         high_res_fraction: float = 1.0,
         precision: str = EXACT,
     ) -> None:
-        if not isinstance(weights, str | PathLike):
-            raise InputError(f"weights must be a name or a path, got {weights!r}")
-        if stride not in (None, *STRIDES) or isinstance(stride, float):
-            raise InputError(f"stride {stride} is none of {', '.join(map(str, STRIDES))}")
-        if error not in get_args(ErrorName):
-            raise InputError(f"error {error!r} is none of {', '.join(get_args(ErrorName))}")
+        name = name_of_weights(weights)
+        stride = None if stride is None else chosen("stride", stride, STRIDES)
+        self.error = chosen("error", error, ERRORS)
         if not _is_fraction(high_res_fraction):
             raise InputError(f"high_res_fraction {high_res_fraction} is outside 0 < f ≤ 1")
-        if precision not in PRECISIONS:
-            raise InputError(f"precision {precision!r} is none of {', '.join(PRECISIONS)}")
+        self.high_res_fraction = float(high_res_fraction)
+        self.precision = chosen("precision", precision, PRECISIONS)
         if net is not None:
             _check_net(net)
-        self.weights = str(weights) if net is None else "net"
-        self.error = error
-        self.high_res_fraction = high_res_fraction
-        self.precision = precision
+        self.weights = name if net is None else "net"
         with made_where_torch_lets("a feature scorer"):
-            self._make_net(weights, net, stride)
+            self._make_net(name, net, stride)
         self.device = device_of(self._net)
         self._channels = None if net is not None else 3
 
-    def _make_net(self, weights: str | Path, net: nn.Module | None, stride: int | None) -> None:
+    def _make_net(self, weights: str, net: nn.Module | None, stride: int | None) -> None:
         trunk = load_trunk(weights, stride) if net is None else Trunk(copy.deepcopy(net), stride or PAPERS_STRIDE, None)
         self.stride = trunk.stride
         self._pixels_a_pass = trunk.pixels_a_pass or PIXELS_A_PASS["cpu"]

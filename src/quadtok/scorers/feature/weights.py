@@ -43,7 +43,7 @@ class Trunk:
     pixels_a_pass: int | None = None
 
 
-def load_trunk(weights: str | Path, stride: int | None) -> Trunk:
+def load_trunk(weights: str, stride: int | None) -> Trunk:
     """The net that these weights belong to.
 
     Args:
@@ -54,27 +54,27 @@ def load_trunk(weights: str | Path, stride: int | None) -> Trunk:
         InputError: where the net does not have that stride.
         WeightsError: where the weights cannot be had or do not fit.
     """
-    if str(weights) == IMAGENET:
+    if weights == IMAGENET:
         state = imagenet_state()
-    elif str(weights) == LITE0:
+    elif weights == LITE0:
         state = lite0_state()
-    elif str(weights) == BUNDLED:
+    elif weights == BUNDLED:
         with resources.as_file(BUNDLED_FILE) as path:
             state = read_state(path, NAMES)
     else:
         state = read_state(Path(weights), NAMES)
     if "gate.weight" in state:
-        _check_stride(stride, [ObjectNet.STRIDE], str(weights))
-        net = build_net(ObjectNet, state, str(weights), "an ObjectNet")
+        _check_stride(stride, [ObjectNet.STRIDE], weights)
+        net = build_net(ObjectNet, state, weights, "an ObjectNet")
         return Trunk(net, ObjectNet.STRIDE, _channels_last)
     if OF_IMPORTANCE in state:
         raise WeightsError(f"weights {weights}: of an ImportanceNet: they are for the object scorer, not for feature")
     if MARK in state:
-        _check_stride(stride, [STRIDE], str(weights))
-        return Trunk(lite0_trunk(state, str(weights)), STRIDE, fold_lite0, PIXELS_A_PASS)
-    _check_stride(stride, list(STAGES), str(weights))
+        _check_stride(stride, [STRIDE], weights)
+        return Trunk(lite0_trunk(state, weights), STRIDE, fold_lite0, PIXELS_A_PASS)
+    _check_stride(stride, list(STAGES), weights)
     stride = stride or max(STAGES)
-    return Trunk(shufflenet_trunk(stride, state, str(weights)), stride, fold_trunk)
+    return Trunk(shufflenet_trunk(stride, state, weights), stride, fold_trunk)
 
 
 def _check_stride(stride: int | None, possible: list[int], name: str) -> None:

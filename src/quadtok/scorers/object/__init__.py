@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import math
 from importlib import resources
-from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from quadtok.errors import InputError, WeightsError
+from quadtok.errors import WeightsError
 from quadtok.names import FEATURE_WEIGHTS
 from quadtok.pixels import as_floats
 from quadtok.scorers.base import full_precision, score_in_parts
@@ -23,8 +22,10 @@ from quadtok.scorers.blur import BlurScorer
 from quadtok.scorers.nets import (
     NetScorer,
     build_net,
+    chosen,
     device_of,
     made_where_torch_lets,
+    name_of_weights,
     read_state,
     weights_digest,
 )
@@ -35,6 +36,7 @@ from quadtok.tracing import without_gradients
 BUNDLED = "bundled"
 BUNDLED_FILE = resources.files("quadtok.scorers.object") / "importance_net.pt"
 CHANNELS = 3
+VIEWS = (1, 2)
 FLOAT32 = "float32"
 PRECISIONS = {FLOAT32: torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # Pixels of the images that are scored at a time, where those of their views count four times: 8 of 256² on a CPU, where
@@ -70,20 +72,14 @@ class ObjectScorer(NetScorer):
     _net: ImportanceNet
 
     def __init__(self, weights: str | Path = BUNDLED, *, views: int = 1, precision: str = FLOAT32) -> None:
-        if not isinstance(weights, str | PathLike):
-            raise InputError(f"weights must be a name or a path, got {weights!r}")
-        if views not in (1, 2) or isinstance(views, bool | float):
-            raise InputError(f"views {views!r} is neither 1 nor 2")
-        if precision not in PRECISIONS:
-            raise InputError(f"precision {precision!r} is none of {', '.join(PRECISIONS)}")
-        self.weights = str(weights)
-        self.views = views
-        self.precision = precision
+        self.weights = name_of_weights(weights)
+        self.views = chosen("views", views, VIEWS)
+        self.precision = chosen("precision", precision, PRECISIONS)
         with made_where_torch_lets("an object scorer"):
-            whole = _loaded(weights)
+            whole = _loaded(self.weights)
             self.weights_sha256 = weights_digest(whole.state_dict())
             for part in (whole.stem, whole.stages, whole.head):
-                part.to(dtype=PRECISIONS[precision]).to(memory_format=torch.channels_last)
+                part.to(dtype=PRECISIONS[self.precision]).to(memory_format=torch.channels_last)
         self._net = whole
         self._channels = CHANNELS
         self.device = device_of(self._net)
@@ -121,12 +117,12 @@ class ObjectScorer(NetScorer):
         return maps.float()
 
 
-def _loaded(weights: str | Path) -> ImportanceNet:
-    if str(weights) == BUNDLED:
+def _loaded(weights: str) -> ImportanceNet:
+    if weights == BUNDLED:
         with resources.as_file(BUNDLED_FILE) as path:
             state = read_state(path)
-    elif str(weights) in FEATURE_WEIGHTS:
+    elif weights in FEATURE_WEIGHTS:
         raise WeightsError(f"weights {weights} are the feature scorer's: give {BUNDLED} or the path of a state dict")
     else:
         state = read_state(Path(weights))
-    return build_net(ImportanceNet, state, str(weights), "an ImportanceNet").eval()
+    return build_net(ImportanceNet, state, weights, "an ImportanceNet").eval()

@@ -4,7 +4,10 @@ import pytest
 import torch
 
 from helpers import photographs
-from quadtok.scorers.object.net import EPS, SPREAD, ImportanceNet, log_saliency, seen, view_size
+from quadtok.scorers.object.net import ImportanceNet, log_saliency, seen, view_size
+
+# The weights were trained with these: another number asks for other weights.
+SPREAD, EPS = 0.5, 0.02
 
 
 def random_net(symmetric=False):
@@ -61,6 +64,38 @@ def test_a_pixel_of_the_view_is_the_mean_of_those_that_it_covers():
     view, measured = seen(images, 96, 96)
     torch.testing.assert_close(view, expected, rtol=0, atol=2e-3)
     torch.testing.assert_close(measured, spread, rtol=0, atol=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "of_the_first_row"),
+    [
+        (200, 200, [0, 1]),  # 112 of 200: rows 0 to 1.8
+        (100, 96, [0]),  # 112 of 100, and 96 of 96
+        (32, 32, None),  # 128 of 32
+    ],
+)
+def test_a_side_that_is_no_whole_number_of_strides_is_stretched(height, width, of_the_first_row):
+    ramp = torch.arange(float(height)).view(1, 1, -1, 1).expand(1, 3, height, width)
+    size = view_size(height, width)
+    view, spread = seen(ramp, *size)
+    rows = (view * spread / SPREAD)[0, 0, :, 0]  # but for the mean
+    assert (rows.diff() >= 0).all()
+    torch.testing.assert_close(view, -view.flip(2), rtol=0, atol=1e-5)  # the ends are alike
+    if of_the_first_row is not None:
+        first = torch.tensor(of_the_first_row).float().mean() - (height - 1) / 2
+        torch.testing.assert_close(rows[0], first, rtol=0, atol=1e-3)
+
+
+def test_the_view_of_an_image_is_the_same_in_a_batch_and_in_threads():
+    images, before = torch.randn(2, 3, 256, 256, generator=torch.Generator().manual_seed(0)), torch.get_num_threads()
+    found = []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            found += [view_of(images), torch.cat([view_of(image) for image in images.split(1)])]
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(view, found[0]) for view in found)
 
 
 @pytest.mark.parametrize(("height", "width"), [(16, 16), (32, 48), (128, 112)])

@@ -264,6 +264,18 @@ def test_with_one_view_random_weights_do_not_mirror(learned_nothing):
     assert farthest(mirrored, scorer(IMAGES, SPEC)) > 0.05
 
 
+def test_the_scores_are_the_geometric_mean_of_what_either_map_gives_alone(learned_nothing, tmp_path):
+    state = torch.load(learned_nothing, weights_only=True)
+    state |= {"power": torch.tensor([0.2, 0.9]), "step": torch.tensor([0.5, -0.3])}
+    found = []
+    for kinds in ([0, 1], [0, 0], [1, 1]):
+        alone = {name: state[name][kinds] for name in ("head.out.weight", "head.out.bias", "power", "step")}
+        found.append(get_scorer("object", weights=saved(tmp_path, state | alone))(IMAGES, SPEC))
+    for both, first, second in zip(*found, strict=True):
+        torch.testing.assert_close(both, (first * second).sqrt(), rtol=1e-4, atol=0)
+        assert ((first / second).log().abs() > 0.1).any()
+
+
 def test_where_a_thing_is_alike_more_detail_scores_higher(learned_nothing):
     """With importances that are the same everywhere: the scores are a power of what blur loses."""
     state = dict(torch.load(learned_nothing, weights_only=True))

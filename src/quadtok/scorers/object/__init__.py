@@ -1,7 +1,7 @@
 """The default scorer: where an image shows a thing, times the detail that a token would lose there.
 
-One small net sees a view of the image, once; no blurred copy goes through it. So a run costs a third of the feature
-scorer's time with the bundled weights, and its tokens lie on objects more often (docs/object-scorer.md).
+One small net sees a view of the image, once; no blurred copy goes through it. So it is several times as fast as the
+feature scorer, and its tokens resolve more of what a classifier looks at (docs/object-scorer.md has figures).
 """
 
 from __future__ import annotations

@@ -7,8 +7,9 @@ of what a classifier looks at, and of what belongs to a thing.
 
 The view is half the image, as long as that is no more than 256 pixels a side; a quarter, an eighth … of a larger one,
 so that a photograph of many megapixels costs no more than a small one; and small images are seen whole or enlarged, for
-things in them are as large in the view as in training. Always a power of two lies between the two: whole patches of
-the image are whole pixels of the view, and what moves by a few patches is seen as before.
+things in them are as large in the view as in training. A power of two lies between the two where that gives whole
+strides of the net: then whole patches of the image are whole pixels of the view, and what moves by a few patches is
+seen as before. Else a side is stretched to the next whole stride.
 
 Three things differ from EfficientNet-Lite0, each so that no place of an image is preferred:
 
@@ -122,14 +123,18 @@ def seen(images: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
         The view `[B, 3, height, width]`, of zero mean and one spread an image; and the spread of each before, `[B]`.
     """
     view = _resized(images, height, width)
-    mean = view.mean(dim=(1, 2, 3), keepdim=True)
-    moved = view - mean
-    spread = moved.square().mean(dim=(1, 2, 3), keepdim=True).sqrt() + 1e-3  # torch's std warns of a batch of none
+    moved = view - _mean(view)
+    spread = _mean(moved.square()).sqrt() + 1e-3  # torch's std warns of a batch of none
     return moved * (SPREAD / spread), spread[:, 0, 0, 0]
 
 
+def _mean(view: Tensor) -> Tensor:
+    """`[B, 1, 1, 1]`. Channel by channel, as several threads would add up one sum otherwise than many."""
+    return view.mean(dim=(2, 3), keepdim=True).mean(dim=1, keepdim=True)
+
+
 def _resized(images: Tensor, height: int, width: int) -> Tensor:
-    """Smaller: each new pixel is the mean of the old ones that it covers. Larger: bilinear."""
+    """Smaller: each new pixel is the mean of the old ones that it covers. Larger on both sides: bilinear."""
     down, across = images.shape[2] // height, images.shape[3] // width
     if (down * height, across * width) == tuple(images.shape[2:]):
         return F.avg_pool2d(images, (down, across))

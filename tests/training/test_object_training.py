@@ -282,6 +282,45 @@ def shown(pixels):
     return teacher.joined([nn.functional.avg_pool2d(green, side, divisor_override=1)[:, 0] for side in distil.SIDES])
 
 
+def test_things_are_the_truth_where_something_was_pasted_and_else_the_guess(made):
+    guess, truth = (torch.from_numpy(np.load(made / f"{name}.npy")) for name in ("things", "truth"))
+    known = truth.sum(1) > 0
+    assert 0 < known.sum() < len(known)
+    things = torch.from_numpy(distil.Lessons(made).things)
+    assert torch.equal(things[known], truth[known]) and torch.equal(things[~known], guess[~known])
+    assert torch.equal(torch.from_numpy(distil.Lessons(made, ("truth",)).things), guess)
+
+
+def test_the_classifiers_shares_are_sharpened_and_add_to_one_still(made):
+    before, after = torch.from_numpy(np.load(made / "classes.npy")), torch.from_numpy(distil.Lessons(made).classes)
+    assert torch.allclose(after.sum(1), torch.ones(len(after)))
+    ratios = [(shares / shares.amax(1, keepdim=True)) for shares in (before, after)]
+    torch.testing.assert_close(ratios[1], ratios[0] ** distil.SHARPENED)
+
+
+def test_without_photographs_no_crop_and_no_collage_is_shown(made):
+    kinds = np.load(made / "kinds.npy")
+    shown_kinds = {list(examples.MAKERS)[kinds[place]] for place in distil.Lessons(made, ("photographs",)).places}
+    assert shown_kinds == {"paste", "scene", "noise"}
+    assert len(distil.Lessons(made).places) == len(kinds)
+
+
+def test_what_ships_is_a_running_mean_of_the_weights(made, tmp_path):
+    lessons, options = distil.Lessons(made), distil.Options("fresh", steps=2000)
+    run_ = distil.Run(options)
+    run_.step, before = 1000, run_.mean.head.out.weight.clone()
+    run_.learn(lessons)
+    expected = before.lerp(run_.net.head.out.weight.detach(), 1 / 100.1)  # it reaches back a tenth of 1,001 steps
+    torch.testing.assert_close(run_.mean.head.out.weight, expected)
+    run_.step = options.steps
+    run_.mean.step.fill_(7)
+    (tmp_path / "run").mkdir()
+    run_.keep(tmp_path / "run" / "kept.pt")
+    distil.train(options, lessons, tmp_path / "run")
+    state = torch.load(tmp_path / "run" / "object_net.pt", weights_only=True)
+    assert (state["step"] == 7).all()
+
+
 def test_parts_of_a_batch_hold_each_example_with_its_mirrored_view():
     numbers = torch.arange(2 * distil.EXAMPLES)[:, None]
     parts = distil.in_parts(numbers, numbers, numbers)

@@ -1,7 +1,9 @@
 """A smoke run of the recipe that made the object scorer's weights: a few pictures, a few steps, a file that scores."""
 
 import csv
-from dataclasses import asdict
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -236,6 +238,51 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(made, tmp_path, monkeypa
     assert seen == [0, 1, 2, 2]
     whole, parts = (torch.load(tmp_path / name / "object_net.pt", weights_only=True) for name in ("whole", "parts"))
     assert all(torch.equal(value, parts[name]) for name, value in whole.items())
+
+
+def test_a_run_with_other_options_is_not_gone_on_with(tmp_path):
+    ours, kept = distil.Options("fresh", steps=1), tmp_path / "kept.pt"
+    distil.Run(ours).keep(kept)
+    distil.Run(ours).go_on(kept)
+    with pytest.raises(SystemExit, match="is of a run with .*'steps': 1, .* and this one has .*'steps': 2, .*folder"):
+        distil.Run(replace(ours, steps=2)).go_on(kept)
+
+
+@pytest.fixture
+def prepare(tmp_path, monkeypatch):
+    """`run.prepared` of three examples that show nothing, with lessons of ones."""
+    monkeypatch.setattr(examples, "COUNTS", {"noise": (2, 1)})
+    monkeypatch.setattr(examples, "make", lambda task: (np.ones((task.count, SIDE, SIDE, 3), np.uint8), 0))
+    monkeypatch.setattr(teacher, "taught", lambda folder, begin, end: [np.ones((end - begin, 80))] * 3)
+    monkeypatch.setattr(run.pictures, "fetch", lambda pictures, folder: 0)
+    for module in (examples, teacher):
+        monkeypatch.setattr(module, "ProcessPoolExecutor", ThreadPoolExecutor)
+    return lambda share=1.0: run.prepared(tmp_path, strict=False, share=share, processes=1)
+
+
+@pytest.mark.parametrize("torn", ["kinds", "truth"])
+def test_what_was_killed_while_it_was_written_is_made_again(torn, prepare, monkeypatch):
+    save, tries = np.save, []
+
+    def killed(file, array):
+        if Path(getattr(file, "name", file)).stem != torn or tries:
+            return save(file, array)
+        tries.append(file)
+        with file if hasattr(file, "write") else open(file, "wb") as opened:
+            opened.write(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(np, "save", killed)
+    with pytest.raises(KeyboardInterrupt):
+        prepare()
+    for part, count in (("held-out", 1), ("training", 2)):
+        assert all(len(np.load(prepare() / part / f"{name}.npy")) == count for name in ("pixels", "kinds", "truth"))
+
+
+def test_examples_of_another_share_are_not_taken_for_these(prepare):
+    prepare()
+    with pytest.raises(SystemExit, match="held-out holds the examples of another --share; give another folder"):
+        prepare(share=3.0)
 
 
 def test_each_loss_falls_on_examples_that_it_sees(made, monkeypatch):

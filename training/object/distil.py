@@ -16,9 +16,10 @@ import argparse
 import csv
 import io
 import math
+import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -224,12 +225,15 @@ class Run:
         """Write everything down; the file is whole or the old one."""
         parts = {"net": self.net, "mean": self.mean, "optimizer": self.optimizer}
         state = {name: part.state_dict() for name, part in parts.items()}
-        torch.save(state | {"step": self.step, "seconds": self.seconds}, path.with_suffix(".new"))
+        state |= {"step": self.step, "seconds": self.seconds, "options": asdict(self.options)}
+        torch.save(state, path.with_suffix(".new"))
         path.with_suffix(".new").replace(path)
 
     def go_on(self, path: Path) -> None:
-        """Be where the file was written."""
+        """Be where the file was written, by a run with the same options."""
         state = torch.load(path, weights_only=True)
+        if state.get("options", ours := asdict(self.options)) != ours:  # older files do not say
+            sys.exit(f"error: {path} is of a run with {state['options']}, and this one has {ours}; give another folder")
         for name in ("net", "mean", "optimizer"):
             getattr(self, name).load_state_dict(state[name])
         self.step, self.seconds = state["step"], state["seconds"]
@@ -278,10 +282,11 @@ def _rows(log: Path) -> list[dict[str, str]]:
 
 
 def _write(log: Path, rows: list[dict[str, str]]) -> None:
-    with log.open("w", newline="") as file:
+    with log.with_suffix(".new").open("w", newline="") as file:
         writer = csv.DictWriter(file, ["step", *WEIGHTS, "seconds"])
         writer.writeheader()
         writer.writerows(rows)
+    log.with_suffix(".new").replace(log)
 
 
 def main() -> None:

@@ -192,8 +192,16 @@ def write(out: Path, parts: list[Task], processes: int) -> None:
             end = begin + part.count
             pixels[begin:end], cells[begin:end], kinds[begin:end] = some, truth, list(MAKERS).index(part.kind)
             begin = end
-    np.save(out / "cells.npy", cells)
-    np.save(out / "kinds.npy", kinds)
+    pixels.flush()
+    save(out / "cells.npy", cells)
+    save(out / "kinds.npy", kinds)
+
+
+def save(path: Path, array: np.ndarray) -> None:
+    """Whole or not at all: a file that is there is not made again."""
+    with path.with_suffix(".new").open("wb") as file:
+        np.save(file, array)
+    path.with_suffix(".new").replace(path)
 
 
 def main() -> None:

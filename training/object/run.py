@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import argparse
 import csv
+import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 import examples
@@ -41,9 +43,11 @@ def prepared(folder: Path, strict: bool, share: float, processes: int) -> Path:
     bank, made = folder / "bank", folder / f"examples{suffix}"
     pictures.fetch(pictures.listed(strict), bank)
     for name, held_out in (("held-out", True), ("training", False)):
-        part = made / name
+        part, tasks = made / name, examples.tasks(bank, held_out, strict, share)
         if not (part / "kinds.npy").exists():  # is written last
-            examples.write(part, examples.tasks(bank, held_out, strict, share), processes)
+            examples.write(part, tasks, processes)
+        if len(np.load(part / "kinds.npy")) != sum(task.count for task in tasks):
+            sys.exit(f"error: {part} holds the examples of another --share; give another folder")
         if not (part / f"{teacher.NAMES[-1]}.npy").exists():
             teacher.teach(part, processes)
     return made

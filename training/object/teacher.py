@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from examples import MAKERS
+from examples import MAKERS, save
 from quadtok import Spec, get_scorer
 from quadtok.pixels import normalize
 from quadtok.scorers.base import pool_to_grid, resize
@@ -138,7 +138,7 @@ def teach(folder: Path, processes: int) -> None:
     with ProcessPoolExecutor(processes) as pool:
         parts = list(pool.map(taught, [folder] * len(begins), begins, ends))
     for name, arrays in zip(NAMES, zip(*parts, strict=True), strict=True):
-        np.save(folder / f"{name}.npy", np.concatenate(arrays))
+        save(folder / f"{name}.npy", np.concatenate(arrays))
 
 
 def main() -> None:

@@ -65,6 +65,17 @@ def test_scores_are_those_of_the_packages_own_net(original, size, precision):
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4 * theirs.max().item())
 
 
+@pytest.mark.parametrize("precision", ["exact", "float32"])
+@pytest.mark.parametrize("size", [(2, 2), (16, 16), (28, 28), (64, 16), (8, 256)], ids=str)
+def test_images_with_a_side_below_its_stride_are_scored_too(packages, size, precision):
+    spec = Spec.full(*size, min(size) // 2, min(size))
+    scorer = get_scorer("feature", weights="lite0", precision=precision)
+    images = torch.randint(256, (2, 3, *size), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    (scores,) = scorer(images, spec)
+    assert scores.shape == (2, *spec.grid(1))
+    assert scores.isfinite().all() and (scores > 0).all()
+
+
 def test_bytes_and_normalised_floats_have_the_same_boxes(packages):
     scorer, images = get_scorer("feature", weights="lite0"), photographs(256, 256)
     of_bytes, of_floats = tokenize(images, SPEC, scorer).plan, tokenize(normalize(images), SPEC, scorer).plan

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
@@ -32,7 +33,7 @@ _NORMED_IN_BLOCK = {"_expand_conv": "_bn0", "_depthwise_conv": "_bn1", "_project
 
 
 class Lite0Trunk(nn.Module):
-    """Normalised images `[B, 3, H, W]` → features `[B, 1280, ⌈H/32⌉, ⌈W/32⌉]`.
+    """Normalised images `[B, 3, H, W]` → features `[B, 1280, ⌊H/32⌋, ⌊W/32⌋]`, at least one a side.
 
     Args:
         net: the package's `EfficientNet`.
@@ -43,10 +44,17 @@ class Lite0Trunk(nn.Module):
         self.net = net
 
     def forward(self, images: Tensor) -> Tensor:
-        """ImageNet's normalisation undone, and the net's own done: (x · 255 − 127) / 128."""
+        """ImageNet's normalisation undone, and the net's own done: (x · 255 − 127) / 128.
+
+        The net fails where a side is below its stride: such a one is lengthened to the right or below by what is there.
+        """
         pixels = images * per_channel(IMAGENET_STD, images) + per_channel(IMAGENET_MEAN, images)
         net: Any = self.net
-        features: Tensor = net.extract_features((pixels * 255 - 127) / 128)
+        seen = (pixels * 255 - 127) / 128
+        height, width = images.shape[2:]
+        if min(height, width) < STRIDE:
+            seen = F.pad(seen, (0, max(0, STRIDE - width), 0, max(0, STRIDE - height)), mode="replicate")
+        features: Tensor = net.extract_features(seen)
         return features
 
 

@@ -104,6 +104,14 @@ def test_the_batch_of_an_exported_tokenizer_is_free(scorer):
     assert_equal_for_every_batch(export(module, make_images(2)).module(), module)
 
 
+@pytest.mark.parametrize("spec", [Spec(192, 192, 48, 96, 7), Spec(200, 200, 50, 100, 7)], ids=["whole", "stretched"])
+def test_a_tokenizer_of_images_that_the_object_scorer_sees_smaller_is_exported(spec):
+    """Its view of the images of `SPEC` is larger than they are."""
+    module = WithPlan("object", spec)
+    program, images = export(module, make_images(2, spec=spec)).module(), make_images(3, spec=spec)
+    assert_same_results(program(images), module(images))
+
+
 @pytest.mark.parametrize(
     "scorer", ["blur", "entropy", "duplicate", "random", "object", "feature", "feature, a net of the user's"]
 )

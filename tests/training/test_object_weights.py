@@ -12,7 +12,10 @@ import torch.nn.functional as F
 from PIL import Image
 
 import measure
-from quadtok import Spec, get_scorer
+from quadtok import Spec, get_scorer, read_image
+from quadtok.images import fit_image
+from quadtok.quadtrees.base import path_minimum
+from quadtok.quadtrees.order import split_order
 
 SPEC = measure.SPEC
 SAMPLES = sorted((Path(__file__).parents[2] / "sample_images").glob("*.jpg"))
@@ -126,3 +129,27 @@ def test_sensor_noise_on_a_flat_ground_draws_next_to_no_tokens(figures):
 
 def test_the_middle_of_the_picture_is_not_preferred(figures):
     assert 0.87 <= figures["middle over border"] <= 1.15
+
+
+# The patches that are split, one bit each in tie order, at a number of tokens where the next one is far below.
+SPLIT = {
+    "astronaut": (136, "efff0fa05fa00ff00c80"),
+    "chelsea": (79, "4f7200005f030c0c0000"),
+    "coffee": (106, "6ff600001ff00ef000c0"),
+    "hubble_deep_field": (79, "ffff4c000000000a0000"),
+    "rocket": (106, "06ef000005a055a0f7b2"),
+}
+
+
+@pytest.mark.parametrize("path", SAMPLES, ids=lambda path: path.stem)
+def test_the_weights_that_ship_split_what_they_split_when_they_were_measured(path, scorer):
+    num_tokens, bits = SPLIT[path.stem]
+    spec = Spec(256, 256, 16, 64, num_tokens)
+    pixels = fit_image(read_image(path).image, 256, 256, "crop").pixels[None]
+    saliency = scorer(pixels, spec)
+    order = split_order(saliency, spec)[0]
+    levels = path_minimum(saliency, spec)[0, order]
+    assert levels[spec.num_splits] < 0.95 * levels[spec.num_splits - 1]
+    split = np.zeros(80, dtype=bool)
+    split[order[: spec.num_splits]] = True
+    assert np.packbits(split).tobytes().hex() == bits

@@ -104,4 +104,4 @@ def test_a_plot_is_kept_without_loss():
     spec = Spec.full(*plot.shape[1:], min_patch=8, max_patch=64)
     tokens = tokenize(plot[None], spec, "duplicate", threshold=0.0).unpadded(0)
     assert torch.equal(reverse_patches(tokens.patches, tokens.plan), plot[None].float())
-    assert (tokens.plan.spec.num_tokens, spec.num_cells) == (3430, 5824)
+    assert (tokens.plan.spec.num_tokens, spec.num_cells) == (3472, 5824)

@@ -20,6 +20,7 @@ import student
 import teacher
 from bank import Bank
 from helpers import photographs
+from lessons import EXAMPLES, SHARPENED, SIDES, Lessons
 from pictures import Picture
 from quadtok import Spec, denormalize, get_scorer
 from quadtok.scorers.object.net import ImportanceNet
@@ -206,9 +207,9 @@ def test_the_pretrained_net_begins_with_the_packages_layers():
 @pytest.mark.parametrize("without", [(), ("detail",), ("photographs", "truth")], ids=lambda names: "+".join(names))
 def test_the_recipe_runs_and_its_file_scores(without, made, tmp_path):
     options = distil.Options("fresh", steps=2, without=without)
-    done = distil.train(options, distil.Lessons(made, without), tmp_path / "run")
-    scorer = get_scorer("object", weights=tmp_path / "run" / "object_net.pt")
-    state = torch.load(tmp_path / "run" / "object_net.pt", weights_only=True)
+    done = distil.train(options, Lessons(made, without), tmp_path / "run")
+    scorer = get_scorer("object", weights=tmp_path / "run" / "importance_net.pt")
+    state = torch.load(tmp_path / "run" / "importance_net.pt", weights_only=True)
     assert {value.dtype for value in state.values()} == {torch.float16}
     assert (state["power"] == 0).all() == ("detail" in without)
     assert scorer.weights_sha256 != get_scorer("object").weights_sha256
@@ -221,7 +222,7 @@ def test_the_recipe_runs_and_its_file_scores(without, made, tmp_path):
 
 def test_an_interrupted_run_goes_on_to_the_same_weights(made, tmp_path, monkeypatch):
     monkeypatch.setattr(distil, "KEEP", 1)
-    lessons, options = distil.Lessons(made), distil.Options("fresh", steps=3)
+    lessons, options = Lessons(made), distil.Options("fresh", steps=3)
     distil.train(options, lessons, tmp_path / "whole")
     learn, seen = distil.Run.learn, []
 
@@ -236,7 +237,7 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(made, tmp_path, monkeypa
         distil.train(options, lessons, tmp_path / "parts")
     distil.train(options, lessons, tmp_path / "parts")
     assert seen == [0, 1, 2, 2]
-    whole, parts = (torch.load(tmp_path / name / "object_net.pt", weights_only=True) for name in ("whole", "parts"))
+    whole, parts = (torch.load(tmp_path / name / "importance_net.pt", weights_only=True) for name in ("whole", "parts"))
     assert all(torch.equal(value, parts[name]) for name, value in whole.items())
 
 
@@ -287,7 +288,7 @@ def test_examples_of_another_share_are_not_taken_for_these(prepare):
 
 def test_each_loss_falls_on_examples_that_it_sees(made, monkeypatch):
     monkeypatch.setitem(distil.WEIGHTS, "agreement", 0.0)  # at first it asks for scores that are alike everywhere
-    run_, lessons = distil.Run(distil.Options("fresh", steps=16)), distil.Lessons(made)
+    run_, lessons = distil.Run(distil.Options("fresh", steps=16)), Lessons(made)
     log = [run_.learn(replace_views(lessons)) for _ in range(16)]
     for name in ("classes", "things"):
         assert log[-1][name] < log[0][name] - 0.02
@@ -304,17 +305,17 @@ def replace_views(lessons):
 
 
 def test_a_mirrored_view_is_taught_the_mirrored_lesson(made, monkeypatch):
-    monkeypatch.setattr(distil, "varied", lambda rng, pixels: pixels)
-    images, classes, things = distil.Lessons(made).batch(0, 0)
+    monkeypatch.setattr("lessons.varied", lambda rng, pixels: pixels)
+    images, classes, things = Lessons(made).batch(0, 0)
     for half, other in (tensor.chunk(2) for tensor in (classes, things)):
         assert torch.equal(teacher.mirrored(half), other)
     assert torch.equal(*(part if n else part.flip(-1) for n, part in enumerate(images.chunk(2))))
 
 
 def test_what_is_rolled_round_takes_its_lesson_along(made, monkeypatch):
-    monkeypatch.setattr(distil, "varied", lambda rng, pixels: pixels)
-    monkeypatch.setattr(distil, "ROLLED", 1.0)
-    lessons = distil.Lessons(made)
+    monkeypatch.setattr("lessons.varied", lambda rng, pixels: pixels)
+    monkeypatch.setattr("lessons.ROLLED", 1.0)
+    lessons = Lessons(made)
     lessons.classes = shown(lessons.pixels).numpy()
     images, classes, _ = lessons.batch(0, 0)
     assert torch.equal(shown(denormalize(images).round().permute(0, 2, 3, 1)), classes)
@@ -326,34 +327,34 @@ def shown(pixels):
     """`[B, 80]`: the sum of the green levels of each node of images `[B, h, w, 3]`: whole numbers add exactly."""
     pixels = pixels if isinstance(pixels, torch.Tensor) else torch.from_numpy(np.array(pixels))
     green = pixels[..., 1].float()[:, None]
-    return teacher.joined([nn.functional.avg_pool2d(green, side, divisor_override=1)[:, 0] for side in distil.SIDES])
+    return teacher.joined([nn.functional.avg_pool2d(green, side, divisor_override=1)[:, 0] for side in SIDES])
 
 
 def test_things_are_the_truth_where_something_was_pasted_and_else_the_guess(made):
     guess, truth = (torch.from_numpy(np.load(made / f"{name}.npy")) for name in ("things", "truth"))
     known = truth.sum(1) > 0
     assert 0 < known.sum() < len(known)
-    things = torch.from_numpy(distil.Lessons(made).things)
+    things = torch.from_numpy(Lessons(made).things)
     assert torch.equal(things[known], truth[known]) and torch.equal(things[~known], guess[~known])
-    assert torch.equal(torch.from_numpy(distil.Lessons(made, ("truth",)).things), guess)
+    assert torch.equal(torch.from_numpy(Lessons(made, ("truth",)).things), guess)
 
 
 def test_the_classifiers_shares_are_sharpened_and_add_to_one_still(made):
-    before, after = torch.from_numpy(np.load(made / "classes.npy")), torch.from_numpy(distil.Lessons(made).classes)
+    before, after = torch.from_numpy(np.load(made / "classes.npy")), torch.from_numpy(Lessons(made).classes)
     assert torch.allclose(after.sum(1), torch.ones(len(after)))
     ratios = [(shares / shares.amax(1, keepdim=True)) for shares in (before, after)]
-    torch.testing.assert_close(ratios[1], ratios[0] ** distil.SHARPENED)
+    torch.testing.assert_close(ratios[1], ratios[0] ** SHARPENED)
 
 
 def test_without_photographs_no_crop_and_no_collage_is_shown(made):
     kinds = np.load(made / "kinds.npy")
-    shown_kinds = {list(examples.MAKERS)[kinds[place]] for place in distil.Lessons(made, ("photographs",)).places}
+    shown_kinds = {list(examples.MAKERS)[kinds[place]] for place in Lessons(made, ("photographs",)).places}
     assert shown_kinds == {"paste", "scene", "noise"}
-    assert len(distil.Lessons(made).places) == len(kinds)
+    assert len(Lessons(made).places) == len(kinds)
 
 
 def test_what_ships_is_a_running_mean_of_the_weights(made, tmp_path):
-    lessons, options = distil.Lessons(made), distil.Options("fresh", steps=2000)
+    lessons, options = Lessons(made), distil.Options("fresh", steps=2000)
     run_ = distil.Run(options)
     run_.step, before = 1000, run_.mean.head.out.weight.clone()
     run_.learn(lessons)
@@ -364,23 +365,23 @@ def test_what_ships_is_a_running_mean_of_the_weights(made, tmp_path):
     (tmp_path / "run").mkdir()
     run_.keep(tmp_path / "run" / "kept.pt")
     distil.train(options, lessons, tmp_path / "run")
-    state = torch.load(tmp_path / "run" / "object_net.pt", weights_only=True)
+    state = torch.load(tmp_path / "run" / "importance_net.pt", weights_only=True)
     assert (state["step"] == 7).all()
 
 
 def test_parts_of_a_batch_hold_each_example_with_its_mirrored_view():
-    numbers = torch.arange(2 * distil.EXAMPLES)[:, None]
+    numbers = torch.arange(2 * EXAMPLES)[:, None]
     parts = distil.in_parts(numbers, numbers, numbers)
     for images, *_ in parts:
         here, there = images[:, 0].chunk(2)
-        assert torch.equal(there - here, torch.full_like(here, distil.EXAMPLES))
+        assert torch.equal(there - here, torch.full_like(here, EXAMPLES))
     assert torch.equal(torch.cat([part[0] for part in parts]).flatten().sort().values, numbers[:, 0])
 
 
 def test_every_example_comes_once_before_any_comes_again(made, monkeypatch):
-    monkeypatch.setattr(distil, "EXAMPLES", 2)
-    monkeypatch.setattr(distil, "ROLLED", 0.0)  # so that a lesson is known again
-    lessons = distil.Lessons(made)
+    monkeypatch.setattr("lessons.EXAMPLES", 2)
+    monkeypatch.setattr("lessons.ROLLED", 0.0)  # so that a lesson is known again
+    lessons = Lessons(made)
     images = [lessons.batch(step, seed=0)[1][:2] for step in range(6)]  # two lessons a step, three steps an epoch
     first, second = (torch.cat(images[begin : begin + 3]) for begin in (0, 3))
     known = torch.from_numpy(lessons.classes)
@@ -391,7 +392,7 @@ def test_every_example_comes_once_before_any_comes_again(made, monkeypatch):
 
 def test_now_and_then_some_examples_are_seen_at_their_full_size(made, monkeypatch):
     monkeypatch.setattr(distil, "CLOSE", 2)
-    run_, lessons, sizes = distil.Run(distil.Options("fresh", steps=2)), distil.Lessons(made), []
+    run_, lessons, sizes = distil.Run(distil.Options("fresh", steps=2)), Lessons(made), []
     run_.net.register_forward_pre_hook(lambda net, given: sizes.append(tuple(given[0].shape)))
     for _ in range(2):
         assert all(loss > 0 for loss in run_.learn(lessons).values())
@@ -447,9 +448,9 @@ def test_noise_is_even_to_blur_and_uneven_to_chance():
 
 
 def test_the_measures_are_a_table_of_every_scorer(made, tmp_path, monkeypatch, capsys):
-    student.save(student.fresh(0), tmp_path / "object_net.pt")
+    student.save(student.fresh(0), tmp_path / "importance_net.pt")
     monkeypatch.setattr(measures, "on_scenes", lambda score: measures.Table(scenes=torch.tensor([0.5])))
-    monkeypatch.setattr("sys.argv", ["measures.py", str(tmp_path / "object_net.pt"), "--held-out", str(made)])
+    monkeypatch.setattr("sys.argv", ["measures.py", str(tmp_path / "importance_net.pt"), "--held-out", str(made)])
     measures.main()
     lines = capsys.readouterr().out.splitlines()
     assert all(line.count("|") == lines[0].count("|") == 6 for line in lines)
@@ -469,12 +470,12 @@ def test_one_command_leads_from_pictures_to_weights_and_goes_on_where_it_was(fol
     monkeypatch.setattr("sys.argv", ["run.py", str(tmp_path), "--run", "fresh", "--steps", "2", "--processes", "1"])
     (tmp_path / "bank").symlink_to(folder)
     run.main()
-    weights = (tmp_path / "fresh" / "object_net.pt").read_bytes()
-    assert isinstance(ImportanceNet().load_state_dict(torch.load(tmp_path / "fresh" / "object_net.pt")), object)
+    weights = (tmp_path / "fresh" / "importance_net.pt").read_bytes()
+    assert isinstance(ImportanceNet().load_state_dict(torch.load(tmp_path / "fresh" / "importance_net.pt")), object)
     assert (tmp_path / "fresh" / "curves.png").stat().st_size > 1000
     monkeypatch.setattr(examples, "write", lambda *arguments: pytest.fail("examples made again"))
     run.main()
-    assert (tmp_path / "fresh" / "object_net.pt").read_bytes() == weights
+    assert (tmp_path / "fresh" / "importance_net.pt").read_bytes() == weights
     assert fetched == [tmp_path / "bank"] * 2
 
 

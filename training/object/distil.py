@@ -1,7 +1,7 @@
 """Teach the net: `python distil.py FOLDER --out RUN` with what examples.py and teacher.py left in FOLDER/training.
 
-A step shows 16 examples, each once as it is and once mirrored, either through a camera of its own (light, colour,
-noise, compression); some are rolled round before. Three losses: the shares of all nodes by the first kind of importance
+A step shows what `lessons.py` gives for it: examples and their mirror images, each through a camera of its own (light,
+colour, noise, compression). Three losses: the shares of all nodes by the first kind of importance
 are to be the classifier's (`classes`), those by the second kind the truth where something was pasted and else the guess
 (`things`); and both views are to get the same scores (`agreement`), which is what makes a mirrored or compressed image
 keep its tokens.
@@ -14,39 +14,30 @@ from __future__ import annotations
 
 import argparse
 import csv
-import io
 import math
 import sys
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.random import Generator
-from PIL import Image
 from torch import Tensor, nn
 
-from examples import MAKERS
+from lessons import Lessons
 from quadtok import get_scorer
-from quadtok.pixels import normalize
 from quadtok.scorers.object.net import ImportanceNet, log_saliency, seen, view_size
 from student import fresh, pretrained, save
-from teacher import SCALES, SPEC, apart, joined, mirrored, shares
+from teacher import LEAST_SHARE, SPEC, mirrored
 
-EXAMPLES, PARTS = 16, 2  # of a step, and how many parts they go through the net in: more at once leave the cache
+PARTS = 2  # of a step's examples, which go through the net one after the other: more at once leave the cache
 STEPS = 3600
 CLOSE = 8  # every so many steps, some examples are seen at their full size: things are as large in a large image
 WARM_UP = 0.03  # of the steps
 RATES = {"pretrained": (8e-4, 2e-3), "fresh": (2e-3, 2e-3)}  # of the blocks and of the head
 WEIGHTS = {"classes": 1.0, "things": 0.7, "agreement": 12.0}
 SQUARES = 0.05  # of the squared error of the logarithms, beside the cross-entropy
-SHARPENED = 2.0  # power of the classifier's shares: those of things are as uneven, and both weigh alike in the mean
-LEAST_SHARE = 1e-5
 LEAST_VARIANCE = 0.05  # of a view's scores, below which they may differ: noise has next to none
-ROLLED = 0.3  # of the examples
-SIDES = [SPEC.patch_size(k) for k in SCALES]  # of the nodes
 DECAY = 1e-3  # of weights
 MEAN_OVER = 500  # steps that the running mean of the weights reaches back, or a tenth of all so far
 KEEP, LOG = 250, 50  # steps
@@ -67,76 +58,6 @@ class Options:
     steps: int = STEPS
     seed: int = 0
     without: tuple[str, ...] = ()
-
-
-class Lessons:
-    """Examples with what is to be learned of them."""
-
-    def __init__(self, folder: Path, without: tuple[str, ...] = ()) -> None:
-        names = ("pixels", "kinds", "classes", "things", "truth")
-        self.pixels, kinds, self.classes, self.things, truth = (
-            np.load(folder / f"{name}.npy", mmap_mode="r" if name == "pixels" else None) for name in names
-        )
-        self.classes = shares(torch.from_numpy(self.classes) ** SHARPENED).numpy()
-        if "truth" not in without:
-            known = truth.sum(1) > 0
-            self.things = np.where(known[:, None], truth, self.things)
-        left_out = [list(MAKERS).index(kind) for kind in ("crop", "collage") if "photographs" in without]
-        self.places = np.flatnonzero(~np.isin(kinds, left_out))
-
-    def batch(self, step: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Normalised images `[2·B, 3, 256, 256]`, as they are and then mirrored, and two targets `[2·B, 80]`."""
-        rng = np.random.default_rng([seed, step])
-        chosen = self._chosen(step, seed)
-        turns = [rolling(rng) for _ in chosen]
-        pixels = [np.roll(self.pixels[row], turn, (0, 1)) for row, turn in zip(chosen, turns, strict=True)]
-        views = [varied(rng, image) for image in pixels] + [varied(rng, image[:, ::-1]) for image in pixels]
-        images = normalize(torch.from_numpy(np.stack(views)).permute(0, 3, 1, 2).contiguous())
-        targets = [rolled(torch.from_numpy(wanted[chosen]), turns) for wanted in (self.classes, self.things)]
-        classes, things = (torch.cat([wanted, mirrored(wanted)]) for wanted in targets)
-        return images, classes, things
-
-    def _chosen(self, step: int, seed: int) -> np.ndarray:
-        """Every example once before any comes again."""
-        an_epoch = len(self.places) // EXAMPLES or 1
-        epoch, number = divmod(step, an_epoch)
-        order = np.random.default_rng([seed, epoch, 1]).permutation(self.places)
-        return order[number * EXAMPLES : (number + 1) * EXAMPLES]
-
-
-def rolling(rng: Generator) -> tuple[int, int]:
-    """How far down and right an example is rolled round, in pixels: by whole root patches, most not at all.
-
-    What is in the middle of a photograph comes to stand elsewhere, and is as much worth there: so the net does not
-    learn that the middle is.
-    """
-    if rng.random() >= ROLLED:
-        return 0, 0
-    down, right = (int(SPEC.max_patch * rng.integers(side // SPEC.max_patch)) for side in (SPEC.height, SPEC.width))
-    return down, right
-
-
-def rolled(nodes: Tensor, turns: Sequence[tuple[int, int]]) -> Tensor:
-    """`[B, 80]`: what is to be learned of each example where it is rolled round."""
-    examples = []
-    for one, turn in zip(nodes.split(1), turns, strict=True):
-        grids = zip(SIDES, apart(one), strict=True)
-        examples.append(joined([grid.roll([pixels // side for pixels in turn], (1, 2)) for side, grid in grids]))
-    return torch.cat(examples)
-
-
-def varied(rng: Generator, pixels: np.ndarray) -> np.ndarray:
-    """The same view `[h, w, 3]` uint8 through another camera."""
-    picture = pixels.astype(np.float32) / 255
-    picture = picture * (rng.uniform(0.8, 1.2) * rng.uniform(0.92, 1.08, 3)) + rng.normal(0, 0.03)
-    if rng.random() < 0.3:
-        picture = picture + rng.normal(0, rng.random() * 0.05, picture.shape)
-    shown = np.round(np.clip(picture, 0, 1) * 255).astype(np.uint8)
-    if rng.random() < 0.4:
-        file = io.BytesIO()
-        Image.fromarray(shown).save(file, "JPEG", quality=int(rng.integers(50, 96)))
-        shown = np.asarray(Image.open(file))
-    return shown
 
 
 def nodes(net: ImportanceNet, images: Tensor, detail: bool = True, enlarged: int = 1) -> Tensor:
@@ -253,7 +174,7 @@ def rate_factor(step: int, steps: int) -> float:
 
 
 def train(options: Options, lessons: Lessons, out: Path) -> Run:
-    """From wherever the folder has got to, to the end; leaves `object_net.pt` and `log.csv` in it."""
+    """From wherever the folder has got to, to the end; leaves `importance_net.pt` and `log.csv` in it."""
     out.mkdir(parents=True, exist_ok=True)
     run, kept, log = Run(options), out / "kept.pt", out / "log.csv"
     if kept.exists():
@@ -270,7 +191,7 @@ def train(options: Options, lessons: Lessons, out: Path) -> Run:
         if run.step % KEEP == 0 or run.step == options.steps:
             _write(log, rows)
             run.keep(kept)
-    save(run.mean, out / "object_net.pt")
+    save(run.mean, out / "importance_net.pt")
     return run
 
 

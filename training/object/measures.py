@@ -1,4 +1,4 @@
-"""What a net is worth: `python measures.py RUN/object_net.pt --held-out FOLDER`, with no photograph that training saw.
+"""What a net is worth: `python measures.py RUN/importance_net.pt --held-out FOLDER`, on photographs kept apart.
 
 Three tables: agreement with the teacher on the held-out examples, stability on their photographs, and figures on the
 scenes that `training/bundled/measure.py` makes. `--oracle FOLDER` adds coverage of importance maps of photographs: each

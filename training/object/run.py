@@ -1,8 +1,8 @@
 """From nothing to the weights: `python run.py FOLDER`. The same command goes on where it was interrupted.
 
 Pictures are fetched to FOLDER/bank, examples made in FOLDER/examples (2.8 GB), taught there, and the net is trained in
-FOLDER/NAME: `object_net.pt` is what ships, `log.csv` and `curves.png` tell how it went. `--ablations` trains the nets
-of the table in docs/object-scorer.md after it, at a third of the steps, in the same folder.
+FOLDER/NAME: `importance_net.pt` is what ships, `log.csv` and `curves.png` tell how it went. `--ablations` trains the
+nets of the table in docs/object-scorer.md after it, at a third of the steps, in the same folder.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ import torch
 import examples
 import pictures
 import teacher
-from distil import STEPS, WEIGHTS, Lessons, Options, train
+from distil import STEPS, WEIGHTS, Options, train
+from lessons import Lessons
 
 STRICT = "strict"
 # Each run by its name: what differs from the first.
-RUNS = {"pretrained": Options(), "fresh": Options(start="fresh")}
+RUNS = {"pretrained": Options(), STRICT: Options(), "fresh": Options(start="fresh")}
 SHARE = 3  # ablations have a third of the steps
 ABLATIONS = {
     "third": Options(),
@@ -72,7 +73,12 @@ def main() -> None:
     """All of it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--run", choices=RUNS, default="pretrained", help="with or without EfficientNet-Lite0")
+    parser.add_argument(
+        "--run",
+        choices=RUNS,
+        default="pretrained",
+        help="of all pictures, of the strict list, or without EfficientNet-Lite0's layers",
+    )
     parser.add_argument("--ablations", action="store_true")
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--share", type=float, default=1.0, help="of the examples, for a smaller run")

@@ -133,6 +133,16 @@ def in_a_mode_without_numbers(score, images):
 
 
 @pytest.mark.parametrize("name", WITH_A_NET)
+def test_a_copy_on_another_device_leaves_the_scorer_where_it_is(name):
+    scorer, images = get_scorer(name), torch.zeros(1, 3, 64, 64, dtype=torch.uint8)
+    before = scorer(images, Spec(64, 64, 16, 64, 4))
+    copy = scorer.to("meta")
+    assert copy(images.to("meta"), Spec(64, 64, 16, 64, 4))[0].is_meta
+    for ours, theirs in zip(before, scorer(images, Spec(64, 64, 16, 64, 4)), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("name", WITH_A_NET)
 def test_a_scorer_may_be_made_where_operations_are_made_functional(name):
     images = torch.rand(1, 3, 64, 64)
     score = partial(first_scores, name)

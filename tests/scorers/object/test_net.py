@@ -100,9 +100,21 @@ def test_the_view_of_an_image_is_the_same_in_a_batch_and_in_threads():
 
 @pytest.mark.parametrize(("height", "width"), [(16, 16), (32, 48), (128, 112)])
 def test_a_view_gives_two_maps_at_a_stride_of_8_within_bounds(height, width):
-    maps = random_net()(torch.randn(3, 3, height, width) * 100)
+    net = random_net()
+    net.head.out.weight.mul_(1e4)
+    maps = net(torch.randn(3, 3, height, width) * 100)
     assert maps.shape == (3, 2, height // 8, width // 8)
-    assert maps.abs().max() <= 12
+    assert maps.abs().max() == 12
+
+
+def test_what_is_smaller_than_its_view_is_enlarged_with_values_between_its_own():
+    step = torch.zeros(1, 3, 32, 32)
+    step[..., 16:] = 1
+    view, spread = seen(step, 96, 96)
+    values = (view * spread / SPREAD)[0, 0, 0]
+    found = values - values.min()
+    assert ((found > 0.01) & (found < 0.99)).sum() >= 2  # bilinear, and not the nearest one's
+    assert (found.diff() >= -1e-6).all()
 
 
 def test_maps_do_not_know_the_border():

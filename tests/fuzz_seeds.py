@@ -166,7 +166,7 @@ def _tifffile(tifffile, data, color, planar, options):
         data, options = np.moveaxis(data, 2, 0), {**options, "planarconfig": "separate"}
     try:
         tifffile.imwrite(buffer, data.squeeze(), photometric=color, metadata=None, **options)
-    except (ValueError, NotImplementedError, RuntimeError, ImportError):  # no such combination, or it needs more guests
+    except (ValueError, RuntimeError, ImportError):  # no such combination, or it needs more guests
         return b""
     return buffer.getvalue()
 

@@ -81,12 +81,12 @@ def test_light_and_compression_change_the_order_of_the_scores_little(shown, chan
     assert measure.kendall(scorer(images, SPEC), scorer(changed, SPEC)).mean() >= 0.95
 
 
-@pytest.mark.parametrize(("shown", "least"), [("scenes", 0.95), ("samples", 0.95)])
-def test_a_mirrored_image_gets_nearly_the_mirrored_order(shown, least, scorer, request):
+@pytest.mark.parametrize("shown", ["scenes", "samples"])
+def test_a_mirrored_image_gets_nearly_the_mirrored_order(shown, scorer, request):
     images = request.getfixturevalue(shown)
     images = images[0] if shown == "scenes" else images
     mirrored = [each.flip(-1).contiguous() for each in scorer(images.flip(-1), SPEC)]
-    assert measure.kendall(scorer(images, SPEC), mirrored).mean() >= least
+    assert measure.kendall(scorer(images, SPEC), mirrored).mean() >= 0.95
 
 
 def test_with_two_views_a_mirrored_image_gets_the_mirrored_scores(samples):

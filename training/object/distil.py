@@ -153,8 +153,9 @@ class Run:
     def go_on(self, path: Path) -> None:
         """Be where the file was written, by a run with the same options."""
         state = torch.load(path, weights_only=True)
-        if state.get("options", ours := asdict(self.options)) != ours:  # older files do not say
-            sys.exit(f"error: {path} is of a run with {state['options']}, and this one has {ours}; give another folder")
+        theirs, ours = state.get("options"), asdict(self.options)
+        if theirs not in (None, ours):  # older files do not say
+            sys.exit(f"error: {path} is of a run with {theirs}, and this one has {ours}; give another folder")
         for name in ("net", "mean", "optimizer"):
             getattr(self, name).load_state_dict(state[name])
         self.step, self.seconds = state["step"], state["seconds"]

@@ -129,7 +129,7 @@ def seen(images: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
 
 
 def _mean(view: Tensor) -> Tensor:
-    """`[B, 1, 1, 1]`. Channel by channel, as several threads would add up one sum otherwise than many."""
+    """`[B, 1, 1, 1]`. Of each channel first: torch shares a long sum among its threads, which moves last digits."""
     return view.mean(dim=(2, 3), keepdim=True).mean(dim=1, keepdim=True)
 
 

@@ -1,7 +1,18 @@
 """Images → tokens with the blur scorer, end to end (goal 4)."""
 
 import torch
-from common import WORKS, interleaved, ms, plain_blur, plain_tokens, print_machine, print_table, times, work_name
+from common import (
+    DEVICE,
+    WORKS,
+    interleaved,
+    ms,
+    plain_blur,
+    plain_tokens,
+    print_machine,
+    print_table,
+    times,
+    work_name,
+)
 
 from quadtok import extract_patches, get_quadtree, get_scorer, tokenize
 
@@ -13,7 +24,7 @@ def main() -> None:
     print_machine()
     rows = []
     for batch, spec in WORKS:
-        images = torch.rand(batch, 3, spec.height, spec.width)
+        images = torch.rand(batch, 3, spec.height, spec.width, device=DEVICE)
         score, select = get_scorer("blur"), get_quadtree()
         out = extract_patches(images, select(score(images, spec), spec))
 

@@ -1,4 +1,8 @@
-"""What the benchmarks share: fair timing, tables in Markdown, and the reference's way of doing things, plainly."""
+"""What the benchmarks share: fair timing, tables in Markdown, and the reference's way of doing things, plainly.
+
+They run on the GPU where there is one, else on the CPU. On a GPU a time is that of many calls from the first to the end
+of the last, by the number of calls: what a loop would see that never waits, launches included.
+"""
 
 import platform
 import statistics
@@ -11,8 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from quadtok import Plan, Spec, get_quadtree, get_scorer
+from quadtok.bench.memory import peak_of_all
 
 ROUNDS = 9
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 # What selection, gathering and the blur scorer are timed on: images and their spec.
 WORKS = [
@@ -29,18 +35,34 @@ def interleaved(
     """Median milliseconds of each contender. They run in turns, so that whatever disturbs hits all alike."""
     repetitions = {}
     for name, run in contenders.items():
-        run()
-        begin = time.perf_counter()
-        run()
-        repetitions[name] = max(1, int(seconds / (time.perf_counter() - begin + 1e-9) / rounds))
+        _seconds(run, 1)
+        repetitions[name] = max(1, int(seconds / (_seconds(run, 1) + 1e-9) / rounds))
     times: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(rounds):
         for name, run in contenders.items():
-            begin = time.perf_counter()
-            for _ in range(repetitions[name]):
-                run()
-            times[name].append((time.perf_counter() - begin) / repetitions[name] * 1000)
+            times[name].append(_seconds(run, repetitions[name]) / repetitions[name] * 1000)
     return {name: statistics.median(values) for name, values in times.items()}
+
+
+def _seconds(run: Callable[[], object], repetitions: int) -> float:
+    begin = time.perf_counter()
+    for _ in range(repetitions):
+        run()
+    if DEVICE.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - begin
+
+
+def peak_memory(run: Callable[[], object]) -> int:
+    """How far memory rises while `run` runs, its result included: the GPU's, or the CPU's with numpy's arrays."""
+    if DEVICE.type == "cpu":
+        return peak_of_all(run)
+    run()  # what is made on first use does not count
+    torch.cuda.synchronize()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    run()
+    return torch.cuda.max_memory_allocated() - before
 
 
 def print_table(title: str, heading: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
@@ -81,7 +103,8 @@ def times(slow: float, fast: float) -> str:
 
 def random_saliency(batch: int, spec: Spec) -> list[Tensor]:
     """Each image with a seed of its own."""
-    return list(get_scorer("random", seed=list(range(batch)))(torch.empty(batch, 1, spec.height, spec.width), spec))
+    empty = torch.empty(batch, 1, spec.height, spec.width, device=DEVICE)
+    return list(get_scorer("random", seed=list(range(batch)))(empty, spec))
 
 
 def plain_tokens(images: Tensor, saliency: list[Tensor], spec: Spec) -> tuple[Plan, Tensor]:
@@ -108,7 +131,7 @@ def _mask(plan: Plan, scale: int) -> Tensor:
     size = plan.spec.patch_size(scale)
     # Tokens of other scales all go to one place behind the grid.
     place = torch.where(plan.scale == scale, plan.top // size * cols + plan.left // size, rows * cols)
-    mask = torch.zeros(len(plan), rows * cols + 1, dtype=torch.bool)
+    mask = torch.zeros(len(plan), rows * cols + 1, dtype=torch.bool, device=place.device)
     return mask.scatter_(1, place, True)[:, :-1]
 
 

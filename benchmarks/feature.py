@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from common import interleaved, ms, print_machine, print_table, times
+from common import DEVICE, interleaved, ms, print_machine, print_table, times
 from PIL import Image
 from torch import Tensor, nn
 from torchvision.models import shufflenet_v2_x0_5
@@ -100,13 +100,6 @@ def in_precisions(weights: str | Path, device: str) -> dict[str, Score]:
     }
 
 
-def waited(score: Score, images: Tensor) -> None:
-    """Score, to the end: a GPU is waited for."""
-    score(images)
-    if images.is_cuda:
-        torch.cuda.synchronize()
-
-
 def boxes(saliency: list[Tensor]) -> list[set[tuple[int, ...]]]:
     """The boxes of each image."""
     plan = get_quadtree("parallel")(saliency, SPEC)
@@ -128,12 +121,12 @@ def same_boxes(runs: dict[str, Score], images: Tensor) -> dict[str, str]:
 
 def main() -> None:
     """Measure and print the table."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = DEVICE.type
     images = normalize(crops(32, seed=0)).to(device)
     compared = normalize(crops(64, seed=1)).to(device)
     print_machine()
     runs = scorers(NET, device)
-    found = interleaved({name: partial(waited, score, images) for name, score in runs.items()}, rounds=15)
+    found = interleaved({name: partial(score, images) for name, score in runs.items()}, rounds=15)
     with tempfile.TemporaryDirectory() as folder:
         lively = Path(folder) / "calibrated.pt"
         torch.save(calibrated(NET, normalize(crops(32, seed=2))), lively)
@@ -147,7 +140,7 @@ def main() -> None:
         rows,
     )
     runs = in_precisions("bundled", device)
-    found = interleaved({name: partial(waited, score, images) for name, score in runs.items()}, rounds=15)
+    found = interleaved({name: partial(score, images) for name, score in runs.items()}, rounds=15)
     same = same_boxes(runs, compared)
     print_table(
         f"Feature scoring of 32 × 256², 100 tokens, bundled weights, on {device}",

@@ -2,10 +2,9 @@
 
 import timm
 import torch
-from common import interleaved, ms, print_machine, print_table, random_saliency, times
+from common import DEVICE, interleaved, ms, peak_memory, print_machine, print_table, random_saliency, times
 
 from quadtok import Plan, Spec, calibrate, get_quadtree, levels_of
-from quadtok.bench import peak_bytes
 from quadtok.models import adapt
 
 BATCH = 8
@@ -18,9 +17,9 @@ SECONDS = 3
 def main() -> None:
     """Print the tables."""
     print_machine()
-    images = torch.rand(BATCH, 3, SPEC.height, SPEC.width)
+    images = torch.rand(BATCH, 3, SPEC.height, SPEC.width, device=DEVICE)
     for name in MODELS:
-        vit = timm.create_model(name, img_size=SPEC.height).eval()
+        vit = timm.create_model(name, img_size=SPEC.height).eval().to(DEVICE)
         with torch.no_grad():
             print_lengths(name, vit, images)
         print_parts(name, vit, images)
@@ -29,7 +28,7 @@ def main() -> None:
 def print_lengths(name: str, vit: torch.nn.Module, images: torch.Tensor) -> None:
     """One number of tokens, and several."""
     ways = {way: adapt(vit, SPEC, "random", check=False, attention=way) for way in ("padded", "packed")}
-    full = Plan.uniform(Spec.full(256, 256, 16, 64), 0, BATCH)
+    full = Plan.uniform(Spec.full(256, 256, 16, 64), 0, BATCH, device=DEVICE)
     fixed = get_quadtree()(random_saliency(BATCH, SPEC), SPEC)
     rows = []
     for most in MOSTS:
@@ -55,7 +54,7 @@ def print_lengths(name: str, vit: torch.nn.Module, images: torch.Tensor) -> None
 def several_lengths(most: int) -> Plan:
     """Images of which some are busy and others are not, in a threshold's way."""
     spec = Spec(256, 256, 16, 64, most)
-    shares = torch.linspace(0.5, 1.5, BATCH)[:, None, None]
+    shares = torch.linspace(0.5, 1.5, BATCH, device=DEVICE)[:, None, None]
     saliency = [scores * shares for scores in random_saliency(BATCH, spec)]
     return get_quadtree()(saliency, spec, calibrate(levels_of(saliency, spec), SPEC.num_tokens).threshold)
 
@@ -78,7 +77,7 @@ def print_parts(name: str, vit: torch.nn.Module, images: torch.Tensor) -> None:
         row = [key, parameters(model)]
         for what in ("forward", "step"):
             row += [ms(found[key, what]), times(found[key, what], found["neither", what])]
-            row.append(f"{peak_bytes(runs[key, what]) / 1e6:.0f} MB")
+            row.append(f"{peak_memory(runs[key, what]) / 1e6:.0f} MB")
         rows.append(row)
     heading = ["parts", "parameters", "forward", "", "peak memory", "forward and backward", "", "peak memory"]
     print_table(f"{name}, {BATCH} × 256², 100 tokens", heading, rows)

@@ -1,8 +1,8 @@
 """What the object scorer costs: 32 images of 256 × 256 against the feature scorer's ways and blur, all in one run.
 
-A process for one thread and one for all cores, since torch's threads cannot be told apart afterwards. `paper's net` is
-ShuffleNetV2 x0.5 with the goldens' random weights, which cost as much as ImageNet's. The boxes are compared on crops of
-the sample photographs.
+On a CPU a process for one thread and one for all cores, since torch's threads cannot be told apart afterwards.
+`paper's net` is ShuffleNetV2 x0.5 with the goldens' random weights, which cost as much as ImageNet's. The boxes are
+compared on crops of the sample photographs.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import sys
 from functools import partial
 
 import torch
-from common import interleaved, ms, print_machine, print_table
-from feature import NET, SPEC, Score, crops, same_boxes, waited
+from common import DEVICE, interleaved, ms, print_machine, print_table
+from feature import NET, SPEC, Score, crops, same_boxes
 
 from quadtok import get_scorer, normalize
 
@@ -41,8 +41,8 @@ def main() -> None:
         torch.set_num_threads(1)
     print_machine()
     runs = contenders()
-    images, compared = normalize(crops(32, seed=0)), normalize(crops(64, seed=1))
-    found = interleaved({name: partial(waited, score, images) for name, score in runs.items()}, rounds=9)
+    images, compared = (normalize(crops(count, seed)).to(DEVICE) for count, seed in ((32, 0), (64, 1)))
+    found = interleaved({name: partial(score, images) for name, score in runs.items()}, rounds=9)
     same = same_boxes({name: runs[name] for name in runs if name.startswith("object")}, compared)
     rows = [
         (
@@ -55,11 +55,11 @@ def main() -> None:
         for name, each in found.items()
     ]
     print_table(
-        f"Scoring 32 × 256², {torch.get_num_threads()} threads",
+        f"Scoring 32 × 256², {torch.get_num_threads()} threads, on {DEVICE.type}",
         ["scorer", "time", "object ÷ it", "goal", "object's boxes"],
         rows,
     )
-    if ONE not in sys.argv:
+    if ONE not in sys.argv and DEVICE.type == "cpu":
         subprocess.run([sys.executable, __file__, ONE], check=True)
 
 

@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-SCRIPTS = ["selection.py", "tokens.py", "blur.py", "feature.py", "object.py", "folder.py", "models.py"]
+SCRIPTS = ["selection.py", "tokens.py", "blur.py", "feature.py", "object.py", "folder.py", "models.py", "gpu.py"]
 
 
 def main() -> int:

@@ -2,9 +2,11 @@
 
 import torch
 from common import (
+    DEVICE,
     WORKS,
     interleaved,
     ms,
+    peak_memory,
     plain_tokens,
     print_machine,
     print_table,
@@ -14,7 +16,6 @@ from common import (
 )
 
 from quadtok import Spec, extract_patches, get_quadtree, normalize
-from quadtok.bench.memory import peak_of_all
 
 GOALS = ["≥ 8×, fresh ≥ 4×", "≥ 8×", "≥ 8×", "≥ 3×"]  # of WORKS
 
@@ -24,7 +25,7 @@ def main() -> None:
     print_machine()
     rows, memory = [], []
     for (batch, spec), goal in zip(WORKS, GOALS, strict=True):
-        images, saliency = torch.rand(batch, 3, spec.height, spec.width), random_saliency(batch, spec)
+        images, saliency = torch.rand(batch, 3, spec.height, spec.width, device=DEVICE), random_saliency(batch, spec)
         out = extract_patches(images, get_quadtree()(saliency, spec))
 
         def quadtok(out=None, images=images, saliency=saliency, spec=spec):
@@ -38,14 +39,15 @@ def main() -> None:
         ratios = [times(found["plain"], found[key]) for key in ("kept", "fresh")]
         rows.append([name, ms(found["plain"]), ms(found["kept"]), ratios[0], ms(found["fresh"]), ratios[1], goal])
         held, made = images.numel() * 4, out.numel() * 4
-        memory.append([name, *(f"{(peak_of_all(run) - made) / held:.1%}" for run in (plain, quadtok))])
+        memory.append([name, *(f"{(peak_memory(run) - made) / held:.1%}" for run in (plain, quadtok))])
     heading = ["work", "plain", "kept buffer", "", "fresh memory", "", "goal"]
     print_table("Saliency given → tokens, float32 images in memory", heading, rows)
     heading = ["work", "plain", "quadtok (goal ≤ 10 %)"]
     print_table("Peak memory beyond images and tokens, of the images", heading, memory)
 
     spec, batch = Spec(256, 256, 16, 64, 100), 128
-    pixels, saliency = torch.randint(256, (batch, 3, 256, 256), dtype=torch.uint8), random_saliency(128, spec)
+    pixels = torch.randint(256, (batch, 3, 256, 256), dtype=torch.uint8, device=DEVICE)
+    saliency = random_saliency(128, spec)
     plan = get_quadtree()(saliency, spec)
     found = interleaved(
         {

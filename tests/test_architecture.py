@@ -16,7 +16,7 @@ LEVELS = [
     {"errors", "names", "quiet"},
     {"spec", "files", "colors", "thumbnail", "environment"},
     {"zorder", "geometry", "marks", "download", "tracing", "shown"},
-    {"tiling"},
+    {"tiling", "precision"},
     {"plan", "pixels"},
     {"patches", "images", "scorers", "quadtrees"},
     {"tokens", "reversal", "preprocess", "calibration"},

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from helpers import SAMPLE_IMAGES
@@ -25,6 +26,8 @@ class Result:
 def quadtok(capfd, monkeypatch):
     """Call with arguments; gives exit code, stdout and stderr as the user would see them."""
     monkeypatch.setenv("COLUMNS", "120")
+    if torch.cuda.is_available():  # what these tests compare to is the CPU's; test_on_a_gpu.py names the GPU itself
+        monkeypatch.setenv("QUADTOK_DEVICE", "cpu")
 
     def call(*arguments: object) -> Result:
         capfd.readouterr()

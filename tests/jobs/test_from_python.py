@@ -296,7 +296,7 @@ def test_whoever_listens_may_start_a_run(photos, tmp_path, workers):
 
 
 def blank(images, spec):
-    return [torch.zeros(len(images), spec.height // 32, spec.width // 32)]
+    return [images.new_zeros(len(images), spec.height // 32, spec.width // 32, dtype=torch.float32)]
 
 
 def test_two_runs_at_once_with_scorers_of_ones_own_leave_stdout_as_it_was(photos, tmp_path, capfd):

@@ -43,10 +43,10 @@ def test_every_image_is_what_it_is_alone(kind, attention):
             assert_close(
                 features[image : image + 1, :kept],
                 model.forward_features(images[image : image + 1], plan=own),
-                relative=2e-6,
+                relative=4e-6,
             )
             if output.ndim == 2:
-                assert_close(output[image : image + 1], alone(model, images, plan, image), relative=2e-6)
+                assert_close(output[image : image + 1], alone(model, images, plan, image), relative=4e-6)
 
 
 @pytest.mark.parametrize("kind", FEW)
@@ -264,4 +264,4 @@ def test_the_plan_may_have_a_spec_of_its_own():
     with torch.no_grad():
         output = model(images, plan=plan)
         for image in range(3):
-            assert_close(output[image : image + 1], alone(model, images, plan, image), relative=2e-6)
+            assert_close(output[image : image + 1], alone(model, images, plan, image), relative=4e-6)

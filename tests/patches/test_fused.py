@@ -101,6 +101,18 @@ def test_on_a_gpu_patches_are_those_of_the_indexed_way(spec, dtype):
 
 @needs_triton
 @needs_gpu
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 64])
+def test_on_a_gpu_the_kernel_compiles_for_every_size_of_patch(size):
+    spec = Spec(size * 8, size * 16, size, size * 4, 59)
+    plan = get_quadtree()(random_saliency(spec, 2), spec)
+    for dtype in (torch.uint8, torch.float32):
+        images = random_images(spec, dtype=dtype)
+        patches = extract_patches(images.cuda(), plan.to("cuda"))
+        torch.testing.assert_close(patches.cpu(), gather_indexed(images, plan), rtol=1e-6, atol=0)
+
+
+@needs_triton
+@needs_gpu
 def test_on_a_gpu_bytes_are_normalised_in_the_same_pass():
     spec = Spec(256, 256, 16, 64, 100)
     plan = get_quadtree()(random_saliency(spec, 2), spec)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from quadtok.errors import InputError, described
 from quadtok.models.adapted import Adapted
 from quadtok.plan import Plan
-from quadtok.scorers.base import full_precision
+from quadtok.precision import full_precision
 from quadtok.spec import Spec
 
 # Of the largest number, by the type of the weights. Sums of products are added in another order than a convolution's;

@@ -171,7 +171,11 @@ if triton is not None:
         number: tl.constexpr = tl.float64 if DOUBLE else tl.float32
         channel = tl.program_id(1)
 
-        token = tl.program_id(0).to(tl.int64) * TOKENS + tl.arange(0, TOKENS)
+        # One dimension for tokens and elements: where a program is one token, what belongs to the token is one number.
+        lane = tl.arange(0, TOKENS * ELEMENTS)
+        token = tl.program_id(0).to(tl.int64) * TOKENS
+        if TOKENS > 1:
+            token += lane // ELEMENTS
         is_token = token < num_tokens
         scale = tl.load(scales + token, mask=is_token, other=0).to(index)
         scale = tl.minimum(tl.maximum(scale, 0), NUM_SCALES - 1)
@@ -181,20 +185,19 @@ if triton is not None:
         top = tl.load(tops + token, mask=is_token, other=0).to(index)
         top = tl.minimum(tl.maximum(top, 0), height - side)
 
-        element = tl.program_id(2) * ELEMENTS + tl.arange(0, ELEMENTS)
-        y, x = (element // SIZE)[None, :].to(index), (element % SIZE)[None, :].to(index)
-        mask = is_token[:, None] & (element < SIZE * SIZE)[None, :]
-        plane = images + (token // tokens_per_image * batch_stride + channel.to(index) * channel_stride)[:, None]
+        element = tl.program_id(2) * ELEMENTS + lane % ELEMENTS
+        y, x = (element // SIZE).to(index), (element % SIZE).to(index)
+        mask = is_token & (element < SIZE * SIZE)
+        plane = images + (token // tokens_per_image * batch_stride + channel.to(index) * channel_stride)
 
-        if tl.max(scale, axis=0) == 0:
-            pixel = (top[:, None] + y) * row_stride + (left[:, None] + x) * col_stride
-            value = tl.load(plane + pixel, mask=mask, other=0).to(number)
+        if (tl.max(scale, axis=0) if TOKENS > 1 else scale) == 0:
+            value = tl.load(plane + ((top + y) * row_stride + (left + x) * col_stride), mask=mask, other=0).to(number)
         else:
             # The upper left of the four pixels at the middle of each cell; of scale 0 it is the only one.
-            step, half = (1 << scale)[:, None], (1 << scale >> 1)[:, None]
-            is_coarse = scale[:, None] > 0
+            step, half = 1 << scale, 1 << scale >> 1
+            is_coarse = scale > 0
             before = half - is_coarse.to(index)
-            row, col = top[:, None] + y * step + before, left[:, None] + x * step + before
+            row, col = top + y * step + before, left + x * step + before
             first = plane + (row * row_stride + col * col_stride)
             others = mask & is_coarse
             value = tl.load(first, mask=mask, other=0).to(number)
@@ -209,9 +212,9 @@ if triton is not None:
             for place in tl.static_range(CHANNELS):
                 mean = tl.where(channel == place, tl.full([], MEAN[place], number), mean)
                 std = tl.where(channel == place, tl.full([], STD[place], number), std)
-            byte = tl.full([1, 1], 255, number)
+            byte = tl.full([1], 255, number)
             # `/` on float32 is two units in the last place off; on float64 it is exact, and `div_rn` unknown.
             value = (value / byte - mean) / std if DOUBLE else tl.div_rn(tl.div_rn(value, byte) - mean, std)
 
-        place_out = (token * CHANNELS + channel)[:, None] * (SIZE * SIZE) + element[None, :]
+        place_out = (token * CHANNELS + channel) * (SIZE * SIZE) + element
         tl.store(out + place_out, value.to(out.dtype.element_ty), mask=mask)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -58,13 +57,6 @@ class Described:
     def __repr__(self) -> str:
         options = {name: value for name, value in self.describe().items() if name not in ("name", "weights_sha256")}
         return f"{type(self).__name__}({', '.join(f'{name}={reprlib.repr(value)}' for name, value in options.items())})"
-
-
-def full_precision(device: torch.device) -> AbstractContextManager[None]:
-    """Switch autocast off for a block, whatever the caller has on."""
-    # Not everywhere is there any, on "meta" for one; and torch 2.10 cannot be asked by its own compiler.
-    available = device.type in ("cpu", "cuda") or torch.amp.is_autocast_available(device.type)
-    return torch.autocast(device_type=device.type, enabled=False) if available else nullcontext()
 
 
 def score_in_parts(score: Callable[[Tensor], list[Tensor]], images: Tensor, size: int) -> list[Tensor]:

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 from quadtok.pixels import as_floats, check_images
-from quadtok.scorers.base import Described, full_precision, resize, score_in_parts
+from quadtok.precision import full_precision
+from quadtok.scorers.base import Described, resize, score_in_parts
 from quadtok.spec import Spec
 from quadtok.tracing import is_recording, without_gradients
 

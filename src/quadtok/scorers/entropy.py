@@ -12,7 +12,8 @@ from torch import Tensor
 
 from quadtok.errors import InputError
 from quadtok.pixels import as_bytes, check_images
-from quadtok.scorers.base import Described, full_precision, score_in_parts
+from quadtok.precision import full_precision
+from quadtok.scorers.base import Described, score_in_parts
 from quadtok.spec import Spec
 from quadtok.tracing import without_gradients
 

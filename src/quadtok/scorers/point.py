@@ -14,7 +14,8 @@ from torch import Tensor
 
 from quadtok.errors import InputError
 from quadtok.pixels import check_dense, check_images
-from quadtok.scorers.base import Described, full_precision
+from quadtok.precision import full_precision
+from quadtok.scorers.base import Described
 from quadtok.spec import Spec
 from quadtok.tracing import is_recording, without_gradients
 

@@ -24,7 +24,8 @@ from torch import Tensor, nn
 from quadtok.errors import InputError
 from quadtok.names import ErrorName
 from quadtok.pixels import as_floats
-from quadtok.scorers.base import full_precision, pool_to_grid, resize
+from quadtok.precision import exact_products, full_precision
+from quadtok.scorers.base import pool_to_grid, resize
 from quadtok.scorers.feature.weights import BUNDLED, Trunk, load_trunk, weights_digest
 from quadtok.scorers.nets import NetScorer, chosen, device_of, made_where_torch_lets, name_of_weights
 from quadtok.spec import Spec
@@ -117,7 +118,7 @@ class FeatureScorer(NetScorer):
     def __call__(self, images: Tensor, spec: Spec) -> list[Tensor]:
         """Score the images; see `Scorer`."""
         self._check(images, spec)
-        with full_precision(images.device):
+        with full_precision(images.device), exact_products(images.device):
             parts = [self._score(part, spec) for part in in_parts(images, self._images_a_pass(images, spec))]
         return [torch.cat(scores) for scores in zip(*parts, strict=True)]
 

@@ -17,7 +17,8 @@ from torch import Tensor
 from quadtok.errors import WeightsError
 from quadtok.names import FEATURE_WEIGHTS
 from quadtok.pixels import as_floats
-from quadtok.scorers.base import full_precision, score_in_parts
+from quadtok.precision import exact_products, full_precision
+from quadtok.scorers.base import score_in_parts
 from quadtok.scorers.blur import BlurScorer
 from quadtok.scorers.nets import (
     NetScorer,
@@ -90,7 +91,7 @@ class ObjectScorer(NetScorer):
         self._check(images, spec)
         budget = PIXELS_A_PASS.get(images.device.type, PIXELS_A_PASS_ELSEWHERE)
         size = budget // max(spec.height * spec.width, 4 * math.prod(view_size(spec.height, spec.width)))
-        with full_precision(images.device):
+        with full_precision(images.device), exact_products(images.device):
             return score_in_parts(lambda part: self._score(as_floats(part).contiguous(), spec), images, size)
 
     def describe(self) -> dict[str, Any]:

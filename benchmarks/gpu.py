@@ -1,4 +1,4 @@
-"""What only a GPU can tell: the fused kernel and the sizes of its programs, and what is left once launches are saved.
+"""What only a GPU can tell: the fused kernel and its programs, what launches cost, and ViTs in bfloat16. Needs timm.
 
 Here a time is the GPU's own: of many launches in one CUDA graph (`triton.testing.do_bench_cudagraph`), so that none
 is waited for; small images stay in its cache. In the last table calls are launched one behind another, as in the other
@@ -10,12 +10,15 @@ from collections.abc import Callable
 from functools import partial
 from unittest import mock
 
+import timm
 import torch
 import triton
 from common import DEVICE, WORKS, interleaved, ms, print_machine, print_table, random_saliency, times, work_name
 from torch import Tensor
 
-from quadtok import Plan, Spec, extract_patches, get_quadtree, get_scorer
+from models import MODELS, SPEC, several_lengths
+from quadtok import Plan, Spec, extract_patches, get_quadtree, get_scorer, normalize
+from quadtok.models import adapt
 from quadtok.patches import fused, gather_indexed
 
 DTYPES = (torch.uint8, torch.bfloat16, torch.float32)
@@ -36,6 +39,7 @@ def main() -> None:
         print_kernel()
         print_sizes()
         print_launches()
+        print_models()
 
 
 def print_kernel() -> None:
@@ -88,6 +92,34 @@ def print_launches() -> None:
         rows.append([work_name(batch, spec), *(ms(found[way]) for way in ways), times(found["eager"], found["graph"])])
     heading = ["work", "eager", "`torch.compile(fullgraph=True)`", "CUDA graph", "eager ÷ graph"]
     print_table("Images → tokens, blur scorer: launches", heading, rows)
+
+
+def print_models() -> None:
+    """What tokens save a ViT in bfloat16, and what choosing them costs."""
+    images = torch.randint(256, (128, 3, 256, 256), dtype=torch.uint8, device=DEVICE)
+    full = Plan.uniform(Spec.full(256, 256, 16, 64), 0, len(images), device=DEVICE)
+    lengths = several_lengths(160, len(images))
+    fixed = get_quadtree()(random_saliency(len(images), SPEC), SPEC)
+    rows = []
+    for name in MODELS:
+        vit = timm.create_model(name, img_size=256).eval().to(DEVICE, torch.bfloat16)
+        pixels = normalize(images).to(torch.bfloat16)
+        ways = {way: adapt(vit, SPEC, "random", check=False, attention=way) for way in ("padded", "packed")}
+        scored = {scorer: adapt(vit, SPEC, scorer, check=False) for scorer in ("blur", "object")}
+        found = interleaved(
+            {
+                "itself": partial(vit, pixels),
+                "full grid": partial(ways["padded"], images, plan=full),
+                "100 tokens": partial(ways["padded"], images, plan=fixed),
+                "padded": partial(ways["padded"], images, plan=lengths),
+                "packed": partial(ways["packed"], images, plan=lengths),
+                **{scorer: partial(model, images) for scorer, model in scored.items()},
+            },
+            seconds=0.5,
+        )
+        rows.append([name, *map(ms, found.values())])
+    heading = ["bfloat16", "the model itself", "full grid", "100 tokens", "mean of 100, padded", "packed"]
+    print_table("ViTs, 128 × 256²", [*heading, "100 tokens by blur, from bytes", "by object"], rows)
 
 
 def whole(spec: Spec) -> Callable[[Tensor], Tensor]:

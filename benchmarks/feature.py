@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from torchvision.models import shufflenet_v2_x0_5
 
 from quadtok import Spec, get_quadtree, get_scorer, normalize
+from quadtok.scorers import on_device
 
 ROOT = Path(__file__).parents[1]
 NET = ROOT / "tests" / "golden" / "feature_net.pt"
@@ -94,9 +95,10 @@ def scorers(weights: Path, device: str) -> dict[str, Score]:
 def in_precisions(weights: str | Path, device: str) -> dict[str, Score]:
     """quadtok's, in each precision; float16 only where it is not emulated."""
     precisions = ("exact", "float32", "bfloat16", *(["float16"] if device == "cuda" else []))
+    ways = {precision: get_scorer("feature", weights=weights, precision=precision) for precision in precisions}
     return {
-        f"quadtok {precision}": partial(get_scorer("feature", weights=weights, precision=precision), spec=SPEC)
-        for precision in precisions
+        f"quadtok {precision}": partial(on_device(score, torch.device(device)), spec=SPEC)
+        for precision, score in ways.items()
     }
 
 

@@ -16,6 +16,7 @@ from common import DEVICE, interleaved, ms, print_machine, print_table
 from feature import NET, SPEC, Score, crops, same_boxes
 
 from quadtok import get_scorer, normalize
+from quadtok.scorers import on_device
 
 ONE = "--one-thread"
 GOALS = {"feature, bundled weights": 0.35, "feature, paper's net, float32": 0.6}
@@ -32,7 +33,7 @@ def contenders() -> dict[str, Score]:
         "feature, paper's net, float32": get_scorer("feature", weights=NET, precision="float32"),
         "blur": get_scorer("blur"),
     }
-    return {name: partial(score, spec=SPEC) for name, score in scorers.items()}
+    return {name: partial(on_device(score, DEVICE), spec=SPEC) for name, score in scorers.items()}
 
 
 def main() -> None:

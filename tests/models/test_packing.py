@@ -25,6 +25,10 @@ def several_lengths(spec=TALL):
     return plan
 
 
+def ends_of(lengths):
+    return torch.tensor([0, *lengths]).cumsum(0).to(torch.int32)
+
+
 def alone(model, images, plan, image):
     return model(images[image : image + 1], plan=plan.unpadded(image))
 
@@ -146,7 +150,7 @@ class TestSizeBias:
         bias = cells.log()
         biased = F.scaled_dot_product_attention(query, key, value, attn_mask=bias[None])
         torch.testing.assert_close(biased, self.by_definition(query, key, value, cells))
-        packed = F.scaled_dot_product_attention(query, key, value, attn_mask=PackedMask.of([5], bias))
+        packed = F.scaled_dot_product_attention(query, key, value, attn_mask=PackedMask.of([5], ends_of([5]), bias))
         torch.testing.assert_close(packed, biased)
 
     @pytest.mark.parametrize("kind", FEW)
@@ -191,12 +195,12 @@ class TestMask:
         query, key, value = self.parts()
         blocks = torch.block_diag(*(torch.ones(length, length) for length in self.lengths)).bool()
         expected = F.scaled_dot_product_attention(query, key, value, attn_mask=blocks)
-        mask = PackedMask.of(self.lengths)
+        mask = PackedMask.of(self.lengths, ends_of(self.lengths))
         torch.testing.assert_close(F.scaled_dot_product_attention(query, key, value, attn_mask=mask), expected)
         torch.testing.assert_close(F.scaled_dot_product_attention(query, key, value, mask, 0.0, False), expected)
 
     def test_it_is_a_tensor_like_others_else(self):
-        mask = PackedMask.of(self.lengths)
+        mask = PackedMask.of(self.lengths, ends_of(self.lengths))
         assert (mask.dtype, mask.shape) == (torch.bool, (0,))
 
     def test_rows_come_back_where_they_were(self):

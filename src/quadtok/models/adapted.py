@@ -203,7 +203,7 @@ class Adapted(nn.Module):
     def _run(self, embedded: Tensor, plan: Plan, wanted: Sequence[int]) -> list[Tensor]:
         """`[B, P + N, D]` after each of the wanted blocks, whose numbers rise; blocks after the last do not run."""
         tokens = self._place(embedded, plan)
-        layout = self._attention.layout(plan, self._num_prefix(), tokens.dtype, self._can_pack())
+        layout = self._attention.layout(plan, self._num_prefix(), self._can_pack())
         context = self._context(plan, layout, tokens.dtype)
         tokens, ends = layout.arrange(tokens), []
         for number, block in enumerate(self._blocks()[: wanted[-1] + 1]):

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from quadtok.errors import InputError
-from quadtok.models.packing import KERNEL_DTYPES, PackedMask, pack, unpack
+from quadtok.models.packing import PackedMask, pack, unpack
 from quadtok.plan import Plan
 from quadtok.tracing import is_followed, may_be_looked_at
 
@@ -65,11 +65,16 @@ class Padded:
 
 @dataclass(frozen=True)
 class Packed:
-    """One row for all images; attributes as of `Padded`, and how many keys each image has."""
+    """One row for all images; attributes as of `Padded`, and how many keys each image has.
+
+    Attributes:
+        ends: the same on the keys' device, as `Plan.cu_seqlens` gives it.
+    """
 
     keys: Tensor
     key_bias: Tensor | None
     lengths: list[int]
+    ends: Tensor
 
     def arrange(self, tokens: Tensor) -> Tensor:
         """See `Layout`: `[B, L, …]` → `[1, T, …]`."""
@@ -82,7 +87,7 @@ class Packed:
     def mask(self, dtype: torch.dtype) -> Tensor | None:
         """See `PackedMask`."""
         bias = None if self.key_bias is None else pack(self.key_bias, self.keys)[0]
-        return PackedMask.of(self.lengths, bias)
+        return PackedMask.of(self.lengths, self.ends, bias)
 
 
 @dataclass(frozen=True)
@@ -90,7 +95,8 @@ class Attention:
     """How an adapted model attends.
 
     Attributes:
-        way: `"padded"`, `"packed"`, or `"auto"`: packed where that is quicker and nothing is compiled or exported.
+        way: `"padded"`, `"packed"`, or `"auto"`: packed where that is quicker, on a CPU, and nothing is compiled or
+            exported.
         size_bias: b adds b · log(cells) to the score of a key that covers so many finest cells: at 1 a token of 16
             cells counts as 16 tokens.
     """
@@ -98,13 +104,12 @@ class Attention:
     way: AttentionName = "auto"
     size_bias: float = 0.0
 
-    def layout(self, plan: Plan, num_prefix: int, dtype: torch.dtype, can_pack: bool) -> Layout:
+    def layout(self, plan: Plan, num_prefix: int, can_pack: bool) -> Layout:
         """The layout for tokens of this plan.
 
         Args:
             plan: of B images.
             num_prefix: P, tokens in front of each image's own.
-            dtype: of the tokens.
             can_pack: whether the model's blocks take a packed row.
 
         Raises:
@@ -112,11 +117,11 @@ class Attention:
         """
         keys = visible_keys(plan, num_prefix)
         key_bias = self._key_bias(plan, num_prefix) if self.size_bias else None
-        if keys is None or plan.lengths is None or not self._packs(plan, dtype, can_pack):
+        if keys is None or plan.lengths is None or not self._packs(plan, can_pack):
             return Padded(keys, key_bias)
-        return Packed(keys, key_bias, (plan.lengths + num_prefix).tolist())
+        return Packed(keys, key_bias, (plan.lengths + num_prefix).tolist(), plan.cu_seqlens(num_prefix))
 
-    def _packs(self, plan: Plan, dtype: torch.dtype, can_pack: bool) -> bool:
+    def _packs(self, plan: Plan, can_pack: bool) -> bool:
         assert plan.lengths is not None  # else nothing differs
         if 0 in plan.lengths.shape:  # a batch of no image has nothing to pack
             return False
@@ -126,11 +131,9 @@ class Attention:
                     'packed attention looks at the lengths: compile, export and run on "meta" with attention="padded"'
                 )
             return True
-        if self.way == "padded" or not can_pack:
-            return False
-        if may_be_looked_at([plan.lengths]):  # on a CPU a look costs nothing
-            return bool(plan.lengths.sum() < FULL_ENOUGH * plan.scale.numel())
-        return plan.lengths.is_cuda and dtype in KERNEL_DTYPES and not is_followed([plan.lengths])
+        if self.way == "padded" or not can_pack or not may_be_looked_at([plan.lengths]):
+            return False  # a GPU would be waited for, and what packing saves there is less than its launches
+        return bool(plan.lengths.sum() < FULL_ENOUGH * plan.scale.numel())
 
     def _key_bias(self, plan: Plan, num_prefix: int) -> Tensor:
         """`[B, P + N]`; 0 for prefix tokens, which cover nothing."""

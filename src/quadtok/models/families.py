@@ -52,7 +52,8 @@ def adapt(
         scorer: a name for `get_scorer`, or any function (images, spec) → saliency. It is not trained and not saved.
         quadtree: a name for `get_quadtree`.
         attention: where images have several lengths: `"padded"` (with a mask; compiles and exports), `"packed"` (one
-            row of all tokens, attention image by image), or `"auto"`, packed where that is quicker.
+            row of all tokens, attention image by image), or `"auto"`, packed where that is quicker:
+            on a CPU.
         size_bias: added to the attention scores of each token, times the log of how many finest cells it covers: at 1
             a token of 16 cells counts as 16.
         scale_embedding: add a learned vector for each scale, 0 at the start (`quadtok.scale_embedding` in the state

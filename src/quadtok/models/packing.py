@@ -7,9 +7,7 @@ biases work so). `PackedMask` answers: cut queries, keys and values where images
 itself. On a GPU in half precision, where torch has a kernel for it, all images at once.
 
 **Cost.** That of the tokens there are, where padding costs what the longest image does (docs/models.md). But it looks
-at the lengths: it cannot be compiled or exported, which a mask over padding can.
-
-**What was not run.** The kernel (`varlen_attn`): no GPU was at hand when this was written.
+at the lengths: it cannot be compiled or exported, which a mask over padding can, and a GPU is waited for once a batch.
 """
 
 from __future__ import annotations
@@ -30,18 +28,20 @@ class PackedMask(Tensor):
     """Stands for the mask `[T, T]` under which each image attends to itself; only attention may be asked of it.
 
     Attributes:
-        lengths: tokens of each image.
+        lengths: tokens of each image, which add up to T.
+        ends: `[B + 1]` int32 on the tokens' device: where each image begins, and where the last one ends.
         key_bias: `[T]`, added to the score of each key; None for nothing.
     """
 
     lengths: list[int]
+    ends: Tensor
     key_bias: Tensor | None
 
     @classmethod
-    def of(cls, lengths: Sequence[int], key_bias: Tensor | None = None) -> PackedMask:
-        """The mask for images of these lengths, which add up to T."""
+    def of(cls, lengths: Sequence[int], ends: Tensor, key_bias: Tensor | None = None) -> PackedMask:
+        """The mask of these."""
         mask = torch.empty(0, dtype=torch.bool, device="cpu").as_subclass(cls)
-        mask.lengths, mask.key_bias = list(lengths), key_bias
+        mask.lengths, mask.ends, mask.key_bias = list(lengths), ends, key_bias
         return mask
 
     @classmethod
@@ -62,7 +62,7 @@ class PackedMask(Tensor):
 def attend_by_images(mask: PackedMask, query: Tensor, key: Tensor, value: Tensor, **options: Any) -> Tensor:
     """`F.scaled_dot_product_attention` of `[1, heads, T, d]`, in which each image sees itself alone."""
     if _suits_kernel(mask, query, options):
-        return _attend_at_once(mask.lengths, query, key, value)
+        return _attend_at_once(mask, query, key, value)
     parts = [torch.split(part, mask.lengths, dim=2) for part in (query, key, value)]
     rows = zip(*parts, _biases(mask, query), strict=True)
     return torch.cat(
@@ -113,13 +113,12 @@ def _suits_kernel(mask: PackedMask, query: Tensor, options: Mapping[str, Any]) -
     return plain and query.is_cuda and query.dtype in KERNEL_DTYPES
 
 
-def _attend_at_once(lengths: Sequence[int], query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+def _attend_at_once(mask: PackedMask, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     from torch.nn.attention.varlen import varlen_attn  # only here: it loads what a CPU has no use for
 
     q, k, v = (part[0].transpose(0, 1).contiguous() for part in (query, key, value))  # [T, heads, d]
-    ends = torch.tensor([0, *lengths], device=query.device).cumsum(0).to(torch.int32)
-    longest = max(lengths)
-    seen = varlen_attn(q, k, v, ends, ends, longest, longest)
+    longest = max(mask.lengths)
+    seen = varlen_attn(q, k, v, mask.ends, mask.ends, longest, longest)
     assert isinstance(seen, Tensor)  # nothing else was asked for
     return seen.transpose(0, 1)[None]
 

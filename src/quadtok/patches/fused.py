@@ -9,9 +9,10 @@ numbers a token, once, in order. The plan adds 24 bytes a token. Nothing else is
 no float copy of a uint8 batch, no second pass to normalise.
 
 **How it is cut.** A program is one channel of one token, or of a few neighbouring tokens where p is small. Inside a
-program the elements run along the pixel rows, so that stores are contiguous. The plan's numbers are read once a
-program and tell whether all its tokens are of scale 0; if so the pixels of a row are neighbours, which the compiler
-can see, and turns into wide loads. All divisions of element numbers are by p, which it knows.
+program the elements run along the pixel rows, so that stores are contiguous. The plan's numbers tell whether all its
+tokens are of scale 0; if so the pixels of a row are neighbours, which the compiler can see, and turns into wide loads.
+All divisions of element numbers are by p, which it knows. Tokens and elements share one dimension: with one each,
+Triton's layouts failed at some sizes ('tt.expand_dims' op inferred type(s) …), and this is as quick.
 
 **Why it is right.** Each output element is computed by exactly one program from its own four pixels (or one), which are
 those of `gather_indexed`; the tests compare the two. Lanes behind the last element or token (p = 14, or an odd number
@@ -22,9 +23,9 @@ in float32 (float64 for float64), in the order of `indexed`, and rounded once, a
 are the exactly rounded ones, so uint8 and float32 give the numbers of `quadtok.pixels.normalize`. Mean and std are
 constants of the compiled kernel: no copy from the host, at the price of a compilation for each new pair.
 
-**What was not measured.** Anything: no GPU was at hand when this was written. The kernel's results were checked in
-Triton's interpreter on a CPU, and it was compiled for compute capability 9.0, not run there. The sizes of programs and
-the counts above are reasoning; no claim of speed is made.
+**What was measured.** On an H200 it moves what is counted above at 80 % to 120 % of the speed of a plain copy where a
+batch is large, and the sizes of programs below are within 6 % of the best that were tried (benchmarks/gpu.py,
+docs/performance.md).
 
 Not for gradients (`indexed` has them), and not inside `torch.compile`, whose own compiler fuses `indexed`.
 """

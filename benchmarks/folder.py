@@ -215,7 +215,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=300, metavar="N")
     parser.add_argument("--sides", type=int, nargs=2, default=SIDES, metavar=("MIN", "MAX"), help="long sides, pixels")
-    parser.add_argument("--scorer", nargs="+", choices=SCORERS, default=["object", "feature", "blur"], help="a table for each")
+    usual = ["object", "feature", "blur"]
+    parser.add_argument("--scorer", nargs="+", choices=SCORERS, default=usual, help="a table for each")
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "quadtok-jpegs")
     parser.add_argument("--only", action="append", choices=ROWS, help="rows of the table; all if left out")
     parser.add_argument("--repeats", type=int, default=1, metavar="N", help="runs of each row; the median one counts")

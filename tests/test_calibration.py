@@ -106,6 +106,18 @@ def test_a_mean_that_cannot_be_is_refused_with_what_can(wanted):
         calibrate(levels_of(saliency_of_kind("random", SPEC), SPEC), wanted)
 
 
+@pytest.mark.parametrize(
+    "images",
+    [torch.zeros(2, 3, 64, 96), saliency_of_kind("random", SPEC), iter(()), None],
+    ids=lambda it: type(it).__name__,
+)
+def test_images_and_saliency_are_refused_with_what_makes_levels_of_them(images):
+    with pytest.raises(
+        InputError, match=r"on a list of levels, not on \w+: give levels_of\(scorer\(images, spec\), spec\)"
+    ):
+        calibrate(images, 100)
+
+
 def test_no_images_are_refused():
     with pytest.raises(InputError, match="there are no images to find a threshold on"):
         calibrate([], 100)

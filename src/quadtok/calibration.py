@@ -125,8 +125,14 @@ def calibrate(images: Sequence[Levels], num_tokens: float) -> Calibration:
         num_tokens: the mean that is wanted.
 
     Raises:
-        InputError: where there are no images, no threshold gives such a mean, or infinite saliency decides.
+        InputError: for what is not a list of levels, where there are no images, no threshold gives such a mean, or
+            infinite saliency decides.
     """
+    if not isinstance(images, Sequence) or not all(isinstance(one, Levels) for one in images):
+        raise InputError(
+            f"a threshold is found on a list of levels, not on {type(images).__name__}: "
+            "give levels_of(scorer(images, spec), spec)"
+        )
     if not images:
         raise InputError("there are no images to find a threshold on: give at least one")
     least = float(np.mean([one.roots for one in images]))

@@ -191,6 +191,15 @@ def test_an_unknown_option_is_refused_by_name(name):
         get_scorer(name, colour="red")
 
 
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("object", "weights, views, precision"), ("precomputed", "maps"), ("random", "seed"), ("blur", "none")],
+)
+def test_an_unknown_option_is_refused_with_those_that_there_are(name, options):
+    with pytest.raises(InputError, match=f"; it has {options}$"):
+        get_scorer(name, colour="red")
+
+
 def test_a_scorers_words_are_its_name_and_options_and_never_long():
     assert repr(get_scorer("blur")) == "BlurScorer()"
     assert repr(get_scorer("random", seed=range(1000))) == "RandomScorer(seed=[0, 1, 2, 3, 4, 5, ...])"

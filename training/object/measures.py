@@ -1,8 +1,9 @@
 """What a net is worth: `python measures.py RUN/importance_net.pt --held-out FOLDER`, on photographs kept apart.
 
 Three tables: agreement with the teacher on the held-out examples, stability on their photographs, and figures on the
-scenes that `training/bundled/measure.py` makes. `--oracle FOLDER` adds coverage of importance maps of photographs: each
-`NAME.jpg` or `NAME.png` with a `NAME.pt` beside it, which are not part of the repository.
+scenes that `training/bundled/measure.py` makes. `--oracle FOLDER` adds coverage of importance maps of photographs: of
+Grad-CAM, each `NAME.jpg` with a `NAME.pt` beside it, and in `FOLDER/masks` of masks, each `NAME.png` likewise. They are
+not part of the repository.
 """
 
 from __future__ import annotations
@@ -163,7 +164,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("weights", type=Path, nargs="+")
     parser.add_argument("--held-out", type=Path, required=True, help="the folder that examples.py and teacher.py left")
-    parser.add_argument("--oracle", type=Path)
+    parser.add_argument(
+        "--oracle", type=Path, help="a folder of NAME.jpg and NAME.pt, and masks/ of NAME.png and NAME.pt"
+    )
     options = parser.parse_args()
     scorers = contenders(options.weights)
     print("| | " + " | ".join(scorers) + " |\n|---" + "|---" * len(scorers) + "|")

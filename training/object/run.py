@@ -79,10 +79,10 @@ def main() -> None:
         default="pretrained",
         help="of all pictures, of the strict list, or without EfficientNet-Lite0's layers",
     )
-    parser.add_argument("--ablations", action="store_true")
-    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--ablations", action="store_true", help="also the nets of the table, at a third of the steps")
+    parser.add_argument("--steps", type=int, default=STEPS, help=f"of training; {STEPS} unless told otherwise")
     parser.add_argument("--share", type=float, default=1.0, help="of the examples, for a smaller run")
-    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--processes", type=int, default=2, help="that make and teach the examples; 2 of them")
     options = parser.parse_args()
     torch.set_num_threads(1)
     runs = {options.run: replace(RUNS[options.run], steps=options.steps)}

@@ -48,10 +48,14 @@ def get_scorer(name: str, **options: Any) -> Scorer:
     """
     if name not in tuple(SCORERS):  # also what cannot be hashed
         raise InputError(f"there is no scorer {name!r}: choose one of {', '.join(SCORERS)}")
+    signature = inspect.signature(SCORERS[name])
     try:
-        inspect.signature(SCORERS[name]).bind(**options)
+        signature.bind(**options)
     except TypeError as problem:
-        raise InputError(f"the {name} scorer was given options it does not have, or lacks one: {problem}") from None
+        raise InputError(
+            f"the {name} scorer was given options it does not have, or lacks one: {problem}; "
+            f"it has {', '.join(signature.parameters) or 'none'}"
+        ) from None
     return SCORERS[name](**options)
 
 

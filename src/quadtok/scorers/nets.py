@@ -64,7 +64,8 @@ class NetScorer(Described):
         check_images(images, spec)
         if self._channels is not None and images.shape[1] != self._channels:
             raise InputError(
-                f"the {self.kind} scorer's net takes {self._channels} channels, the images have {images.shape[1]}"
+                f"the {self.kind} scorer's net takes {self._channels} channels, the images have {images.shape[1]}: "
+                f"give images of {self._channels}, or choose a scorer without a net, such as blur"
             )
         if self.device is not None and images.device != self.device:
             raise InputError(

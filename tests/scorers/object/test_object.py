@@ -163,7 +163,8 @@ def test_an_option_out_of_range_is_refused(options, sentence):
 
 @pytest.mark.parametrize("channels", [1, 2, 4])
 def test_other_than_three_channels_are_refused_with_both_numbers(channels):
-    with pytest.raises(InputError, match=f"the object scorer's net takes 3 channels, the images have {channels}"):
+    sentence = f"net takes 3 channels, the images have {channels}: give images of 3, or .* without a net, such as blur$"
+    with pytest.raises(InputError, match=f"the object scorer's {sentence}"):
         get_scorer("object")(torch.zeros(1, channels, 192, 192), SPEC)
 
 

@@ -63,10 +63,18 @@ def write_atomically(path: Path, data: bytes) -> None:
     Raises:
         OutputError: with the path and the reason; nothing is left behind. `DiskFull` where no space is left.
     """
+    with written_whole(path) as stream:
+        stream.write(data)
+
+
+@contextlib.contextmanager
+def written_whole(path: Path) -> Iterator[BinaryIO]:
+    """A stream that becomes the file when the block ends, and nothing where it raises; see `write_atomically`."""
     target = destination(path)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        _write_and_rename(target, data)
+        with _renamed_at_the_end(target) as stream:
+            yield stream
     except OSError as problem:
         kind = DiskFull if problem.errno in _NO_SPACE else OutputError
         raise kind(f"{path}: {_reason(problem)}") from problem
@@ -192,11 +200,12 @@ def sync_folders(folders: Iterable[Path]) -> None:
                 os.close(descriptor)
 
 
-def _write_and_rename(target: Path, data: bytes) -> None:
+@contextlib.contextmanager
+def _renamed_at_the_end(target: Path) -> Iterator[BinaryIO]:
     temporary, stream = _open_temporary(target.parent)
     try:
         with stream:
-            stream.write(data)
+            yield stream
             stream.flush()
             _keep_mode(target, temporary)
             _put_on_disk(stream.fileno())

@@ -41,7 +41,7 @@ def parallel_numpy(saliency: Sequence[Tensor], spec: Spec, threshold: Threshold 
     by_scale = places(spec)
     split = first_splits(node_keys(saliency, by_scale, spec), spec)
     if threshold is None:
-        return _plan_of_marks(_token_marks(split, spec), by_scale[0], spec)
+        return plan_of_split(split, by_scale[0], spec)
     split &= is_above(saliency, spec, threshold).numpy()
     return _padded_plan_of_marks(_token_marks(split, spec), by_scale[0], spec)
 
@@ -106,6 +106,17 @@ def _levels(nodes: NDArray[Any], spec: Spec) -> Iterator[NDArray[Any]]:
     while begin < nodes.shape[1]:
         yield nodes[:, begin : begin + count]
         begin, count = begin + count, 4 * count
+
+
+def plan_of_split(split: NDArray[np.bool_], cells: NDArray[np.int64], spec: Spec) -> Plan:
+    """The plan that is left when these nodes have been split, in every image as many as `spec.num_splits`.
+
+    Args:
+        split: `[B, n]`, in tie order: with a node, all that it lies in.
+        cells: `places(spec)[0]`.
+        spec: the integers of the run.
+    """
+    return _plan_of_marks(_token_marks(split, spec), cells, spec)
 
 
 def _token_marks(split: NDArray[np.bool_], spec: Spec) -> NDArray[np.uint8]:

@@ -95,7 +95,8 @@ class Tokens:
 
     def check(self, data, parents):
         from quadtok.errors import TokenFileError
-        from quadtok.storage.token_file import decode_tokens, describe_tokens
+        from quadtok.storage.content import describe_tokens
+        from quadtok.storage.token_file import decode_tokens
 
         try:
             tokens = decode_tokens(data)

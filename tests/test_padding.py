@@ -25,7 +25,7 @@ from quadtok import (
     tokenize,
 )
 from quadtok.errors import InputError
-from quadtok.storage.token_file import describe_tokens
+from quadtok.storage.content import describe_tokens
 
 SPEC = Spec(64, 96, 4, 16, 120)
 THRESHOLDS = torch.tensor([0.3, 0.9, 0.5, math.inf])

@@ -72,7 +72,7 @@ def test_a_photograph_is_read_beside_any_of_them(quadtok, folder, photo, tmp_pat
 
 
 def test_the_geometry_in_the_description_is_the_plans(tokens, tmp_path):
-    from quadtok.storage.token_file import describe_tokens
+    from quadtok.storage.content import describe_tokens
 
     save_tokens(tmp_path / "x.pt", tokens, metadata={"grid": "x"})
     held = load_tokens(tmp_path / "x.pt")

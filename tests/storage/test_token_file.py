@@ -13,7 +13,8 @@ import torch
 from helpers import SPECS, assert_same_plan, random_saliency
 from quadtok import IMAGENET_MEAN, IMAGENET_STD, Plan, Spec, Tokens, get_quadtree, normalize, tokenize
 from quadtok.errors import InputError, OutputError, TokenFileError
-from quadtok.storage.token_file import decode_tokens, describe_tokens, encode_tokens, load_tokens, save_tokens
+from quadtok.storage.content import describe_tokens
+from quadtok.storage.token_file import decode_tokens, encode_tokens, load_tokens, save_tokens
 from token_files import (
     LAYOUT,
     NOT_OURS,

@@ -4,28 +4,24 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
 from quadtok.calibration import Calibration, Levels, calibrate, levels_of
 from quadtok.geometry import Budget
-from quadtok.images import read_bytes
 from quadtok.jobs.base import FileKind
-from quadtok.jobs.faults import refuse_nan, scorers_fault
+from quadtok.jobs.scored import ScoredJob
 from quadtok.jobs.scoring import Scoring
 from quadtok.jobs.sources import Source
 from quadtok.preprocess import Photo, Preprocess
-from quadtok.tokens import choose
 
 LEVELS_SUFFIX = ".levels"
 
 
 @dataclass(frozen=True)
-class CalibrateJob:
+class CalibrateJob(ScoredJob):
     """Image file to levels: float64 numbers, the mean that is wanted of it first, then its roots.
 
     Attributes:
@@ -45,38 +41,13 @@ class CalibrateJob:
         """See `Job`."""
         return {LEVELS_SUFFIX: "levels"}
 
-    @property
-    def in_parallel(self) -> bool:
-        """See `Job`."""
-        return self.scoring.in_parallel and self.device == "cpu"
-
-    @property
-    def tells(self) -> bool:
-        """See `Job`."""
-        return False
-
-    def load(self, source: Source) -> bytes:
-        """See `Job`."""
-        return read_bytes(source.path)
-
     def fingerprint(self, source: Source, data: bytes) -> str:
         """See `Job`; nothing is kept, so nothing is compared."""
         return hashlib.sha256(data).hexdigest()
 
-    def read(self, source: Source, data: bytes, fingerprint: str) -> Photo:
-        """See `Job`."""
-        photo = self.preprocess.decode(data, source.path)
-        brought = self.scoring.prepare(source, self.preprocess.geometry.num_scales)
-        extra = self.scoring.place(brought, photo.fitted.crop_box)
-        return replace(photo, extra=extra, fingerprint=fingerprint)
-
     def run(self, photos: Sequence[Photo]) -> list[Levels]:
         """See `Job`."""
-        images = torch.stack([photo.fitted.pixels for photo in photos]).to(self.device)
-        scorer = partial(self.scoring.saliency, extras=[photo.extra for photo in photos])
-        with scorers_fault():
-            _, saliency = choose(images, photos[0].spec, scorer)
-        refuse_nan(saliency)
+        saliency = self._saliency(photos)
         levels = levels_of(saliency, photos[0].spec)
         return levels if saliency else levels * len(photos)  # of one scale, where nothing is scored
 

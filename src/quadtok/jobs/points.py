@@ -100,6 +100,11 @@ class PointScoring:
             entries.setdefault(PurePosixPath(name).as_posix(), []).extend(listed)
         return cls(path, entries)
 
+    @property
+    def common(self) -> dict[str, Any]:
+        """The name."""
+        return {"name": "point"}
+
     def prepare(self, source: Source, num_scales: int) -> Targets:
         """The points and boxes of this image, checked."""
         name = source.relative.as_posix()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,9 +11,9 @@ import torch
 
 from quadtok.errors import about
 from quadtok.geometry import parse_threshold
-from quadtok.images import read_bytes
 from quadtok.jobs.base import FileKind
 from quadtok.jobs.faults import refuse_nan, scorers_fault
+from quadtok.jobs.scored import ScoredJob
 from quadtok.jobs.scoring import Scoring
 from quadtok.jobs.sources import Source
 from quadtok.marks import Mark
@@ -33,12 +31,13 @@ from quadtok.pixels import IMAGENET_MEAN, IMAGENET_STD
 from quadtok.preprocess import Photo, Preprocess
 from quadtok.quadtrees import get_quadtree
 from quadtok.spec import Spec
-from quadtok.storage.token_file import VERSION, check_dtype, check_size, encode_tokens
+from quadtok.storage.content import check_dtype, check_size
+from quadtok.storage.token_file import VERSION, encode_tokens
 from quadtok.tokens import Tokens, tokenize
 
 
 @dataclass(frozen=True)
-class TokenizeJob:
+class TokenizeJob(ScoredJob):
     """Image file to token file.
 
     Attributes:
@@ -75,41 +74,20 @@ class TokenizeJob:
         """See `Job`."""
         return {TOKEN_SUFFIX: "token file", **({OVERLAY_SUFFIX: "overlay"} if self.overlay else {})}
 
-    @property
-    def in_parallel(self) -> bool:
-        """See `Job`. One thread at a time talks to a GPU: batches side by side would share its memory."""
-        return self.scoring.in_parallel and self.device == "cpu"
-
-    @property
-    def tells(self) -> bool:
-        """See `Job`."""
-        return False
-
     def describe(self) -> dict[str, Any]:
         """What a token file's content depends on, besides the scorer and the input."""
         return {**self.preprocess.describe(), **self._threshold(), "dtype": self.dtype, "version": VERSION}
 
-    def load(self, source: Source) -> bytes:
-        """See `Job`."""
-        return read_bytes(source.path)
-
     def fingerprint(self, source: Source, data: bytes) -> str:
         """See `Job`."""
-        facts = {
-            "settings": self.describe(),
-            "scorer": self.scoring.describe(self._extra(source)),
-            "input": hashlib.sha256(data).hexdigest(),
-        }
-        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+        return self._fingerprint(source, data, self.describe())
 
     def read(self, source: Source, data: bytes, fingerprint: str) -> Photo:
         """See `Job`."""
-        photo = self.preprocess.decode(data, source.path)
+        photo = super().read(source, data, fingerprint)
         with about(source.path):
             check_size(photo.spec)  # before it is scored
-        file = {"name": source.relative.as_posix(), **photo.file}
-        extra = self.scoring.place(self._extra(source), photo.fitted.crop_box)
-        return replace(photo, file=file, extra=extra, fingerprint=fingerprint)
+        return replace(photo, file={"name": source.relative.as_posix(), **photo.file})
 
     def run(self, photos: Sequence[Photo]) -> list[Tokens]:
         """See `Job`."""
@@ -136,9 +114,6 @@ class TokenizeJob:
     def _threshold(self) -> dict[str, float]:
         """For the fingerprint and the metadata; nothing where there is none."""
         return {} if self.threshold is None else {"threshold": self.threshold}
-
-    def _extra(self, source: Source) -> Any:
-        return self.scoring.prepare(source, self.preprocess.geometry.num_scales)
 
     def _metadata(self, photo: Photo) -> dict[str, Any]:
         return {

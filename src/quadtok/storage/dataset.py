@@ -1,0 +1,175 @@
+"""Photographs and their stored plans as tokens to train on: nothing is scored, and every budget is at hand."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+from torch.utils.data import Dataset, default_collate
+
+from quadtok.batches import collate
+from quadtok.errors import InputError, QuadtokError, TokenFileError, about
+from quadtok.geometry import Budget, make_geometry, parse_threshold
+from quadtok.images import read_bytes
+from quadtok.patches import extract_patches
+from quadtok.preprocess import Preprocess
+from quadtok.spec import Spec
+from quadtok.storage.plan_format import Header
+from quadtok.storage.plan_store import PlanStore
+from quadtok.storage.plan_stream import PlanStream
+from quadtok.tokens import Tokens
+
+Item = Tokens | tuple[Tokens, Any]
+
+
+class TokenDataset(Dataset[Item]):
+    """Map-style: the tokens of one image for a number; a `DataLoader` takes it with `collate_fn=dataset.collate`.
+
+    Each image is read from its file, brought to size as it was when it was scored, and cut up by its stored plan. What
+    is drawn by chance depends on the seed, the epoch and the image alone: not on workers, batches or their order.
+
+    Args:
+        images: the folder that the names in the store are relative to, or the path of each name's file.
+        plans: a file of plans, or a store.
+        num_tokens: of every image; of one that cannot have so many, the next smaller number that it can.
+        budgets: the fewest and the most: each image has any number between, anew in each epoch.
+        threshold: split only what has a larger saliency; `num_tokens` is then the most.
+        names: of the images, in order; None: all that the store has.
+        label: what belongs to an image, by its name; items are then pairs.
+        flip: how often left and right are exchanged, 0 to 1.
+        crop: (height, width) in pixels, of a part along root patches that lies anywhere.
+        seed: of all that is drawn.
+
+    Raises:
+        InputError: where these do not fit together, or a name is not in the store.
+        TokenFileError: where the store does not say how its images were read.
+    """
+
+    def __init__(
+        self,
+        images: str | os.PathLike[str] | Mapping[str, str | os.PathLike[str]],
+        plans: str | os.PathLike[str] | PlanStore,
+        *,
+        num_tokens: int | None = None,
+        budgets: tuple[int, int] | None = None,
+        threshold: float | None = None,
+        names: Sequence[str] | None = None,
+        label: Callable[[str], Any] | None = None,
+        flip: float = 0.0,
+        crop: tuple[int, int] | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.store = plans if isinstance(plans, PlanStore) else PlanStore(Path(plans))
+        self.images = images if isinstance(images, Mapping) else Path(images)
+        self.names = list(self.store if names is None else names)
+        self.num_tokens, self.budgets, self.threshold = num_tokens, budgets, parse_threshold(threshold)
+        self.label, self.flip, self.crop, self.seed, self.epoch = label, flip, crop, seed, 0
+        self._check(names)
+        with about(self.store.path):
+            self._preprocess = preprocess_of(self.store.header)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, number: int) -> Item:
+        """The tokens of one image (a batch of 1, patches on the scale 0…255), and its label where there are any.
+
+        Raises:
+            QuadtokError: one sentence that begins with the image's path, where it cannot be read or is another one.
+            IndexError: where there is no such number.
+        """
+        name = self.names[number]
+        entry, path = self.store.entry(name), self._path(name)
+        data = read_bytes(path)
+        if hashlib.sha256(data).hexdigest() != entry.sha256:
+            raise InputError(f"{path}: is another file than the plans in {self.store.path} were made of")
+        photo = self._preprocess.decode(data, path)
+        pixels, stream = photo.fitted.pixels, entry.stream
+        if pixels.shape[1:] != (stream.spec.height, stream.spec.width):
+            size = "×".join(map(str, pixels.shape[1:]))
+            raise InputError(
+                f"{path}: becomes {size}, its plans are of {stream.spec.height}×{stream.spec.width} pixels"
+            )
+        rng = np.random.default_rng([self.seed, self.epoch, number % len(self)])
+        pixels, stream = self._cut(*self._turned(pixels, stream, rng), rng)
+        plan = stream.plan(self._wanted(stream.spec, rng), self.threshold)
+        tokens = Tokens(plan, extract_patches(pixels[None], plan), metadata={"source": {"name": name}})
+        return tokens if self.label is None else (tokens, self.label(name))
+
+    def collate(self, items: Sequence[Item]) -> Item:
+        """Tokens of one batch, padded where they differ in number; labels as a `DataLoader` collates them."""
+        if self.label is None:
+            return collate([item for item in items if isinstance(item, Tokens)])
+        tokens, labels = zip(*items, strict=True)
+        return collate(tokens), default_collate(list(labels))
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draw anew: before each pass over the data, and after going on from a checkpoint, before workers start."""
+        self.epoch = epoch
+
+    def _turned(self, pixels: Tensor, stream: PlanStream, rng: np.random.Generator) -> tuple[Tensor, PlanStream]:
+        if rng.random() >= self.flip:
+            return pixels, stream
+        return pixels.flip(-1), stream.mirrored()
+
+    def _cut(self, pixels: Tensor, stream: PlanStream, rng: np.random.Generator) -> tuple[Tensor, PlanStream]:
+        if self.crop is None:
+            return pixels, stream
+        root, (height, width) = stream.spec.max_patch, self.crop
+        free = (stream.spec.height - height) // root, (stream.spec.width - width) // root
+        top, left = (int(root * rng.integers(max(0, most) + 1)) for most in free)
+        part = stream.cropped(top, left, height, width)
+        return pixels[:, top : top + height, left : left + width], part
+
+    def _wanted(self, spec: Spec, rng: np.random.Generator) -> int | None:
+        """The number of tokens that an image of this size can have and that is nearest below what is wanted."""
+        wanted = self.num_tokens
+        if self.budgets is not None:
+            least, most = self.budgets
+            wanted = int(rng.integers(least, most + 1))
+        if wanted is None:
+            return None
+        return Spec.at_most(spec.height, spec.width, spec.min_patch, spec.max_patch, wanted).num_tokens
+
+    def _path(self, name: str) -> Path:
+        return self.images / name if isinstance(self.images, Path) else Path(self.images[name])
+
+    def _check(self, names: Sequence[str] | None) -> None:
+        given = [name for name in ("num_tokens", "budgets", "threshold") if getattr(self, name) is not None]
+        if not given or ("budgets" in given and len(given) > 1):
+            raise InputError(
+                f"give one of num_tokens, budgets and threshold (with num_tokens as the most), got {given or 'none'}"
+            )
+        if self.budgets is not None and not 1 <= self.budgets[0] <= self.budgets[1]:
+            raise InputError(f"budgets are the fewest tokens and the most, got {self.budgets}")
+        if self.threshold is not None and self.store.header.minima == "none":
+            raise InputError(f"{self.store.path} has no minima, which a threshold needs: store the plans with minima")
+        if not 0 <= self.flip <= 1:
+            raise InputError(f"flip is how often, 0 to 1, got {self.flip}")
+        missing = next((name for name in names or () if name not in self.store), None)
+        if missing is not None:
+            raise InputError(f"{self.store.path} has no plans of {missing}")
+
+
+def preprocess_of(header: Header) -> Preprocess:
+    """How the images of a store were brought to size.
+
+    Raises:
+        TokenFileError: where it does not say.
+    """
+    try:
+        steps = header.made["preprocess"]
+        size = steps["image_size"]
+        fixed = None if size == "native" else (size[0], size[1])
+        geometry = make_geometry(fixed, Budget(share=Fraction(1)), steps["fit"], header.min_patch, header.max_patch)
+        return Preprocess(
+            geometry, background=steps["background"], exif=bool(steps["exif"]), draft=bool(steps["draft"])
+        )
+    except (QuadtokError, KeyError, IndexError, TypeError) as problem:
+        raise TokenFileError("does not say how its images were brought to size") from problem

@@ -1,0 +1,184 @@
+"""Photographs and stored plans give the tokens that scoring anew would, at any budget, turned and cut."""
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader
+
+from helpers import SAMPLE_IMAGES
+from quadtok import Plan, Spec, extract_patches, get_scorer, tokenize
+from quadtok.errors import InputError, SpecError, TokenFileError
+from quadtok.geometry import make_geometry, parse_budget
+from quadtok.preprocess import Preprocess
+from quadtok.storage.dataset import TokenDataset
+from quadtok.storage.plan_format import Entry, Header
+from quadtok.storage.plan_store import PlanStore
+from quadtok.storage.plan_stream import plan_streams
+from quadtok.storage.plan_writer import PlanWriter
+
+NAMES = ("astronaut.jpg", "cats/chelsea.jpg", "rocket.jpg")
+
+
+def preprocess(size=(256, 256)):
+    return Preprocess(make_geometry(size, parse_budget("100%"), None, 16, 64))
+
+
+@pytest.fixture
+def photos(tmp_path):
+    for name in NAMES:
+        path = tmp_path / "photos" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with Image.open(SAMPLE_IMAGES / path.name) as image:
+            image.resize((image.width * 2 // 3, image.height * 2 // 3)).save(path)
+    return tmp_path / "photos"
+
+
+@pytest.fixture
+def plans(photos, tmp_path):
+    return stored(photos, tmp_path / "plans.qts", preprocess())
+
+
+def stored(photos, path, steps):
+    geometry = steps.geometry
+    described = {key: value for key, value in steps.describe().items() if "patch" not in key and key != "tokens"}
+    header = Header(geometry.min_patch, geometry.max_patch, "float32", {"preprocess": described})
+    with PlanWriter(path, header) as writer:
+        for name in NAMES:
+            data = (photos / name).read_bytes()
+            photo = steps.decode(data, photos / name)
+            (stream,) = plan_streams(get_scorer("blur")(photo.fitted.pixels[None], photo.spec), photo.spec, "float32")
+            writer.add(Entry(name, hashlib.sha256(data).hexdigest(), stream))
+    return path
+
+
+def scored(photos, name, num_tokens, steps=None, **more):
+    """Tokens without a store."""
+    photo = (steps or preprocess()).decode((photos / name).read_bytes(), photos / name)
+    return tokenize(photo.fitted.pixels[None], replace(photo.spec, num_tokens=num_tokens), "blur", **more)
+
+
+def same(ours, theirs):
+    assert ours.plan == theirs.plan
+    assert torch.equal(ours.patches, theirs.patches)
+
+
+@pytest.mark.parametrize("num_tokens", [16, 64, 100, 256])
+def test_a_number_of_tokens_gives_what_scoring_gives(num_tokens, photos, plans):
+    dataset = TokenDataset(photos, plans, num_tokens=num_tokens)
+    assert [dataset[number].metadata["source"]["name"] for number in range(len(dataset))] == list(NAMES)
+    for number, name in enumerate(NAMES):
+        same(dataset[number], scored(photos, name, num_tokens))
+
+
+def test_a_threshold_gives_what_scoring_gives_and_a_cap(photos, plans):
+    for cap in (None, 100):
+        dataset = TokenDataset(photos, plans, threshold=0.9, num_tokens=cap)
+        for number, name in enumerate(NAMES):
+            same(dataset[number], scored(photos, name, cap or 256, threshold=0.9).unpadded(0))
+
+
+def test_native_sizes_have_the_next_smaller_number(photos, tmp_path):
+    steps = preprocess(None)
+    dataset = TokenDataset(photos, stored(photos, tmp_path / "native.qts", steps), num_tokens=101)
+    for number, name in enumerate(NAMES):
+        spec = dataset[number].plan.spec
+        assert spec.num_tokens == Spec.at_most(spec.height, spec.width, 16, 64, 101).num_tokens
+        same(dataset[number], scored(photos, name, spec.num_tokens, steps))
+
+
+def test_budgets_differ_by_epoch_and_image_and_lie_between(photos, plans):
+    dataset = TokenDataset(photos, plans, budgets=(64, 160))
+    seen = []
+    for epoch in range(6):
+        dataset.set_epoch(epoch)
+        seen.append([dataset[number].plan.spec.num_tokens for number in range(3)])
+    assert {64 <= number <= 160 for epoch in seen for number in epoch} == {True}
+    assert len({number for epoch in seen for number in epoch}) > 6
+    dataset.set_epoch(2)
+    assert [dataset[number].plan.spec.num_tokens for number in range(3)] == seen[2]
+
+
+def test_what_is_drawn_does_not_depend_on_workers_or_batches(photos, plans):
+    dataset = TokenDataset(photos, plans, budgets=(64, 160), flip=0.5, crop=(192, 128), label=len, seed=3)
+    batches = [dataset.collate([dataset[number] for number in range(3)])]
+    for size, workers in ((1, 0), (3, 2)):
+        loader = DataLoader(dataset, batch_size=size, num_workers=workers, collate_fn=dataset.collate)
+        found = [(tokens.unpadded(row), int(labels[row])) for tokens, labels in loader for row in range(len(tokens))]
+        for row, (tokens, label) in enumerate(found):
+            same(tokens, batches[0][0].unpadded(row))
+            assert label == len(NAMES[row])
+
+
+def test_a_mirrored_image_has_the_mirrored_boxes_and_their_pixels(photos, plans):
+    straight, mirrored = (TokenDataset(photos, plans, num_tokens=100, flip=flip) for flip in (0.0, 1.0))
+    for number in range(3):
+        ours, plan = mirrored[number], straight[number].plan
+        left = plan.spec.width - plan.left - (plan.spec.min_patch << plan.scale)
+        assert ours.plan == Plan.from_boxes(left, plan.top, plan.scale, plan.spec)
+        image = preprocess().decode((photos / NAMES[number]).read_bytes(), Path()).fitted.pixels
+        assert torch.equal(ours.patches, extract_patches(image.flip(-1)[None], ours.plan))
+
+
+def test_a_crop_is_of_whole_roots_and_states_its_own_number_of_tokens(photos, plans):
+    dataset = TokenDataset(photos, plans, num_tokens=100, crop=(192, 128))
+    seen = set()
+    for epoch in range(8):
+        dataset.set_epoch(epoch)
+        tokens = dataset[0]
+        assert tokens.plan.spec == Spec(192, 128, 16, 64, 96)  # all that there are
+        seen.add(tuple(tokens.patches.flatten()[:20].tolist()))
+    assert len(seen) > 2
+    with pytest.raises(InputError, match="root patches"):
+        TokenDataset(photos, plans, num_tokens=100, crop=(100, 100))[0]
+    with pytest.raises(InputError, match="not inside"):
+        TokenDataset(photos, plans, num_tokens=100, crop=(512, 256))[0]
+
+
+def test_a_file_that_is_not_the_one_that_was_scored_is_refused(photos, plans):
+    Image.new("RGB", (300, 300)).save(photos / NAMES[0])
+    with pytest.raises(InputError, match=r"astronaut\.jpg: is another file than the plans"):
+        TokenDataset(photos, plans, num_tokens=100)[0]
+
+
+def test_names_choose_and_paths_may_lie_anywhere(photos, plans, tmp_path):
+    (photos / NAMES[2]).rename(tmp_path / "elsewhere.jpg")
+    dataset = TokenDataset({NAMES[2]: tmp_path / "elsewhere.jpg"}, plans, num_tokens=64, names=[NAMES[2]])
+    assert len(dataset) == 1
+    assert dataset[0].plan.spec.num_tokens == 64
+    with pytest.raises(IndexError):
+        dataset[1]
+
+
+REFUSED = {
+    "no budget": ({}, "give one of num_tokens, budgets and threshold"),
+    "two budgets": ({"num_tokens": 100, "budgets": (64, 100)}, "give one of"),
+    "a budget range and a threshold": ({"threshold": 0.5, "budgets": (64, 100)}, "give one of"),
+    "a budget range upside down": ({"budgets": (100, 64)}, "budgets"),
+    "flip": ({"num_tokens": 100, "flip": 2}, "0 to 1"),
+    "a name that is not there": ({"num_tokens": 100, "names": ["x.jpg"]}, r"has no plans of x\.jpg"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_what_does_not_fit_together_is_refused_at_once(what, photos, plans):
+    arguments, sentence = REFUSED[what]
+    with pytest.raises(InputError, match=sentence):
+        TokenDataset(photos, plans, **arguments)
+
+
+def test_fewer_tokens_than_roots_are_refused(photos, plans):
+    with pytest.raises(SpecError, match="roots"):
+        TokenDataset(photos, plans, num_tokens=4)[0]
+
+
+def test_a_store_that_does_not_say_how_images_were_read_is_refused(photos, tmp_path):
+    for made in ({}, {"preprocess": 3}, {"preprocess": {"image_size": [256, 256], "fit": "no"}}):
+        with PlanWriter(tmp_path / "bare.qts", Header(16, 64, "none", made)):
+            pass
+        with pytest.raises(TokenFileError, match="does not say how its images"):
+            TokenDataset(photos, PlanStore(tmp_path / "bare.qts"), num_tokens=100)
+        (tmp_path / "bare.qts").unlink()

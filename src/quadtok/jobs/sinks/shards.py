@@ -1,0 +1,252 @@
+"""Results as samples of tar shards (see storage/shards.py): a folder of them, each whole or not at all.
+
+    DIR/shard-000000.tar    up to `size` samples
+    DIR/shard-000000.json   how many, its bytes and sha256, and of each sample its name and fingerprint
+    DIR/index.json          all shards, after the last one was written
+
+A shard is written under a temporary name and renamed when it is full; then its own index is written. So a run that is
+killed leaves whole shards, and perhaps one without an index, which the next run reads and gives one. What a killed run
+had in its unfinished shard is done again. Jobs of an array write to one folder, each under names of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from quadtok.errors import InputError, OutputError, TokenFileError, about
+from quadtok.files import read_regular, remove_abandoned, sync_folders, write_atomically, written_whole
+from quadtok.jobs.sources import Source
+from quadtok.jobs.words import ARGUMENTS, Words
+from quadtok.names import IfExistsName
+from quadtok.storage.shards import SAMPLE, add_sample, facts_of, key_of, new_tar, read_tar
+
+INDEX = "index.json"
+FORMAT, VERSION = "quadtok shards", 1
+WHOLE = frozenset([SAMPLE])
+_SHARD = re.compile(r"shard-(?:\d+-)?\d{6}\.tar")
+
+
+@dataclass
+class Shard:
+    """A shard that is written, as its index tells it.
+
+    Attributes:
+        file: its name.
+        samples: the fingerprint of each, by the image's name.
+        bytes: its size.
+        sha256: of it.
+    """
+
+    file: str
+    samples: dict[str, str]
+    bytes: int
+    sha256: str
+
+    @property
+    def index(self) -> str:
+        """The name of its index."""
+        return f"{self.file.removesuffix('.tar')}.json"
+
+
+class ShardSink:
+    """Puts each source's sample into the shard that is being written.
+
+    Args:
+        folder: of the shards; created.
+        size: samples of a shard, at most.
+        sources: the inputs. Their relative names are those of the samples, and make their keys.
+        part: of a job array, which goes into the names of shards; None: there is one run at a time.
+        if_exists: what happens to samples that are there.
+        words: what sentences call this.
+
+    Raises:
+        InputError: for a size below 1.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        size: int,
+        sources: Sequence[Source],
+        part: int | None = None,
+        if_exists: IfExistsName = "resume",
+        words: Words = ARGUMENTS,
+    ) -> None:
+        if size < 1:
+            raise InputError(f"a shard has at least one sample, got {size}")
+        self._folder, self._size, self._sources = folder, size, list(sources)
+        self._prefix = "shard-" if part is None else f"shard-{part:05d}-"
+        self._if_exists, self._words = if_exists, words
+        names = Counter(source.relative.as_posix() for source in sources)
+        self._clashing = {name for name, count in names.items() if count > 1}
+        self._known: dict[str, str] = {}
+        self._shards: list[Shard] = []
+        self._open: _OpenShard | None = None
+
+    @property
+    def sources(self) -> list[Source]:
+        """All inputs, in their order."""
+        return self._sources
+
+    @contextmanager
+    def open(self) -> Iterator[ShardSink]:
+        """While the block runs samples are written; after it the last shard is in place, and an index of all."""
+        remove_abandoned([self._folder])
+        self._shards = shards_in(self._folder)
+        for shard in self._shards:
+            self._known |= shard.samples
+        try:
+            yield self
+        finally:
+            self._finish()
+        write_index(self._folder, shards_in(self._folder))  # others of an array may have finished some meanwhile
+        sync_folders([self._folder])
+
+    def output(self, source: Source) -> str:
+        """The folder and the key."""
+        return f"{self._folder}:{key_of(source.relative.as_posix())}"
+
+    def is_settled(self, source: Source) -> bool:
+        """See `Sink`."""
+        name = source.relative.as_posix()
+        if name in self._clashing:
+            raise InputError(
+                f"{source.path}: several inputs would be called {name} in {self._folder}; give the folder that holds "
+                f"them all, or {self._words.relative_to}"
+            )
+        if name in self._known and self._if_exists in ("error", "overwrite"):
+            raise OutputError(
+                f"{source.path}: {self.output(source)} exists, and shards are never changed: name a new folder"
+            )
+        return self._if_exists == "skip" and name in self._known
+
+    def outstanding(self, source: Source, fingerprint: str) -> frozenset[str]:
+        """See `Sink`: everything of a sample, or nothing."""
+        known = self._known.get(source.relative.as_posix())
+        if known is None:
+            return WHOLE
+        if known != fingerprint:
+            raise OutputError(
+                f"{source.path}: {self._folder} holds a sample of another image of this name, or of other settings: "
+                "name a new folder"
+            )
+        return frozenset()
+
+    def write(self, source: Source, files: Mapping[str, bytes]) -> bool:
+        """See `Sink`. Where it fails, all of the unfinished shard is to be made again by the next run."""
+        if self._open is None:
+            self._open = _OpenShard(self._folder / f"{self._prefix}{self._next():06d}.tar")
+        try:
+            self._open.add(source.relative.as_posix(), files)
+        except BaseException as problem:
+            torn, self._open = self._open, None
+            torn.abandon(problem)
+            raise
+        if len(self._open.samples) == self._size:
+            self._finish()
+        return True
+
+    def _finish(self) -> None:
+        if self._open is not None:
+            shard, self._open = self._open.close(), None
+            self._shards.append(shard)
+            write_atomically(self._folder / shard.index, json.dumps(asdict(shard), sort_keys=True).encode())
+
+    def _next(self) -> int:
+        """The number of the next shard."""
+        own = [shard.file for shard in self._shards if re.fullmatch(rf"{self._prefix}\d{{6}}\.tar", shard.file)]
+        return max((int(file[-10:-4]) + 1 for file in own), default=0)
+
+
+class _OpenShard:
+    """The shard that is being written."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._stack = contextlib.ExitStack()
+        stream = self._stack.enter_context(written_whole(path))
+        self._stream = _Counted(stream)
+        self._archive = new_tar(self._stream)
+        self.samples: dict[str, str] = {}
+
+    def add(self, name: str, members: Mapping[str, bytes]) -> None:
+        add_sample(self._archive, key_of(name), members)
+        self.samples[name] = facts_of(members)["fingerprint"]
+
+    def abandon(self, problem: BaseException) -> None:
+        """Nothing of it stays. A problem of the disk is raised as a sentence."""
+        self._stack.__exit__(type(problem), problem, problem.__traceback__)
+
+    def close(self) -> Shard:
+        self._archive.close()
+        self._stack.close()
+        return Shard(self._path.name, self.samples, self._stream.bytes, self._stream.sha256.hexdigest())
+
+
+class _Counted:
+    """A stream that knows how much was written to it, and its sha256."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream, self.sha256, self.bytes = stream, hashlib.sha256(), 0
+
+    def write(self, data: bytes, /) -> int:
+        self.sha256.update(data)
+        self.bytes += len(data)
+        return self._stream.write(data)
+
+    def tell(self) -> int:
+        return self.bytes
+
+
+def shards_in(folder: Path) -> list[Shard]:
+    """The shards of a folder, by their names; one that has no index of its own is read, and given one.
+
+    Raises:
+        QuadtokError: where one cannot be read, or its index does not fit it.
+    """
+    if not folder.is_dir():
+        return []
+    return [_shard(folder / name) for name in sorted(os.listdir(folder)) if _SHARD.fullmatch(name)]
+
+
+def write_index(folder: Path, shards: Sequence[Shard]) -> None:
+    """What a trainer wants to know of all shards, in one file."""
+    rows = [{"file": one.file, "samples": len(one.samples), "bytes": one.bytes, "sha256": one.sha256} for one in shards]
+    total = sum(len(one.samples) for one in shards)
+    index = {"format": FORMAT, "version": VERSION, "samples": total, "shards": rows}
+    write_atomically(folder / INDEX, json.dumps(index, indent=1, sort_keys=True).encode())
+
+
+def _shard(path: Path) -> Shard:
+    index = path.with_suffix(".json")
+    if not index.exists():
+        shard = _read_shard(path)
+        write_atomically(index, json.dumps(asdict(shard), sort_keys=True).encode())
+        return shard
+    try:
+        shard = Shard(**json.loads(read_regular(index, TokenFileError)))
+        if shard.file == path.name and shard.bytes == path.stat().st_size:
+            return shard
+    except (ValueError, TypeError, AttributeError) as problem:
+        raise TokenFileError(f"{index}: is no index of a shard; remove it to have it made again") from problem
+    raise TokenFileError(f"{index}: is not the index of {path.name} as it is; remove it to have it made again")
+
+
+def _read_shard(path: Path) -> Shard:
+    samples = {}
+    for _, members in read_tar(path):
+        with about(path):
+            facts = facts_of(members)
+        samples[str(facts.get("name"))] = str(facts.get("fingerprint"))
+    data = path.read_bytes()
+    return Shard(path.name, samples, len(data), hashlib.sha256(data).hexdigest())

@@ -1,0 +1,122 @@
+"""Tokens in tar shards as a stream to train on: split by rank and worker, mixed anew in each epoch, resumable.
+
+Shards are dealt out whole: the r-th of R processes takes every R-th shard of an order that is drawn from seed and
+epoch, and of those each worker of its `DataLoader` every W-th. So no two read one sample, and nobody talks to anybody.
+Inside a shard the samples are read in an order that is drawn, too: a tar of files that are not compressed can be read
+from anywhere.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch.utils.data import IterableDataset, default_collate, get_worker_info
+
+from quadtok.batches import collate
+from quadtok.errors import InputError, TokenFileError, about
+from quadtok.storage.shards import JSON, Place, places_in, read_sample, tokens_of
+from quadtok.tokens import Tokens
+
+Item = Tokens | tuple[Tokens, Any]
+
+
+class ShardDataset(IterableDataset[Item]):
+    """The tokens in shards that `quadtok tokenize --format shards` wrote; a `DataLoader` takes it with its `collate`.
+
+    Args:
+        shards: their folder, or their paths.
+        label: what belongs to an image, by its name; items are then pairs.
+        shuffle: whether the order is drawn; else it is that of the shards.
+        seed: of what is drawn.
+        rank: of this process, from 0.
+        world_size: how many processes there are.
+
+    Raises:
+        InputError: where there are no shards, or no such rank.
+    """
+
+    def __init__(
+        self,
+        shards: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+        *,
+        label: Callable[[str], Any] | None = None,
+        shuffle: bool = True,
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        if not 0 <= rank < world_size:
+            raise InputError(f"rank {rank} of {world_size}: ranks count from 0")
+        if isinstance(shards, str | os.PathLike):
+            self.shards = sorted(Path(shards).glob("*.tar"))
+        else:
+            self.shards = [Path(shard) for shard in shards]
+        if not self.shards:
+            raise InputError(f"there are no shards (*.tar) in {shards}")
+        self.label, self.shuffle, self.seed = label, shuffle, seed
+        self.rank, self.world_size = rank, world_size
+        self.epoch, self._batches, self._batch_size = 0, 0, 1
+
+    def set_epoch(self, epoch: int, batches: int = 0, batch_size: int = 1) -> None:
+        """Draw anew, before each pass over the data and before workers start.
+
+        Args:
+            epoch: its number.
+            batches: how many the loader has given of this epoch before: they are left out, and what comes is what would
+                have come. With as many workers as then.
+            batch_size: of those.
+        """
+        self.epoch, self._batches, self._batch_size = epoch, batches, batch_size
+
+    def __iter__(self) -> Iterator[Item]:
+        """The items of this rank and worker.
+
+        Raises:
+            TokenFileError: one sentence that begins with the shard, for what is damaged or holds no tokens.
+        """
+        info = get_worker_info()
+        number, count = (0, 1) if info is None else (info.id, info.num_workers)
+        # A loader takes batches from its workers in turn.
+        skipped = self._batch_size * len(range(number, self._batches, count))
+        for shard in self._order()[self.rank :: self.world_size][number::count]:
+            places = self._places(shard)
+            yield from (self._item(place) for place in places[skipped:])
+            skipped = max(0, skipped - len(places))
+
+    def collate(self, items: Sequence[Item]) -> Item:
+        """Tokens of one batch, padded where they differ in number; labels as a `DataLoader` collates them."""
+        if self.label is None:
+            return collate([item for item in items if isinstance(item, Tokens)])
+        tokens, labels = zip(*items, strict=True)
+        return collate(tokens), default_collate(list(labels))
+
+    def _order(self) -> list[Path]:
+        """All shards; every rank and worker draws the same order."""
+        if not self.shuffle:
+            return self.shards
+        numbers = np.random.default_rng([self.seed, self.epoch]).permutation(len(self.shards))
+        return [self.shards[number] for number in numbers]
+
+    def _places(self, shard: Path) -> list[Place]:
+        places = places_in(shard)
+        if self.shuffle:
+            number = self.shards.index(shard)
+            order = np.random.default_rng([self.seed, self.epoch, number]).permutation(len(places))
+            places = [places[at] for at in order]
+        return places
+
+    def _item(self, place: Place) -> Item:
+        members = read_sample(place)
+        with about(place.shard):
+            tokens = tokens_of(members)
+            if self.label is None:
+                return tokens
+            name = json.loads(members[JSON]).get("name")
+            if not isinstance(name, str):
+                raise TokenFileError(f"the sample {place.key} does not say the name of its image")
+        return tokens, self.label(name)

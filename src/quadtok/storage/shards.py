@@ -1,0 +1,271 @@
+"""Samples in tar files, in the layout of webdataset: what a trainer opens without quadtok.
+
+    KEY.patches.npy  the pixels, flat: uint8, or another of `--dtype`; absent: layout only
+    KEY.layout.npy   int32, flat: (y, x, scale) of each token, in forest z-order
+    KEY.json         shapes of both, the image's name, the geometry, and what a token file records
+or
+    KEY.plan.npy     the order of all splits, flat (plan_stream.py)
+    KEY.minima.npy   what thresholds need, where it is kept
+    KEY.json         the image's name, size and sha256, and what all plans have in common
+
+Arrays are flat, because some readers turn others into nested lists. A key is the image's name with all but letters,
+digits, `/`, `_` and `-` written as `%` and two digits: readers part key and ending at the first dot. Nothing in a tar
+depends on the clock. What is read is checked as a token file is: nothing is unpickled, no array is larger than its
+bytes, and a checksum covers all of a sample.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import tarfile
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple, Protocol
+from urllib.parse import quote
+
+import torch
+
+from quadtok.errors import TokenFileError, about
+from quadtok.files import reading
+from quadtok.names import PixelDtypeName
+from quadtok.storage.content import DTYPES, checksum, content_of, has_right_types, tokens_in
+from quadtok.storage.npy import decode_npy, encode_npy
+from quadtok.storage.plan_format import Entry, Header, as_bytes
+from quadtok.storage.plan_stream import stream_of_bytes
+from quadtok.tokens import Tokens
+
+FORMAT, VERSION = "quadtok sample", 1
+SAMPLE = "sample"  # what an image becomes, whatever members it has
+PATCHES, LAYOUT, PLAN, MINIMA, JSON = "patches.npy", "layout.npy", "plan.npy", "minima.npy", "json"
+MAX_KEY = 180  # characters: what a tar's header holds beside an ending
+MAX_MEMBER = 4 << 30  # bytes
+Members = Mapping[str, bytes]
+
+
+def key_of(name: str) -> str:
+    """The key of an image of this name: without dots, and another one for each name."""
+    key = quote(as_bytes(name), safe="/").replace(".", "%2E").replace("~", "%7E")
+    if len(key) <= MAX_KEY:
+        return key
+    return f"{key[: MAX_KEY - 33].rpartition('%')[0]}-{hashlib.sha256(as_bytes(name)).hexdigest()[:32]}"
+
+
+def token_members(
+    tokens: Tokens, name: str, dtype: PixelDtypeName, metadata: Mapping[str, Any], fingerprint: str = ""
+) -> dict[str, bytes]:
+    """What the tokens of one image are in a shard, by the endings. Their saliency is left out."""
+    content = content_of(Tokens(tokens.plan, tokens.patches), dtype, metadata=metadata)
+    arrays = {PATCHES: content.get("patches"), LAYOUT: content["layout"]}
+    facts = {
+        "format": FORMAT,
+        "version": VERSION,
+        "name": name,
+        "fingerprint": fingerprint,
+        "shapes": {ending[:-4]: list(array.shape) for ending, array in arrays.items() if array is not None},
+        "crc32": checksum(content),
+        "meta": json.loads(content["meta"]),
+    }
+    members = {ending: encode_npy(array.numpy()) for ending, array in arrays.items() if array is not None}
+    return {**members, JSON: _json(facts)}
+
+
+def tokens_of(members: Members) -> Tokens:
+    """The tokens in a sample, checked.
+
+    Raises:
+        TokenFileError: where it holds none, or is damaged.
+    """
+    facts = facts_of(members)
+    content: dict[str, Any] = {"saliency": [], "meta": json.dumps(facts.get("meta"), sort_keys=True)}
+    for ending, dtypes in ((LAYOUT, (torch.int32,)), (PATCHES, tuple(DTYPES.values()))):
+        if ending in members:
+            array = torch.from_numpy(decode_npy(members[ending]).copy())
+            if array.dtype not in dtypes:
+                raise TokenFileError(f"its {ending} holds {array.dtype}")
+            content[ending[:-4]] = _shaped(array, facts, ending[:-4])
+    if not has_right_types(content):
+        raise TokenFileError("not a sample of tokens (its members have other types)")
+    if facts.get("crc32") != checksum(content):
+        raise TokenFileError("checksum mismatch: the sample was damaged after it was written")
+    return tokens_in(content)
+
+
+def plan_members(entry: Entry, header: Header, fingerprint: str = "") -> dict[str, bytes]:
+    """What the plans of one image are in a shard, by the endings."""
+    stream, minima = entry.stream, entry.stream.minima
+    facts = {
+        **json.loads(header.encode()),
+        "format": FORMAT,
+        "name": entry.name,
+        "fingerprint": fingerprint,
+        "image_size": [stream.spec.height, stream.spec.width],
+        "sha256": entry.sha256,
+        "crc32": zlib.crc32(stream.to_bytes()),
+    }
+    more = {} if minima is None else {MINIMA: encode_npy(minima)}
+    return {PLAN: encode_npy(stream.order), **more, JSON: _json(facts)}
+
+
+def entry_of(members: Members) -> Entry:
+    """The plans in a sample, checked.
+
+    Raises:
+        TokenFileError: where it holds none, or is damaged.
+    """
+    facts = facts_of(members)
+    data = b"".join(decode_npy(members[ending]).tobytes() for ending in (PLAN, MINIMA) if ending in members)
+    if facts.get("crc32") != zlib.crc32(data):
+        raise TokenFileError("checksum mismatch: the sample was damaged after it was written")
+    try:
+        header = Header(facts["min_patch"], facts["max_patch"], facts["minima"], {})
+        height, width = facts["image_size"]
+        stream = stream_of_bytes(data, header.spec(height, width), header.minima)
+        return Entry(str(facts["name"]), str(facts["sha256"]), stream)
+    except (KeyError, ValueError, TypeError) as problem:
+        raise TokenFileError("the plans of a sample cannot be read") from problem
+
+
+def add_sample(archive: tarfile.TarFile, key: str, members: Members) -> None:
+    """Write the members of one sample, one after another."""
+    for ending, data in members.items():
+        member = tarfile.TarInfo(f"{key}.{ending}")
+        member.size = len(data)
+        archive.addfile(member, io.BytesIO(data))
+
+
+class Writable(Protocol):
+    """All that a tar asks of a stream that it is written to."""
+
+    def write(self, data: bytes, /) -> int:
+        """As a file's."""
+
+    def tell(self) -> int:
+        """Likewise."""
+
+
+def new_tar(stream: Writable) -> tarfile.TarFile:
+    """A tar to write to a stream."""
+    return tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT)  # type: ignore[call-overload]  # asks no more
+
+
+def metadata_of(members: Members) -> dict[str, Any]:
+    """What is recorded of the making of a sample, which is checked as a whole.
+
+    Raises:
+        TokenFileError: where it is damaged, or no sample of quadtok.
+    """
+    if PLAN in members:
+        entry_of(members)
+        return facts_of(members)
+    return dict(tokens_of(members).metadata)
+
+
+class Place(NamedTuple):
+    """Where a sample lies in a shard: of each ending, from where and how many bytes."""
+
+    shard: Path
+    key: str
+    members: dict[str, tuple[int, int]]
+
+
+def places_in(path: Path) -> list[Place]:
+    """Where the samples of a shard lie, in its order: its headers are read and nothing else.
+
+    Raises:
+        TokenFileError: one sentence that begins with the path, where it is no tar, or cut short.
+    """
+    places: list[Place] = []
+    with about(path), reading(path, TokenFileError) as stream:
+        size = os.fstat(stream.fileno()).st_size
+        for header in _headers(stream):
+            folder, slash, base = header.name.rpartition("/")
+            own, _, ending = base.partition(".")
+            key = folder + slash + own
+            if header.size > MAX_MEMBER or header.offset_data + header.size > size:
+                raise TokenFileError("not a tar file, or cut short")
+            if not places or places[-1].key != key or ending in places[-1].members:
+                places.append(Place(path, key, {}))
+            places[-1].members[ending] = header.offset_data, header.size
+        _check_end(stream)
+    return places
+
+
+def read_sample(place: Place) -> dict[str, bytes]:
+    """The members of a sample, by their endings.
+
+    Raises:
+        TokenFileError: one sentence that begins with the path, where it cannot be read.
+    """
+    with about(place.shard), reading(place.shard, TokenFileError) as stream:
+        return {ending: _read(stream, *at) for ending, at in place.members.items()}
+
+
+def read_tar(path: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
+    """The samples of a shard, in its order: key, and members by their endings.
+
+    Raises:
+        TokenFileError: one sentence that begins with the path, where it is no tar, or cut short.
+    """
+    for place in places_in(path):
+        yield place.key, read_sample(place)
+
+
+def _headers(stream: BinaryIO) -> Iterator[tarfile.TarInfo]:
+    try:
+        with tarfile.open(fileobj=stream, mode="r:") as archive:
+            for header in archive:
+                archive.members = []  # type: ignore[attr-defined]  # else all that were read are kept
+                if header.isreg() and not header.issparse():
+                    yield header
+    except (tarfile.TarError, EOFError, ValueError, OverflowError) as problem:
+        raise TokenFileError("not a tar file, or cut short") from problem
+
+
+def _check_end(stream: BinaryIO) -> None:
+    """A tar ends with two blocks of zeros: one that is cut between two files has none, and else would seem whole."""
+    stream.seek(0, os.SEEK_END)
+    stream.seek(max(0, stream.tell() - 2 * tarfile.BLOCKSIZE))
+    if any(stream.read()):
+        raise TokenFileError("not a tar file, or cut short")
+
+
+def _read(stream: BinaryIO, begin: int, size: int) -> bytes:
+    stream.seek(begin)
+    data = stream.read(size)
+    if len(data) != size:
+        raise TokenFileError("not a tar file, or cut short")
+    return data
+
+
+def facts_of(members: Members) -> dict[str, Any]:
+    """What the JSON of a sample says.
+
+    Raises:
+        TokenFileError: where it is no sample of quadtok.
+    """
+    try:
+        facts = json.loads(members[JSON])
+        if facts["format"] != FORMAT:
+            raise TokenFileError("not a sample of quadtok")
+        if facts["version"] != VERSION:
+            raise TokenFileError(f"format version {facts['version']}, this quadtok reads {VERSION}; upgrade it")
+    except TokenFileError:
+        raise
+    except (KeyError, TypeError, ValueError, RecursionError) as problem:
+        raise TokenFileError("not a sample of quadtok") from problem
+    return dict(facts)
+
+
+def _shaped(array: torch.Tensor, facts: Mapping[str, Any], name: str) -> torch.Tensor:
+    try:
+        return array.view([int(side) for side in facts["shapes"][name]])
+    except (KeyError, TypeError, ValueError, RuntimeError) as problem:
+        raise TokenFileError(f"the shape of its {name} does not fit") from problem
+
+
+def _json(facts: Mapping[str, Any]) -> bytes:
+    return json.dumps(facts, sort_keys=True, allow_nan=False).encode()

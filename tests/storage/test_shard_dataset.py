@@ -1,0 +1,117 @@
+"""Shards as a stream: every sample once, whoever reads, in an order that a seed fixes, from where one stopped."""
+
+import itertools
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from quadtok import Spec, tokenize
+from quadtok.errors import InputError, TokenFileError
+from quadtok.storage.shard_dataset import ShardDataset
+from quadtok.storage.shards import add_sample, key_of, new_tar, token_members
+from quadtok.tokens import Tokens
+
+SPEC = Spec(32, 32, 8, 16, 10)
+COUNTS = (5, 3, 4, 1, 6)
+
+
+def tokens_number(number):
+    images = torch.full((1, 3, 32, 32), number, dtype=torch.uint8)
+    tokens = tokenize(images, SPEC, "random")
+    return Tokens(tokens.plan, tokens.patches, metadata={"number": number})
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder, numbers = tmp_path_factory.mktemp("shards"), itertools.count()
+    for shard, count in enumerate(COUNTS):
+        with (folder / f"shard-{shard:06d}.tar").open("wb") as stream, new_tar(stream) as archive:
+            for number in itertools.islice(numbers, count):
+                name = f"class{number % 2}/{number}.jpg"
+                add_sample(archive, key_of(name), token_members(tokens_number(number), name, "uint8", {}))
+    return folder
+
+
+def numbers_in(items):
+    return [int(tokens.patches.flatten()[0]) for tokens in items]
+
+
+def test_every_sample_comes_once_and_is_what_was_stored(folder):
+    dataset = ShardDataset(folder, shuffle=False)
+    items = list(dataset)
+    assert numbers_in(items) == list(range(sum(COUNTS)))
+    for number, item in enumerate(items):
+        expected = tokens_number(number)
+        assert item.plan == expected.plan and torch.equal(item.patches, expected.patches)
+
+
+def test_the_order_is_drawn_from_seed_and_epoch(folder):
+    def order(seed, epoch):
+        dataset = ShardDataset(folder, seed=seed)
+        dataset.set_epoch(epoch)
+        return numbers_in(dataset)
+
+    assert order(0, 0) == order(0, 0)
+    orders = {tuple(order(seed, epoch)) for seed in (0, 1) for epoch in (0, 1)}
+    assert len(orders) == 4
+    assert all(sorted(one) == list(range(sum(COUNTS))) for one in orders)
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_ranks_and_workers_share_all_samples(folder, world_size, workers):
+    found = []
+    for rank in range(world_size):
+        dataset = ShardDataset(folder, rank=rank, world_size=world_size)
+        loader = DataLoader(dataset, batch_size=2, num_workers=workers, collate_fn=dataset.collate)
+        found += [number for tokens in loader for number in tokens.patches[:, 0, 0, 0, 0].int().tolist()]
+    assert sorted(found) == list(range(sum(COUNTS)))
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+@pytest.mark.parametrize("given", [0, 1, 2, 5])
+def test_it_goes_on_where_it_stopped(folder, workers, given):
+    def batches(done):
+        dataset = ShardDataset(folder, seed=3)
+        dataset.set_epoch(2, batches=done, batch_size=2)
+        loader = DataLoader(dataset, batch_size=2, num_workers=workers, collate_fn=dataset.collate)
+        return [sorted(tokens.patches[:, 0, 0, 0, 0].int().tolist()) for tokens in loader]
+
+    everything, rest = batches(0), batches(given)
+    if workers < 2:
+        assert rest == everything[given:]
+    else:  # a worker that begins later takes its turn first
+        assert sorted(rest) == sorted(everything[given:])
+
+
+def test_labels_come_from_names(folder):
+    dataset = ShardDataset(folder, label=lambda name: int(Path(name).parts[0][-1]))
+    tokens, labels = next(iter(DataLoader(dataset, batch_size=19, collate_fn=dataset.collate)))
+    assert labels.tolist() == [int(value) % 2 for value in tokens.patches[:, 0, 0, 0, 0]]
+
+
+@pytest.mark.parametrize("cut", [100, 700, 4608, 5000])
+def test_a_shard_that_is_cut_is_named(folder, tmp_path, cut):
+    path = tmp_path / "shard-000000.tar"
+    path.write_bytes((folder / path.name).read_bytes()[:cut])
+    with pytest.raises(TokenFileError, match=rf"{path}: "):
+        list(ShardDataset([path]))
+
+
+def test_a_flipped_bit_is_found(folder, tmp_path):
+    data = bytearray((folder / "shard-000000.tar").read_bytes())
+    data[data.index(b"NUMPY") + 200] ^= 1
+    (tmp_path / "x.tar").write_bytes(data)
+    with pytest.raises(TokenFileError, match="x.tar: checksum mismatch"):
+        list(ShardDataset([tmp_path / "x.tar"], shuffle=False))
+
+
+def test_what_cannot_be_is_refused(folder, tmp_path):
+    with pytest.raises(InputError, match="there are no shards"):
+        ShardDataset(tmp_path)
+    with pytest.raises(InputError, match="there are no shards"):
+        ShardDataset([])
+    with pytest.raises(InputError, match="rank 2 of 2: ranks count from 0"):
+        ShardDataset(folder, rank=2, world_size=2)

@@ -57,6 +57,7 @@ def contents(folder):
         ({"scorer": get_scorer("blur"), "quadtree": "dict"}, ["--impl", "dict"]),
         ({"scorer": "point", "points": "points.csv"}, ["--scorer", "point", "--points", "points.csv"]),
         ({"scorer": "feature", "weights": NET}, ["--scorer", "feature", "--weights", str(NET)]),
+        ({"part": "1/2"}, ["--part", "1/2"]),
     ],
 )
 def test_the_files_are_those_of_the_command_byte_for_byte(photos, tmp_path, monkeypatch, capfd, arguments, flags):
@@ -149,11 +150,12 @@ def test_a_bar_of_progress_hears_first_how_many_there_will_be(photos, tmp_path):
 
 
 def test_every_flag_of_the_command_is_an_argument(photos, tmp_path):
-    """But for those that are about a terminal, a list on stdin, or the name of a single file."""
+    """But for those that are about a terminal, a list on stdin, the name of a single file, or files of many images."""
     flags = {parameter.name for parameter in typer.main.get_command(app).commands["tokenize"].params}
     renamed = {"tokens": "num_tokens", "impl": "quadtree", "scorer_option": "scorer_options"}
     missing = {renamed.get(name, name) for name in flags} - inspect.signature(tokenize_files).parameters.keys()
-    assert missing == {"null", "output", "overwrite", "dry_run", "as_json", "quiet", "verbose"}
+    of_many = {"store", "minima", "format", "shard_size"}
+    assert missing == {"null", "output", "overwrite", "dry_run", "as_json", "quiet", "verbose", *of_many}
 
 
 def test_fail_fast_ends_at_the_first_failure(photos, tmp_path):
@@ -194,6 +196,8 @@ def test_fail_fast_ends_at_the_first_failure(photos, tmp_path):
         ({"max_pixels": 0}, "max_pixels must be at least 1, got 0"),
         ({"background": "no colour"}, "'no colour' is no colour"),
         ({"device": "gpu"}, "device 'gpu' is none of auto, cpu, cuda and cuda:N"),
+        ({"part": "3/2"}, "part 3/2: there is no such part"),
+        ({"part": 2}, "part must be a text, got 2"),
         ({"image_size": (64, 64, 3)}, "image_size (64, 64, 3) is none of a side, (height, width) and 'native'"),
         ({"image_size": (64, 64.5)}, "width must be an integer"),
         ({"image_size": 1 << 15, "num_tokens": "50%"}, "at most 268435456 pixels, the image has 32768×32768"),

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import product
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -16,7 +15,6 @@ from quadtok.bench.rows import ModelRow, Row
 from quadtok.bench.timing import Workload, random_pixels, time_quadtrees
 from quadtok.errors import InputError, as_ours
 from quadtok.geometry import Geometry
-from quadtok.images import read_bytes
 from quadtok.jobs.scoring import Scoring
 from quadtok.jobs.sources import Source
 from quadtok.names import DEFAULT_QUADTREE, QuadtreeName
@@ -150,7 +148,7 @@ class Benchmark:
         count = max(self.batches)
         if not self.sources:
             return random_pixels(count, *_size(preprocess.geometry), self.seed)
-        return torch.stack([_read(source.path, preprocess) for source in self.sources[:count]])
+        return torch.stack([_read(source, preprocess) for source in self.sources[:count]])
 
     def _score(self, case: Case) -> ScorerFunction:
         scoring, seeds = self.scorings[case.scorer], range(self.seed, self.seed + case.batch)
@@ -167,9 +165,9 @@ def _size(geometry: Geometry) -> tuple[int, int]:
     return geometry.size
 
 
-def _read(path: Path, preprocess: Preprocess) -> Tensor:
+def _read(source: Source, preprocess: Preprocess) -> Tensor:
     """`[3, H, W]` uint8."""
     try:
-        return preprocess.decode(read_bytes(path), path).fitted.pixels
+        return preprocess.decode(source.read(), source.path).fitted.pixels
     except Exception as problem:
-        raise as_ours(problem, path) from problem
+        raise as_ours(problem, source.path) from problem

@@ -112,7 +112,7 @@ class DrawJob:
 
     def load(self, source: Source) -> bytes:
         """See `Job`; a token file that is not what was asked for is refused, whether its picture is there or not."""
-        data = read_bytes(source.path)
+        data = source.read()
         if self.asked_for.anything and data.startswith(_ZIP):
             with about(source.path):
                 tokens = decode_tokens(data)

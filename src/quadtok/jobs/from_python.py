@@ -15,11 +15,12 @@ from quadtok.jobs.base import Ending, Listener, Outcome
 from quadtok.jobs.device import check_device_name, resolve_device
 from quadtok.jobs.engines.base import default_workers
 from quadtok.jobs.engines.threads import Threads
+from quadtok.jobs.parts import parse_part
 from quadtok.jobs.scorer_options import meant_scorer, takes_weights
 from quadtok.jobs.scoring import Scoring, make_scoring, scoring_of
 from quadtok.jobs.sinks.folder import FolderSink
 from quadtok.jobs.sinks.naming import Naming, Outputs, plan_outputs
-from quadtok.jobs.sources import Source, find_sources
+from quadtok.jobs.sources import Found, Source, find_sources
 from quadtok.jobs.tokenize import TokenizeJob
 from quadtok.jobs.walk import Refusal
 from quadtok.names import (
@@ -88,7 +89,7 @@ def tokenize_files(
     points: Name | None = None, seed: int = DEFAULT_SEED, fit: FitName | None = None,
     background: str = DEFAULT_BACKGROUND, exif: bool = True, draft: bool = True, max_pixels: int = MAX_PIXELS,
     dtype: PixelDtypeName = DEFAULT_PIXEL_DTYPE, overlay: bool = False, keep_ext: bool = False,
-    relative_to: Name | None = None, if_exists: IfExistsName = DEFAULT_IF_EXISTS,
+    relative_to: Name | None = None, part: str | None = None, if_exists: IfExistsName = DEFAULT_IF_EXISTS,
     device: str = DEFAULT_DEVICE, batch_size: int = DEFAULT_BATCH_SIZE, workers: int | None = None,
     fail_fast: bool = False, begin: Callable[[int], object] | None = None, progress: Listener | None = None,
 ) -> Summary:  # fmt: skip
@@ -123,6 +124,7 @@ def tokenize_files(
         overlay: also draw each image's plan.
         keep_ext: `cat.jpg` becomes `cat.jpg.pt`.
         relative_to: the folder that names are relative to.
+        part: `"3/8"`: only the third of eight parts of the inputs; `"auto"` as on the command line.
         if_exists: `"resume"`, `"skip"`, `"overwrite"` or `"error"`.
         device: where to score: `"auto"`, `"cpu"`, `"cuda"` or `"cuda:N"`.
         batch_size: images scored at once.
@@ -146,7 +148,7 @@ def tokenize_files(
     check_device_name(device)
     scorer, options = _chosen(scorer, scorer_options or {}, weights)
     naming = Naming(_suffixes(overlay), folder=path_of("output_dir", output_dir), keep_ext=keep_ext)
-    found = find_sources(texts_of(inputs), IMAGE_SUFFIXES, relative_to=path_of("relative_to", relative_to))
+    found = _found(inputs, relative_to, part)
     also_read = _also_read(maps=maps, points=points, weights=options.get("weights"))
     planned, ours = plan_outputs(found.sources, naming, look_at_all=maps is not None, also_read=also_read)
     summary, place = Summary(left=len(planned) + len(ours) + len(found.refused)), resolve_device(device)
@@ -181,6 +183,14 @@ def _chosen(
         which = f"weights {weights}" if chosen == "object" else "weights"
         raise InputError(f'{which} belong to scorer="feature", not to {chosen!r}')
     return chosen, options
+
+
+def _found(inputs: Name | Iterable[Name], relative_to: Name | None, part: str | None) -> Found:
+    found = find_sources(texts_of(inputs), IMAGE_SUFFIXES, relative_to=path_of("relative_to", relative_to))
+    if part is None:
+        return found
+    check_types(part=(part, str, "a text"))
+    return parse_part(part, os.environ, "part").of(found)
 
 
 def _suffixes(overlay: bool) -> tuple[str, ...]:

@@ -13,9 +13,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from quadtok.errors import InputError
+from quadtok.errors import ImageError, InputError, about
+from quadtok.files import read_regular
+from quadtok.jobs.archives import Member, Slice, members_of
 from quadtok.jobs.walk import Refusal, matches, walk
 from quadtok.jobs.words import ARGUMENTS, Words
+from quadtok.names import IMAGE_SUFFIXES, TAR_SUFFIX
 
 __all__ = ["Found", "Refusal", "Source", "find_sources"]
 
@@ -30,11 +33,25 @@ class Source:
             `relative_to`) that was given; the bare name of a file that was given itself. Output folders mirror it,
             and random seeds depend on it.
         found: in a folder or by a glob, rather than named itself. Pictures that quadtok made are passed over there.
+        inside: where it lies in an archive, if it does; `path` is then the archive's with the name behind it.
     """
 
     path: Path
     relative: Path
     found: bool = False
+    inside: Slice | None = None
+
+    def read(self) -> bytes:
+        """The bytes of the file.
+
+        Raises:
+            ImageError: where it cannot be read, or is empty.
+        """
+        with about(self.path):
+            data = read_regular(self.path, ImageError) if self.inside is None else self.inside.read()
+            if not data:
+                raise ImageError("empty file")
+        return data
 
 
 def map_in(folder: Path, source: Source) -> Path:
@@ -137,7 +154,7 @@ def _in_list(entries: Sequence[str], suffixes: frozenset[str]) -> Iterator[_Item
     common = os.path.commonpath(set(places))
     for entry, place in zip(entries, places, strict=True):
         path, below = Path(entry), Path(place).relative_to(common)
-        for item in _in_folder(path, suffixes) if os.path.isdir(entry) else [Source(path, Path(path.name))]:
+        for item in _in_folder(path, suffixes) if os.path.isdir(entry) else _of_file(path, suffixes):
             yield item if isinstance(item, Refusal) else replace(item, relative=below / item.relative)
 
 
@@ -154,8 +171,23 @@ def _expand(argument: str, suffixes: frozenset[str]) -> Iterable[_Item]:
     if os.path.isdir(path):
         return _in_folder(path, suffixes)
     if os.path.lexists(path) or not glob.has_magic(argument):
-        return [Source(path, Path(path.name))]
+        return _of_file(path, suffixes)
     return _in_glob(argument, suffixes)
+
+
+def _of_file(path: Path, suffixes: frozenset[str]) -> list[_Item]:
+    """The file; of a tar, where images are looked for, the images in it."""
+    images = suffixes & IMAGE_SUFFIXES
+    if path.suffix.lower() != TAR_SUFFIX or not images or not os.path.isfile(path):
+        return [Source(path, Path(path.name))]
+    items = [_of_member(path, item) for item in members_of(path, images)]
+    return items or [Refusal(path, InputError(f"no {_kind(suffixes)} found in {path}"))]
+
+
+def _of_member(archive: Path, item: Member | Refusal) -> _Item:
+    if isinstance(item, Refusal):
+        return item
+    return Source(archive / item.name, Path(archive.stem) / item.name, inside=item.inside)
 
 
 def _in_folder(folder: Path, suffixes: frozenset[str]) -> list[_Item]:
@@ -174,6 +206,8 @@ def _in_glob(pattern: str, suffixes: frozenset[str]) -> list[_Item]:
         elif os.path.isdir(match):
             above = frozenset(os.path.realpath(parent) for parent in match.parents if parent.is_relative_to(root))
             items += [_named(item, root) for item in walk(match, suffixes, above)]
+        elif match.suffix.lower() == TAR_SUFFIX and suffixes & IMAGE_SUFFIXES:
+            items += _of_file(match, suffixes)
         elif match.suffix.lower() in suffixes:
             items.append(Source(match, match.relative_to(root), found=True))
     return items or [Refusal(Path(pattern), InputError(f"no {_kind(suffixes)} match {pattern}"))]

@@ -1,0 +1,115 @@
+"""Images in tar files are inputs like others, read where they lie."""
+
+import gzip
+import io
+import tarfile
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+from quadtok.errors import ImageError, InputError
+from quadtok.jobs.archives import Member, members_of
+from quadtok.jobs.sources import find_sources
+from quadtok.jobs.walk import Refusal
+
+SUFFIXES = frozenset([".jpg", ".png"])
+FILES = {"a.jpg": b"first", "deep/b.JPG": b"second", "deep/c.txt": b"text", "c.png": b"", "é\n[/].jpg": b"odd"}
+
+
+def make_tar(path, files=FILES, format=tarfile.PAX_FORMAT):
+    with tarfile.open(path, "w", format=format) as archive:
+        for name, data in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    return path
+
+
+@pytest.mark.parametrize("format", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT], ids=["pax", "gnu"])
+def test_each_is_read_where_it_lies(tmp_path, format):
+    long = "n" * 300 + "/x.jpg"
+    path = make_tar(tmp_path / "x.tar", {**FILES, long: b"long"}, format)
+    found = {str(member.name): member.inside.read() for member in members_of(path, SUFFIXES)}
+    assert found == {"a.jpg": b"first", "deep/b.JPG": b"second", "c.png": b"", "é\n[/].jpg": b"odd", long: b"long"}
+
+
+def test_they_are_inputs_named_by_their_archive(tmp_path):
+    path = make_tar(tmp_path / "x.tar")
+    for argument in (path, tmp_path / "*.tar"):
+        found = find_sources([str(argument)], SUFFIXES)
+        assert [source.relative.as_posix() for source in found.sources] == [
+            "x/a.jpg", "x/deep/b.JPG", "x/c.png", "x/é\n[/].jpg"
+        ]  # fmt: skip
+        assert found.sources[0].path == path / "a.jpg"
+        assert found.sources[1].read() == b"second"
+        with pytest.raises(ImageError, match=r"x.tar/c.png: empty file"):
+            found.sources[2].read()
+
+
+def test_in_folders_archives_are_not_looked_into(tmp_path):
+    make_tar(tmp_path / "x.tar")
+    (tmp_path / "y.jpg").write_bytes(b"image")
+    assert [source.path.name for source in find_sources([str(tmp_path)], SUFFIXES).sources] == ["y.jpg"]
+
+
+def test_where_no_images_are_looked_for_a_tar_is_a_file(tmp_path):
+    path = make_tar(tmp_path / "x.tar")
+    assert [source.path for source in find_sources([str(path)], frozenset([".pt"])).sources] == [path]
+
+
+def test_of_two_of_one_name_the_later_counts(tmp_path):
+    path = make_tar(tmp_path / "x.tar", {"a.jpg": b"old"})
+    with tarfile.open(path, "a") as archive:
+        member = tarfile.TarInfo("a.jpg")
+        member.size = 3
+        archive.addfile(member, io.BytesIO(b"new"))
+    assert [member.inside.read() for member in members_of(path, SUFFIXES)] == [b"new"]
+
+
+@pytest.mark.parametrize("name", ["../a.jpg", "/a.jpg", "b/../../a.jpg"])
+def test_a_name_that_leads_out_is_refused_alone(tmp_path, name):
+    path = make_tar(tmp_path / "x.tar", {name: b"evil", "b.jpg": b"good"})
+    first, second = members_of(path, SUFFIXES)
+    assert isinstance(first, Refusal) and "leads out of the folder" in str(first.problem)
+    assert isinstance(second, Member) and second.name == PurePosixPath("b.jpg")
+
+
+def test_links_and_folders_are_no_images(tmp_path):
+    path = tmp_path / "x.tar"
+    with tarfile.open(path, "w") as archive:
+        for name, kind in (("a.jpg", tarfile.SYMTYPE), ("b.jpg", tarfile.LNKTYPE), ("c.jpg", tarfile.DIRTYPE)):
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname = kind, "/etc/passwd"
+            archive.addfile(member)
+    assert list(members_of(path, SUFFIXES)) == []
+    with pytest.raises(InputError, match=r"no images found in .*x\.tar"):
+        find_sources([str(path)], SUFFIXES)
+
+
+def test_what_comes_before_a_cut_is_read_and_the_cut_is_said(tmp_path):
+    path = make_tar(tmp_path / "x.tar", {"a.jpg": b"1" * 600, "b.jpg": b"2" * 6000})
+    path.write_bytes(path.read_bytes()[:4000])
+    first, second, third = members_of(path, SUFFIXES)
+    assert first.inside.read() == b"1" * 600
+    with pytest.raises(ImageError, match="cut short"):
+        second.inside.read()
+    assert isinstance(third, Refusal) and str(third.problem).startswith(f"{path}: is no tar file as it is, or is cut")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"no tar at all" * 99, gzip.compress(b"x" * 10240), b"\0" * 100, b""],
+    ids=["text", "compressed", "zeros", "empty"],
+)
+def test_what_is_no_tar_is_said(tmp_path, data):
+    path = tmp_path / "x.tar"
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=r"x\.tar: is no tar file as it is, or is cut short"):
+        find_sources([str(path)], SUFFIXES)
+
+
+def test_one_that_is_not_there_is_an_input_that_fails_by_itself(tmp_path):
+    (source,) = find_sources([str(tmp_path / "x.tar")], SUFFIXES).sources
+    with pytest.raises(ImageError, match="no such file"):
+        source.read()
+    assert Path(source.path) == tmp_path / "x.tar"

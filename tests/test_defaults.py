@@ -19,8 +19,12 @@ import quadtok
 from helpers import GOLDEN, SAMPLE_IMAGES, golden
 from quadtok import (
     Plan,
+    PlanStore,
+    PlanStream,
     QuadtreeTokenizer,
+    ShardDataset,
     Spec,
+    TokenDataset,
     Tokens,
     VanillaTokenizer,
     calibrate,
@@ -32,6 +36,7 @@ from quadtok import (
     levels_of,
     load_tokens,
     normalize,
+    plan_streams,
     read_image,
     render,
     render_tokens,
@@ -40,10 +45,15 @@ from quadtok import (
     save_tokens,
     tokenize,
 )
+from quadtok.geometry import make_geometry, parse_budget
 from quadtok.models.embed import sinusoidal_embedding
+from quadtok.preprocess import Preprocess
 from quadtok.quadtrees import QUADTREES
 from quadtok.quadtrees.order import split_order
 from quadtok.scorers import SCORERS
+from quadtok.storage.plan_format import Entry, Header
+from quadtok.storage.plan_writer import PlanWriter
+from quadtok.storage.shards import add_sample, key_of, new_tar, token_members
 
 SPEC = Spec(64, 96, 8, 32, 24)
 BYTES = golden("tokens_256_16_64_100_blur")["images_u8"][:2, :, 96:160, :96].contiguous()
@@ -79,6 +89,37 @@ MODULES = modules()
 def written_and_read(tmp_path):
     save_tokens(tmp_path / "x.pt", TOKENS[0])
     return (tmp_path / "x.pt").read_bytes(), load_tokens(tmp_path / "x.pt")
+
+
+def stored_and_read(tmp_path):
+    """Plans of a photograph, and the tokens that a dataset makes of them."""
+    path, data = tmp_path / "plans.qts", (SAMPLE_IMAGES / "chelsea.jpg").read_bytes()
+    steps = Preprocess(make_geometry((256, 256), parse_budget("100%"), None, 16, 64))
+    photo = steps.decode(data, SAMPLE_IMAGES / "chelsea.jpg")
+    (stream,) = plan_streams(get_scorer("blur")(photo.fitted.pixels[None], photo.spec), photo.spec, "float32")
+    with PlanWriter(path, Header(16, 64, "float32", {"preprocess": steps.describe()})) as writer:
+        writer.add(Entry("chelsea.jpg", hashlib.sha256(data).hexdigest(), stream))
+    store = PlanStore(path)
+    dataset = TokenDataset(SAMPLE_IMAGES, store, num_tokens=100, flip=0.5, crop=(128, 192))
+    return path.read_bytes(), store["chelsea.jpg"].plan(threshold=0.1), dataset[0]
+
+
+def sharded_and_read(tmp_path):
+    with (tmp_path / "shard-000000.tar").open("wb") as stream, new_tar(stream) as archive:
+        for name in ("a.jpg", "b.jpg"):
+            add_sample(archive, key_of(name), token_members(TOKENS[0], name, "uint8", {}))
+    return (tmp_path / "shard-000000.tar").read_bytes(), list(ShardDataset(tmp_path))
+
+
+def streams(_):
+    (first, second) = plan_streams(SALIENCY, SPEC, "float32")
+    return [
+        first.plan(24),
+        second.plan(threshold=0.5),
+        first.mirrored().plan(24),
+        first.cropped(0, 32, 64, 64).plan(10),
+        PlanStream(first.spec, first.order).plan(24),
+    ]
 
 
 def with_gradients(tmp_path):
@@ -150,6 +191,9 @@ CALLS = {
         for style in ("overlay", "blur", "mini", "levels")
     },
     "token file": written_and_read,
+    "plan streams": streams,
+    "stored plans": stored_and_read,
+    "a shard": sharded_and_read,
     "image": lambda _: read_image(SAMPLE_IMAGES / "chelsea.jpg").image,
     "pixels": lambda _: [normalize(BYTES), denormalize(FLOATS)],
     "positions": lambda _: sinusoidal_embedding(PLAN.centers, 10),

@@ -15,13 +15,23 @@ from PIL import Image
 
 import quadtok
 from quadtok import normalize
-from quadtok.cli import app, run
+from quadtok.cli import app, commands, run
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted(DOCS.glob("*.md"))]
 PAGES += [ROOT / "examples" / "README.md", *sorted(ROOT.glob("training/*/README.md"))]
-COMMANDS = typer.main.get_command(app).commands
+
+
+def command_called(name):
+    """As typer made it; of `plans merge`, the inner one."""
+    found = typer.main.get_command(app)
+    for part in name.split():
+        found = found.commands[part]
+    return found
+
+
+COMMANDS = {name: command_called(name) for name in commands()}
 
 
 def script(name):
@@ -36,8 +46,8 @@ def script(name):
 def test_the_command_line_page_is_what_the_app_says():
     page = script("make_command_line").page()
     assert page == (DOCS / "command-line.md").read_text(encoding="utf-8"), "run python docs/make_command_line.py"
-    for info in app.registered_commands:
-        assert f"## quadtok {info.callback.__name__}\n" in page
+    for name in commands():
+        assert f"## quadtok {name}\n" in page
 
 
 def options_of(command):
@@ -183,6 +193,30 @@ def test_the_jobs_pages_blocks_run_one_after_the_other(tmp_path, monkeypatch):
     assert names["summary"].written == 1
     assert {path.name for path in (tmp_path / "tokens").iterdir()} >= {"coffee.pt", "coffee.overlay.png", "rocket.pt"}
     assert names["sink"].files == {"coffee.jpg": (tmp_path / "tokens" / "coffee.pt").read_bytes()}
+
+
+@pytest.mark.parametrize("page", ["plans", "shards"])
+def test_what_the_page_stores_its_blocks_read(page, tmp_path, monkeypatch):
+    if page == "shards":
+        pytest.importorskip("webdataset", reason="the page opens a shard with it; the extra test-all has it")
+    monkeypatch.chdir(tmp_path)
+    for name, sample in (("cats/chelsea", "chelsea"), ("rocket", "rocket")):
+        (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / "sample_images" / f"{sample}.jpg", tmp_path / "photos" / f"{name}.jpg")
+    text = (DOCS / f"{page}.md").read_text(encoding="utf-8")
+    if page == "plans":  # the second command of the page: with minima
+        assert run(shlex.split(commands_of(text)[1], comments=True)[1:]) == 0
+    else:
+        assert run(shlex.split(commands_of(text)[0], comments=True)[1:]) == 0
+    names = {}
+    for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        exec(block, names)  # our own page
+    assert sum(len(tokens.plan) for tokens in names["loader"]) == 2
+
+
+def commands_of(text):
+    """The lines of a page's first block of commands."""
+    return re.search(r"```sh\n(.*?)```", text, re.DOTALL)[1].splitlines()
 
 
 def test_the_changelog_has_this_version_or_what_is_to_come():

@@ -12,9 +12,13 @@ _HOME = {
     "IMAGENET_MEAN": "pixels",
     "IMAGENET_STD": "pixels",
     "Plan": "plan",
+    "PlanStore": "storage.plan_store",
+    "PlanStream": "storage.plan_stream",
     "QuadtokError": "errors",
     "QuadtreeTokenizer": "models.tokenizers",
+    "ShardDataset": "storage.shard_dataset",
     "Spec": "spec",
+    "TokenDataset": "storage.dataset",
     "Tokens": "tokens",
     "VanillaTokenizer": "models.tokenizers",
     "calibrate": "calibration",
@@ -26,6 +30,7 @@ _HOME = {
     "levels_of": "calibration",
     "load_tokens": "storage.token_file",
     "normalize": "pixels",
+    "plan_streams": "storage.plan_stream",
     "read_image": "images",
     "render": "pictures.render",
     "render_tokens": "pictures.render",
@@ -54,6 +59,10 @@ if TYPE_CHECKING:
     from quadtok.reversal import reverse, reverse_patches
     from quadtok.scorers import get_scorer
     from quadtok.spec import Spec
+    from quadtok.storage.dataset import TokenDataset
+    from quadtok.storage.plan_store import PlanStore
+    from quadtok.storage.plan_stream import PlanStream, plan_streams
+    from quadtok.storage.shard_dataset import ShardDataset
     from quadtok.storage.token_file import load_tokens, save_tokens
     from quadtok.tokens import Tokens, tokenize
 

@@ -12,6 +12,9 @@ StyleName = Literal["overlay", "blur", "mini", "levels"]
 FitName = Literal["crop", "pad", "squash"]
 PixelDtypeName = Literal["float16", "uint8", "float32", "none"]
 IfExistsName = Literal["resume", "skip", "overwrite", "error"]
+StoreName = Literal["tokens", "plans"]
+FormatName = Literal["files", "shards"]
+MinimaName = Literal["none", "float16", "float32"]
 
 # What these want to know, each image brings along: a seed, a map, points.
 WITHOUT_OPTIONS: tuple[ScorerName, ...] = ("random", "precomputed", "point")
@@ -34,6 +37,11 @@ DEFAULT_NATIVE_FIT: FitName = "pad"  # keeps every pixel
 DEFAULT_BACKGROUND = "white"  # behind transparency
 DEFAULT_PIXEL_DTYPE: PixelDtypeName = "float16"
 DEFAULT_IF_EXISTS: IfExistsName = "resume"
+DEFAULT_STORE: StoreName = "tokens"
+DEFAULT_FORMAT: FormatName = "files"
+DEFAULT_SHARD_SIZE = 1000  # samples: of tokens 80 MB
+DEFAULT_SHARD_DTYPE: PixelDtypeName = "uint8"
+DEFAULT_MINIMA: MinimaName = "none"  # of a plan store: budgets alone
 DEFAULT_BATCH_SIZE = 32  # images scored at once
 DEFAULT_STYLE: StyleName = "overlay"
 DEFAULT_SEED = 0
@@ -64,6 +72,8 @@ IMAGE_SUFFIXES = frozenset(
 )
 TOKEN_SUFFIX = ".pt"
 TOKEN_SUFFIXES = frozenset((TOKEN_SUFFIX,))
+PLANS_SUFFIX = ".qts"  # of a file of plans
+TAR_SUFFIX = ".tar"  # of a shard, and of an archive of images
 OVERLAY_SUFFIX = ".overlay.png"  # of the picture beside a token file
 # What a picture can be written as: formats that can hold the mark of quadtok, by which folders pass over it.
 PICTURE_SUFFIXES = (".png", ".webp", ".tif", ".tiff", ".jpg", ".jpeg", ".gif")

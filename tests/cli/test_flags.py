@@ -7,7 +7,7 @@ from typing import get_args
 import pytest
 import typer
 
-from quadtok.cli import app
+from quadtok.cli import app, commands
 from quadtok.cli.flags import Grid
 from quadtok.cli.flags.scorer import parse_options
 from quadtok.errors import InputError, SpecError
@@ -23,8 +23,18 @@ from quadtok.names import (
     ScorerName,
 )
 
-COMMANDS = typer.main.get_command(app).commands
-FUNCTIONS = {info.callback.__name__: info.callback for info in app.registered_commands}
+FUNCTIONS = {name: command for name, (command, _) in commands().items()}
+
+
+def command_called(name):
+    """As typer made it; of `plans merge`, the inner one."""
+    found = typer.main.get_command(app)
+    for part in name.split():
+        found = found.commands[part]
+    return found
+
+
+COMMANDS = {name: command_called(name) for name in FUNCTIONS}
 
 
 @pytest.mark.parametrize(
@@ -133,6 +143,8 @@ OTHERWISE = {
     ("bench", "--device"): "times more than the scorer",
     ("bench", "--dtype"): "of images, not of stored pixels",
     ("bench", "--json"): "a line a row, not an input",
+    ("plans merge", "--output"): "must be given",
+    ("plans merge", "--overwrite"): "there is no other policy",
 }
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from contextvars import copy_context
 from typing import Annotated
 
@@ -17,6 +18,7 @@ from quadtok import __version__
 from quadtok.cli.bench import bench
 from quadtok.cli.calibrate import calibrate
 from quadtok.cli.info import info
+from quadtok.cli.plans import plans
 from quadtok.cli.reverse import reverse
 from quadtok.cli.terminal import (
     escape_what_a_stream_cannot_show,
@@ -49,6 +51,18 @@ app.command(
 )(calibrate)
 app.command(epilog="quadtok bench --impl zcurve · quadtok bench photos/ --scorer blur -b 1,8,64 --plot b.png")(bench)
 app.command(epilog="quadtok info tokens/ --check · quadtok info (the environment, for bug reports)")(info)
+app.add_typer(plans, name="plans")
+
+
+def commands() -> dict[str, tuple[Callable[..., int], str]]:
+    """Every command by its name, with the examples below its help; `plans merge` is one."""
+    groups = [("", app), *((f"{group.name} ", group.typer_instance) for group in app.registered_groups)]
+    return {
+        f"{prefix}{info.callback.__name__}": (info.callback, info.epilog or "")
+        for prefix, group in groups
+        for info in (group.registered_commands if group else ())
+        if info.callback
+    }
 
 
 def _print_version(wanted: bool) -> None:

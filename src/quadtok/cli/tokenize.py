@@ -8,25 +8,45 @@ from typing import Annotated, Any
 
 import typer
 
+from quadtok.cli.collected import PlanFile, Shards, Target, collect
 from quadtok.cli.flags import (
     FLAGS,
     OUTPUT,
     RUN,
     Batches,
-    Inputs,
     MapScorerFlags,
     Output,
+    PartedInputs,
     PreprocessFlags,
     Reporting,
     Running,
     ThresholdGrid,
 )
-from quadtok.cli.given import refuse_image_ending
+from quadtok.cli.given import check_ending, is_given, refuse_image_ending, refuse_together
 from quadtok.cli.grouped import grouped
 from quadtok.cli.running import begin, execute, finish, load
 from quadtok.cli.terminal import Report, passed_over, printable, write_data
+from quadtok.errors import InputError
+from quadtok.geometry import Geometry
+from quadtok.jobs.parts import Part
 from quadtok.jobs.sinks.naming import Naming, Outputs, plan_outputs
-from quadtok.names import DEFAULT_PIXEL_DTYPE, IMAGE_SUFFIXES, OVERLAY_SUFFIX, TOKEN_SUFFIX, PixelDtypeName
+from quadtok.names import (
+    DEFAULT_FORMAT,
+    DEFAULT_MINIMA,
+    DEFAULT_PIXEL_DTYPE,
+    DEFAULT_SHARD_DTYPE,
+    DEFAULT_SHARD_SIZE,
+    DEFAULT_STORE,
+    IMAGE_SUFFIXES,
+    OVERLAY_SUFFIX,
+    PLANS_SUFFIX,
+    TOKEN_SUFFIX,
+    FormatName,
+    MinimaName,
+    PixelDtypeName,
+    QuadtreeName,
+    StoreName,
+)
 
 
 @dataclass(frozen=True)
@@ -36,20 +56,88 @@ class TokenFiles(Output):
     dtype: Annotated[
         PixelDtypeName,
         typer.Option(
-            rich_help_panel=OUTPUT,
+            rich_help_panel=OUTPUT, show_default=f"{DEFAULT_PIXEL_DTYPE}, in shards {DEFAULT_SHARD_DTYPE}",
             help="Stored pixels: float16 is exact, uint8 half as large and within half a step, none the layout alone.",
         ),
-    ] = DEFAULT_PIXEL_DTYPE
+    ] = DEFAULT_PIXEL_DTYPE  # fmt: skip
     overlay: Annotated[
         bool,
         typer.Option("--overlay", rich_help_panel=OUTPUT, help="Also draw each image's patches: NAME.overlay.png."),
     ] = False
+    store: Annotated[
+        StoreName,
+        typer.Option(
+            "--store", rich_help_panel=OUTPUT,
+            help="tokens: pixels and layout. plans: no pixels, but the plans of every budget, 80 bytes an image, "
+            "of all images in the file --output.",
+        ),
+    ] = DEFAULT_STORE  # fmt: skip
+    minima: Annotated[
+        MinimaName,
+        typer.Option(
+            rich_help_panel=OUTPUT,
+            help="With --store plans: also what thresholds need, 320 bytes as float32; as float16 they may differ "
+            "near the threshold.",
+        ),
+    ] = DEFAULT_MINIMA  # fmt: skip
+    format: Annotated[
+        FormatName,
+        typer.Option(
+            "--format", rich_help_panel=OUTPUT,
+            help="files: one for each image, of plans one for all. shards: tar files in the layout of webdataset, "
+            "in the folder --output-dir.",
+        ),
+    ] = DEFAULT_FORMAT  # fmt: skip
+    shard_size: Annotated[
+        int, typer.Option("--shard-size", min=1, rich_help_panel=OUTPUT, help="Images of a shard.")
+    ] = DEFAULT_SHARD_SIZE
 
     def check(self, context: typer.Context) -> None:
-        """As above; and no name of an image."""
+        """As above; no name of an image; of what holds many images, its place, and nothing that plays no part in it."""
         super().check(context)
-        if self.output is not None:
-            refuse_image_ending("--output", self.output, "a token file", ".pt")
+        if self.store == "plans":
+            self._check_plans(context)
+        elif is_given(context, "minima"):
+            raise InputError("--minima is about --store plans: tokens hold their saliency")
+        if self.format == "shards":
+            self._check_shards(context)
+        elif is_given(context, "shard_size"):
+            raise InputError("--shard-size is about --format shards")
+        elif self.store == "plans":
+            self._check_plan_file(context)
+        elif self.output is not None:
+            refuse_image_ending("--output", self.output, "a token file", TOKEN_SUFFIX)
+
+    def _check_plans(self, context: typer.Context) -> None:
+        refuse_together(context, "store", ["tokens", "threshold"], "plans are those of every budget: leave it out")
+        refuse_together(context, "store", ["dtype", "overlay"], "plans have no pixels: leave it out")
+        refuse_together(context, "store", ["impl"], "the order of all splits is found in one way")
+
+    def _check_plan_file(self, context: typer.Context) -> None:
+        refuse_together(context, "store", ["keep_ext", "output_dir"], "plans are one file: give --output")
+        if self.output is None:
+            raise InputError(f"--store plans writes one file: give --output NAME{PLANS_SUFFIX}")
+        check_ending("--output", self.output, (PLANS_SUFFIX,), "a file of plans")
+
+    def _check_shards(self, context: typer.Context) -> None:
+        refuse_together(context, "format", ["output", "keep_ext"], "shards are in a folder: give --output-dir")
+        refuse_together(context, "format", ["overlay"], "a shard holds no pictures: leave it out")
+        if self.output_dir is None:
+            raise InputError("--format shards writes tar files: give their folder, --output-dir DIR")
+
+    def target(
+        self, context: typer.Context, impl: QuadtreeName, threshold: float | None, part: Part | None
+    ) -> Target | None:
+        """Where all images go together; None where each has files of its own."""
+        if self.format == "shards":
+            assert self.output_dir is not None  # checked
+            dtype = self.dtype if is_given(context, "dtype") else DEFAULT_SHARD_DTYPE
+            size, policy = self.shard_size, self.policy
+            return Shards(self.output_dir, size, self.store, dtype, self.minima, impl, threshold, policy, part)
+        if self.store == "plans":
+            assert self.output is not None  # checked
+            return PlanFile(self.output, self.minima, self.policy)
+        return None
 
     @property
     def names(self) -> Naming:
@@ -60,7 +148,7 @@ class TokenFiles(Output):
 @grouped
 def tokenize(
     context: typer.Context,
-    inputs: Inputs,
+    inputs: PartedInputs,
     grid: ThresholdGrid,
     scorer: MapScorerFlags,
     preprocess: PreprocessFlags,
@@ -73,9 +161,12 @@ def tokenize(
     ] = False,
 ) -> int:
     """Write one quadtree token file per image."""
-    geometry = grid.geometry(preprocess.fit)
+    plans = output.store == "plans"
+    geometry = grid.without_budget(preprocess.fit) if plans else grid.geometry(preprocess.fit)
     scorer.check_read()
     found = inputs.find(IMAGE_SUFFIXES)
+    if target := output.target(context, scorer.impl, grid.threshold, inputs.the_part()):
+        return collect(found, geometry, scorer, preprocess, target, batches, running, say, dry_run)
     # A file of maps has a row for each input that is tokenized: so which are must be known first.
     look_at_all = dry_run or scorer.maps is not None
     planned, ours = plan_outputs(found.sources, output.names, look_at_all=look_at_all, also_read=scorer.also_read)
@@ -85,7 +176,13 @@ def tokenize(
         return 1 if report.counts["failed"] else 0
     if not goes_on:
         return finish(report)
+    return _run(planned, geometry, grid.threshold, scorer, preprocess, output, batches, running, report)
 
+
+def _run(
+    planned: list[Outputs], geometry: Geometry, threshold: float | None, scorer: MapScorerFlags,
+    preprocess: PreprocessFlags, output: TokenFiles, batches: Batches, running: Running, report: Report,
+) -> int:  # fmt: skip
     load("jobs.tokenize", "jobs.engines.threads")
     with report.progress("tokenize"):
         from quadtok.jobs.sinks.folder import FolderSink
@@ -94,7 +191,7 @@ def tokenize(
         device, sources = batches.resolve(), [outputs.source for outputs in planned]
         scoring = scorer.scoring(scorer.names[0], sources, device, report.tell)
         steps = preprocess.value(geometry)
-        job = TokenizeJob(steps, scoring, scorer.impl, output.dtype, device, output.overlay, grid.threshold)
+        job = TokenizeJob(steps, scoring, scorer.impl, output.dtype, device, output.overlay, threshold)
         # Images of native sizes may be large, and seldom make batches.
         engine = running.engine(batches.batch_size, ahead=batches.batch_size if geometry.size else 0)
         stop = execute(job, FolderSink(planned, job.makes, output.policy, FLAGS, scoring.name), engine, report)

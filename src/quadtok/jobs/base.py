@@ -22,7 +22,7 @@ from quadtok.spec import Spec
 Status = Literal["written", "skipped", "failed", "passed over"]
 # What is in a file that a job makes; a sink tells by it whether one that is there was made by the same job. A new kind
 # of picture has a mark, too (`marks.py`, and `MARKS` of `sinks/existing.py`); a tensor has none, and is compared.
-FileKind = Literal["token file", "overlay", "drawing", "restored image", "tensor", "levels"]
+FileKind = Literal["token file", "overlay", "drawing", "restored image", "tensor", "levels", "plans", "sample"]
 # Why a run ended: all was done; it was asked to; an input failed; no space is left; the scorer works for no image.
 Ending = Literal["done", "stopped", "failed fast", "disk full", "scorer fails"]
 

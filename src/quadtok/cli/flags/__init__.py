@@ -6,7 +6,7 @@ work takes. A command that differs subclasses a group in its own file.
 
 from quadtok.cli.flags.base import FLAGS, OUTPUT, QUADTREE, RUN, SAY
 from quadtok.cli.flags.grid import Grid, ThresholdGrid
-from quadtok.cli.flags.inputs import Inputs, Listed
+from quadtok.cli.flags.inputs import Inputs, Listed, PartedInputs
 from quadtok.cli.flags.output import Output
 from quadtok.cli.flags.preprocess import PreprocessFlags
 from quadtok.cli.flags.reporting import Answer, Json, Reporting
@@ -28,6 +28,7 @@ __all__ = [
     "Listed",
     "MapScorerFlags",
     "Output",
+    "PartedInputs",
     "PreprocessFlags",
     "Reporting",
     "Running",

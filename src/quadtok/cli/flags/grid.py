@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import typer
@@ -95,6 +95,10 @@ class ThresholdGrid(Grid):
     def check(self, context: typer.Context) -> None:
         """A threshold that saliency may be above."""
         parse_threshold(self.threshold, FLAGS.threshold)
+
+    def without_budget(self, fit: FitName | None) -> Geometry:
+        """The geometry with the tokens of the full grid, for what does not depend on their number."""
+        return replace(self, tokens="100%").geometry(fit)
 
     def _listed(self) -> tuple[list[str], list[str]]:
         return [self.image_size], [self.tokens or usual_budget(self.threshold)]

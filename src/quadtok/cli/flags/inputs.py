@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from quadtok.cli.flags.base import FLAGS
+from quadtok.cli.flags.base import FLAGS, RUN
 from quadtok.cli.grouped import Group
 from quadtok.cli.stdin import read_list
 from quadtok.errors import InputError
+from quadtok.jobs.parts import Part, parse_part
 from quadtok.jobs.sources import Found, find_sources
 
 
@@ -57,3 +59,31 @@ class Inputs(Listed):
     def find(self, suffixes: frozenset[str]) -> Found:
         """The files that the inputs name, with the names that their outputs go by."""
         return find_sources(self.inputs or [], suffixes, self._listed(), self.relative_to, FLAGS)
+
+
+@dataclass(frozen=True)
+class PartedInputs(Inputs):
+    """As above, or a part of them."""
+
+    part: Annotated[
+        str | None,
+        typer.Option(
+            "--part", metavar="I/N", rich_help_panel=RUN, envvar="QUADTOK_PART",
+            help="Only the I-th of N parts of the inputs, for several processes; auto: by the variables of a SLURM "
+            "array, auto/N: or of an indexed Kubernetes Job.",
+        ),
+    ] = None  # fmt: skip
+
+    def check(self, context: typer.Context) -> None:
+        """As above; there is such a part."""
+        super().check(context)
+        self.the_part()
+
+    def the_part(self) -> Part | None:
+        """Which part, if it is not everything."""
+        return parse_part(self.part, os.environ, "--part") if self.part else None
+
+    def find(self, suffixes: frozenset[str]) -> Found:
+        """As above; of a part, what is in it."""
+        found, part = super().find(suffixes), self.the_part()
+        return found if part is None else part.of(found)

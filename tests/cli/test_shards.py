@@ -1,0 +1,272 @@
+"""`quadtok tokenize --format shards`: tar files that a trainer opens, each whole or not at all."""
+
+import errno
+import hashlib
+import io
+import json
+import os
+import shutil
+import tarfile
+
+import numpy as np
+import pytest
+import torch
+
+from helpers import assert_same_plan
+from quadtok import load_tokens
+from quadtok.jobs.sinks import shards
+from quadtok.storage.plan_store import PlanStore
+from quadtok.storage.shards import entry_of, key_of, read_tar, tokens_of
+
+NAMES = ("coffee.jpg", "pets/cat.jpg", "rocket.png")
+
+
+@pytest.fixture
+def sharded(quadtok, photos, tmp_path):
+    def sharded(*arguments, inputs=photos, folder="shards", scorer="blur"):
+        result = quadtok(
+            "tokenize", inputs, "-o", tmp_path / folder, "--format", "shards", "--scorer", scorer, *arguments
+        )
+        return result, tmp_path / folder
+
+    return sharded
+
+
+def samples_of(folder):
+    return {key: members for path in sorted(folder.glob("*.tar")) for key, members in read_tar(path)}
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("flags", [[], ["--threshold", "0.75", "-n", "100%"], ["-s", "native"]], ids=" ".join)
+def test_a_sample_holds_the_tokens_of_the_file(flags, quadtok, sharded, photos, tmp_path):
+    result, folder = sharded(*flags)
+    assert (result.code, "3 written" in result.err) == (0, True)
+    out = ("tokenize", photos, "-o", tmp_path / "files", "--scorer", "blur", "--dtype", "uint8", *flags)
+    assert quadtok(*out).code == 0
+    samples = samples_of(folder)
+    assert set(samples) == {key_of(name) for name in NAMES}
+    for name in NAMES:
+        ours, theirs = tokens_of(samples[key_of(name)]), load_tokens((tmp_path / "files" / name).with_suffix(".pt"))
+        assert_same_plan(ours.plan, theirs.plan)
+        assert torch.equal(ours.patches, theirs.patches)
+        assert ours.metadata["source"] == theirs.metadata["source"]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "none"])
+def test_pixels_are_of_the_type_that_is_asked_for(dtype, sharded):
+    _, folder = sharded("--dtype", dtype)
+    for members in samples_of(folder).values():
+        patches = members.get("patches.npy")
+        assert (patches is None) == (dtype == "none")
+        assert patches is None or np.load(io.BytesIO(patches)).dtype == dtype
+
+
+def test_plans_are_those_of_the_file_of_plans(quadtok, sharded, photos, tmp_path):
+    _, folder = sharded("--store", "plans", "--minima", "float32")
+    plans = ("tokenize", photos, "--scorer", "blur", "--store", "plans", "--minima", "float32")
+    assert quadtok(*plans, "--output", tmp_path / "plans.qts").code == 0
+    store, samples = PlanStore(tmp_path / "plans.qts"), samples_of(folder)
+    for name in NAMES:
+        entry = entry_of(samples[key_of(name)])
+        assert (entry.name, entry.sha256) == (name, hashlib.sha256((photos / name).read_bytes()).hexdigest())
+        assert entry.stream.plan(100) == store[name].plan(100)
+        assert entry.stream.plan(threshold=0.7) == store[name].plan(threshold=0.7)
+
+
+def test_shards_have_so_many_samples_and_an_index_tells_of_all(sharded):
+    _, folder = sharded("--shard-size", "2")
+    names = ["index.json", "shard-000000.json", "shard-000000.tar", "shard-000001.json", "shard-000001.tar"]
+    assert sorted(path.name for path in folder.iterdir()) == names
+    index = json.loads((folder / "index.json").read_text())
+    assert (index["samples"], [row["samples"] for row in index["shards"]]) == (3, [2, 1])
+    for row in index["shards"]:
+        data = (folder / row["file"]).read_bytes()
+        assert (len(data), hashlib.sha256(data).hexdigest()) == (row["bytes"], row["sha256"])
+
+
+def test_the_same_images_give_the_same_bytes(sharded):
+    _, first = sharded(folder="first")
+    _, second = sharded("-j", "0", folder="second")
+    assert contents(first) == contents(second)
+
+
+def test_members_of_a_sample_stand_together_and_keys_have_no_dots(sharded):
+    _, folder = sharded()
+    with tarfile.open(folder / "shard-000000.tar") as archive:
+        names = archive.getnames()
+    keys = [name.rpartition("/")[0] + "/" + name.rpartition("/")[2].split(".")[0] for name in names]
+    assert keys == sorted(keys, key=keys.index) and len(set(keys)) == 3
+    assert [name.rpartition("/")[2].split(".", 1)[1] for name in names] == ["patches.npy", "layout.npy", "json"] * 3
+
+
+class TestTheSecondRun:
+    def test_does_only_what_is_missing(self, sharded, photos):
+        _, folder = sharded()
+        before = contents(folder)
+        result, _ = sharded()
+        assert (result.code, "0 written, 3 skipped" in result.err) == (0, True)
+        assert contents(folder) == before
+        shutil.copy(photos / "coffee.jpg", photos / "again.jpg")
+        result, _ = sharded()
+        assert (result.code, "1 written, 3 skipped" in result.err) == (0, True)
+        assert contents(folder).items() >= {name: before[name] for name in before if name != "index.json"}.items()
+        assert json.loads((folder / "index.json").read_text())["samples"] == 4
+
+    def test_gives_a_shard_without_an_index_one(self, sharded):
+        _, folder = sharded("--shard-size", "2")
+        before = contents(folder)
+        for name in ("index.json", "shard-000000.json"):
+            (folder / name).unlink()
+        result, _ = sharded("--shard-size", "2")
+        assert (result.code, "0 written, 3 skipped" in result.err) == (0, True)
+        assert contents(folder) == before
+
+    def test_makes_anew_what_a_killed_run_had_not_finished(self, sharded):
+        _, folder = sharded("--shard-size", "2")
+        before = contents(folder)
+        for name in ("index.json", "shard-000001.json", "shard-000001.tar"):
+            (folder / name).unlink()
+        result, _ = sharded("--shard-size", "2")
+        assert (result.code, "1 written, 2 skipped" in result.err) == (0, True)
+        assert contents(folder) == before
+
+    @pytest.mark.parametrize("flags", [["--dtype", "float16"], ["-n", "64"], ["--threshold", "0.9"]], ids=" ".join)
+    def test_of_other_settings_is_refused(self, sharded, flags):
+        _, folder = sharded()
+        before = contents(folder)
+        result, _ = sharded(*flags)
+        assert result.code == 1
+        assert result.err.count("or of other settings: name a new folder") == 3
+        assert contents(folder) == before
+
+    def test_never_overwrites(self, sharded):
+        _, folder = sharded()
+        before = contents(folder)
+        result, _ = sharded("--overwrite")
+        assert (result.code, result.err.count("shards are never changed: name a new folder")) == (1, 3)
+        assert contents(folder) == before
+
+    def test_names_a_shard_whose_index_does_not_fit(self, sharded):
+        _, folder = sharded()
+        with (folder / "shard-000000.tar").open("ab") as file:
+            file.write(b"more")
+        result, _ = sharded()
+        assert result.code != 0
+        assert "is not the index of shard-000000.tar as it is; remove it to have it made again" in result.err
+
+
+def test_a_full_disk_leaves_whole_shards_and_ends_the_run(sharded, monkeypatch):
+    def add_sample(archive, key, members, real=shards.add_sample):
+        if "rocket" in key:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(archive, key, members)
+
+    monkeypatch.setattr(shards, "add_sample", add_sample)
+    result, folder = sharded("--shard-size", "1")
+    assert (result.code, "no space left on device" in result.err) == (1, True), result.err
+    assert len(samples_of(folder)) == 2
+    monkeypatch.undo()
+    assert sharded("--shard-size", "1")[0].code == 0
+    assert len(samples_of(folder)) == 3
+    assert [path.name for path in folder.iterdir() if path.suffix not in (".tar", ".json")] == []
+
+
+def test_one_bad_image_costs_itself_alone(sharded, photos):
+    (photos / "bad.jpg").write_bytes(b"no image")
+    result, folder = sharded()
+    assert (result.code, "3 written, 0 skipped, 1 failed" in result.err) == (1, True)
+    assert len(samples_of(folder)) == 3
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--output", "x.tar"], "--format and --output"),
+        (["--keep-ext"], "--format and --keep-ext"),
+        (["--overlay"], "--format and --overlay"),
+        (["--store", "plans", "--tokens", "64"], "--store and --tokens"),
+    ],
+)
+def test_flags_that_would_mean_nothing_are_refused(flags, said, quadtok, photos, tmp_path):
+    folder = [] if "--output" in flags else ["-o", tmp_path / "shards"]
+    result = quadtok("tokenize", photos, "--format", "shards", *folder, *flags)
+    assert (result.code, said in result.err) == (2, True), result.err
+
+
+def test_shards_need_a_folder_and_a_size_needs_shards(quadtok, photos, tmp_path):
+    assert "give their folder, --output-dir DIR" in quadtok("tokenize", photos, "--format", "shards").err
+    assert "--shard-size is about --format shards" in quadtok("tokenize", photos, "--shard-size", "3").err
+
+
+def test_a_dry_run_writes_nothing(sharded, photos):
+    result, folder = sharded("--dry-run")
+    assert f"{photos / 'coffee.jpg'} -> {folder}:coffee.jpg" in result.out
+    assert not folder.exists()
+
+
+def test_webdataset_reads_them(sharded):
+    webdataset = pytest.importorskip("webdataset", reason="opens shards with it; the extra test-all has it")
+    _, folder = sharded()
+    dataset = webdataset.WebDataset(str(folder / "shard-000000.tar"), shardshuffle=False).decode()
+    for sample in dataset:
+        facts = sample["json"]
+        patches = sample["patches.npy"].reshape(facts["shapes"]["patches"])
+        layout = sample["layout.npy"].reshape(facts["shapes"]["layout"])
+        assert (patches.shape, patches.dtype, layout.shape) == ((100, 3, 16, 16), np.uint8, (100, 3))
+        assert sample["__key__"] == key_of(facts["name"])
+
+
+def test_hugging_face_datasets_read_them(sharded):
+    datasets = pytest.importorskip("datasets", reason="opens shards with it; the extra test-all has it")
+    _, folder = sharded()
+    files = {"train": str(folder / "*.tar")}
+    rows = datasets.load_dataset("webdataset", data_files=files, split="train", streaming=True)
+    found = {row["__key__"]: row for row in rows}
+    assert set(found) == {key_of(name) for name in NAMES}
+    for row in found.values():
+        assert np.asarray(row["patches.npy"]).size == 100 * 3 * 16 * 16
+        assert np.asarray(row["layout.npy"]).size == 300
+
+
+def test_parts_of_an_array_write_to_one_folder(sharded, quadtok):
+    everything = sharded(folder="whole")[1]
+    for number in (1, 2, 3):
+        result, folder = sharded("--part", f"{number}/3")
+        assert result.code == 0
+    assert samples_of(folder) == samples_of(everything)
+    assert all(path.name[:12] in {f"shard-{n:05d}-" for n in (1, 2, 3)} for path in folder.glob("*.tar"))
+    assert json.loads((folder / "index.json").read_text())["samples"] == 3
+    result, _ = sharded()
+    assert (result.code, "0 written, 3 skipped" in result.err) == (0, True)
+
+
+class TestInfo:
+    @pytest.mark.parametrize("flags", [[], ["--store", "plans"]], ids=["tokens", "plans"])
+    def test_a_shard_is_described(self, quadtok, sharded, flags):
+        _, folder = sharded(*flags)
+        result = quadtok("info", folder / "shard-000000.tar")
+        assert (result.code, result.err) == (0, "")
+        described = dict(line.strip().split(maxsplit=1) for line in result.out.splitlines()[1:])
+        assert described["samples"].startswith("3 in ")
+        assert described["members"].endswith(".npy, json")
+        assert described["scorer"].startswith("blur")
+
+    def test_a_folder_of_shards_is_checked(self, quadtok, sharded):
+        _, folder = sharded("--shard-size", "1")
+        assert quadtok("info", "--check", folder).out.splitlines()[-1] == "3 good, 0 bad"
+        path = folder / "shard-000001.tar"
+        data = bytearray(path.read_bytes())
+        data[5000] ^= 1
+        path.write_bytes(data)
+        result = quadtok("info", "--check", folder)
+        assert (result.code, result.out.splitlines()[-1]) == (1, "2 good, 1 bad")
+        assert str(path) in result.err
+
+    def test_an_archive_of_images_is_no_shard(self, quadtok, photos, tmp_path):
+        with tarfile.open(tmp_path / "photos.tar", "w") as archive:
+            archive.add(photos, arcname=".")
+        result = quadtok("info", tmp_path / "photos.tar")
+        assert (result.code, "not a sample of quadtok" in result.err) == (1, True)

@@ -98,7 +98,7 @@ def _measure(command: list[str], paths: list[Path], output: Path) -> Run:
     process.stdin.close()
     for _, line in zip(paths, process.stdout, strict=False):
         assert b'"failed"' not in line, line
-        sizes.append(_resident(process.pid))
+        sizes.append(resident(process.pid))
         clocks.append((time.perf_counter(), _worked(process.pid)))
     process.stdout.read()
     _, status, usage = os.wait4(process.pid, 0)
@@ -125,7 +125,7 @@ def listed(paths: list[Path]) -> bytes:
     return b"".join(os.fsencode(path) + b"\0" for path in paths)
 
 
-def _resident(pid: int) -> float:
+def resident(pid: int) -> float:
     """Megabytes that a process holds; 0 when it is just gone."""
     try:
         pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])

@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import typer
 from typer.models import OptionInfo
 
-from quadtok.cli import app
+from quadtok.cli import commands
 
 PAGE = Path(__file__).parent / "command-line.md"
 INTRODUCTION = """# The command line
@@ -26,22 +26,21 @@ inputs failed (the rest is written), 2 usage, 130 interrupted, 143 terminated.
 
 def page() -> str:
     """The whole page."""
-    commands = [(info.callback, info.epilog) for info in app.registered_commands]
-    return "\n".join([INTRODUCTION, *(section(command, epilog) for command, epilog in commands)])
+    return "\n".join([INTRODUCTION, *(section(name, *command) for name, command in commands().items())])
 
 
-def section(command: Callable[..., Any], epilog: str) -> str:
+def section(name: str, command: Callable[..., Any], epilog: str) -> str:
     """One command: what it does, examples, and a table of its arguments and options for each panel."""
     panels: dict[str, list[str]] = {}
     hints = get_type_hints(command, include_extras=True)
-    for name, parameter in inspect.signature(command).parameters.items():
-        if hints[name] is typer.Context:
+    for argument, parameter in inspect.signature(command).parameters.items():
+        if hints[argument] is typer.Context:
             continue
-        kind, option = get_args(hints[name])
-        panels.setdefault(option.rich_help_panel or "Input", []).append(row(name, kind, option, parameter.default))
+        kind, option = get_args(hints[argument])
+        panels.setdefault(option.rich_help_panel or "Input", []).append(row(argument, kind, option, parameter.default))
     tables = [f"| {panel} | | default |\n|---|---|---|\n" + "\n".join(rows) + "\n" for panel, rows in panels.items()]
     examples = "\n".join(f"- `{example.strip()}`" for example in epilog.split("·"))
-    return f"## quadtok {command.__name__}\n\n{inspect.getdoc(command)}\n\n{examples}\n\n" + "\n".join(tables)
+    return f"## quadtok {name}\n\n{inspect.getdoc(command)}\n\n{examples}\n\n" + "\n".join(tables)
 
 
 def row(name: str, kind: Any, option: Any, default: Any) -> str:

@@ -47,6 +47,7 @@ WITHIN = {
             "walk",
             "archives",
             "sources",
+            "parts",
             "tensors",
             "features",
             "asked_for",

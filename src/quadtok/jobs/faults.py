@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+import torch
 from torch import Tensor
 
 from quadtok.errors import QuadtokError, ScorerError, described
@@ -21,6 +22,13 @@ def scorers_fault() -> Iterator[None]:
         yield
     except Exception as problem:
         raise ScorerError(str(problem) if isinstance(problem, QuadtokError) else described(problem)) from problem
+
+
+def is_out_of_memory(problem: BaseException | None) -> bool:
+    """Whether memory ran out, a GPU's or this machine's, whoever put a sentence of their own around it."""
+    while problem is not None and not isinstance(problem, (torch.OutOfMemoryError, MemoryError)):
+        problem = problem.__cause__
+    return problem is not None
 
 
 def refuse_nan(saliency: Sequence[Tensor]) -> None:

@@ -407,3 +407,35 @@ def test_a_failed_outcome_says_where_the_result_would_be():
     (outcome,) = run(["a unread"])[4]
     assert (outcome.output, outcome.error.__class__) == ("a unread.x", InputError)
     assert replace(outcome, error=None).facts == {}
+
+
+@dataclass(frozen=True)
+class HungryJob(Job):
+    """Has memory for so many at once."""
+
+    most: int = 3
+    kind: type = torch.OutOfMemoryError
+
+    def run(self, photos):
+        names = super().run(photos)
+        if len(photos) > self.most:
+            try:
+                raise self.kind("no memory")
+            except self.kind as problem:
+                raise ScorerError("no memory") from problem
+        return names
+
+
+@pytest.mark.parametrize("kind", [torch.OutOfMemoryError, MemoryError])
+@pytest.mark.parametrize("workers", WORKERS)
+def test_where_memory_runs_out_a_batch_is_halved(workers, kind):
+    names = [str(number) for number in range(8)]
+    _, said, job, _, _ = run(names, HungryJob(kind=kind), workers=workers, batch_size=8)
+    assert said == [(name, "written") for name in names]
+    assert [len(batch) for batch in job.batches()] == [8, 4, 2, 2, 4, 2, 2]
+
+
+def test_an_image_that_does_not_fit_alone_fails_alone():
+    _, said, _, _, heard = run(["0", "1"], HungryJob(most=0), batch_size=2)
+    assert said == [("0", "failed"), ("1", "failed")]
+    assert [str(outcome.error) for outcome in heard] == ["0: no memory", "1: no memory"]

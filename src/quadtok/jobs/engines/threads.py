@@ -26,6 +26,7 @@ import torch
 from quadtok.errors import DiskFull, InputError, ScorerError, as_ours, let_go_of_locals, scorer_failed
 from quadtok.jobs.base import Ending, Job, Listener, Outcome, P, R, Sink, Status, StopRequest
 from quadtok.jobs.engines.pool import ahead, torch_threads, worker_threads
+from quadtok.jobs.faults import is_out_of_memory
 from quadtok.jobs.sources import Source
 from quadtok.marks import is_passed_over, read_mark
 
@@ -184,7 +185,7 @@ class _Run(Generic[P, R]):
         photos = [entry.photo for entry in batch if entry.photo]
         if len(photos) > 1:
             with suppress(Exception):
-                return dict(zip(places, self._job.run(photos), strict=True))
+                return dict(zip(places, self._at_once(photos), strict=True))
         # One by one, so that only the culprit is lost.
         results: dict[int, R | Exception] = {}
         for place, photo in zip(places, photos, strict=True):
@@ -196,6 +197,16 @@ class _Run(Generic[P, R]):
             except Exception as raised:
                 results[place] = raised
         return results
+
+    def _at_once(self, photos: Sequence[P]) -> Sequence[R]:
+        """What the job makes of all; where memory runs out, of one half after the other."""
+        try:
+            return self._job.run(photos)
+        except Exception as problem:
+            if len(photos) < 2 or not is_out_of_memory(problem):
+                raise
+        half = len(photos) // 2  # outside the block: the traceback that was caught holds what did not fit
+        return [*self._at_once(photos[:half]), *self._at_once(photos[half:])]
 
     def _make(self, batch: list[_Entry[P]], results: dict[int, R | Exception]) -> list[_Made]:
         """Outcomes and files of a batch, in its order."""

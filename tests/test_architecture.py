@@ -48,6 +48,7 @@ WITHIN = {
             "archives",
             "sources",
             "parts",
+            "manifest",
             "tensors",
             "features",
             "asked_for",

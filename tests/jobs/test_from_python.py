@@ -154,7 +154,7 @@ def test_every_flag_of_the_command_is_an_argument(photos, tmp_path):
     flags = {parameter.name for parameter in typer.main.get_command(app).commands["tokenize"].params}
     renamed = {"tokens": "num_tokens", "impl": "quadtree", "scorer_option": "scorer_options"}
     missing = {renamed.get(name, name) for name in flags} - inspect.signature(tokenize_files).parameters.keys()
-    of_many = {"store", "minima", "format", "shard_size"}
+    of_many = {"store", "minima", "format", "shard_size", "manifest", "verify"}
     assert missing == {"null", "output", "overwrite", "dry_run", "as_json", "quiet", "verbose", *of_many}
 
 

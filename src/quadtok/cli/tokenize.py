@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -48,6 +51,10 @@ from quadtok.names import (
     StoreName,
 )
 
+if TYPE_CHECKING:
+    from quadtok.jobs.manifest import Manifest, NoManifest
+    from quadtok.jobs.tokenize import TokenizeJob
+
 
 @dataclass(frozen=True)
 class TokenFiles(Output):
@@ -88,6 +95,18 @@ class TokenFiles(Output):
             "in the folder --output-dir.",
         ),
     ] = DEFAULT_FORMAT  # fmt: skip
+    manifest: Annotated[
+        Path | None,
+        typer.Option(
+            "--manifest", metavar="FILE", rich_help_panel=OUTPUT,
+            help="Append a line of JSON for each input, and go by such lines: what has its size and time, and files "
+            "of their sizes, is done without being opened.",
+        ),
+    ] = None  # fmt: skip
+    verify: Annotated[
+        bool,
+        typer.Option("--verify", rich_help_panel=OUTPUT, help="With --manifest: open every file all the same."),
+    ] = False
     shard_size: Annotated[
         int, typer.Option("--shard-size", min=1, rich_help_panel=OUTPUT, help="Images of a shard.")
     ] = DEFAULT_SHARD_SIZE
@@ -95,6 +114,8 @@ class TokenFiles(Output):
     def check(self, context: typer.Context) -> None:
         """As above; no name of an image; of what holds many images, its place, and nothing that plays no part in it."""
         super().check(context)
+        if self.verify and self.manifest is None:
+            raise InputError("--verify is about --manifest: without one every file is opened")
         if self.store == "plans":
             self._check_plans(context)
         elif is_given(context, "minima"):
@@ -115,6 +136,7 @@ class TokenFiles(Output):
 
     def _check_plan_file(self, context: typer.Context) -> None:
         refuse_together(context, "store", ["keep_ext", "output_dir"], "plans are one file: give --output")
+        refuse_together(context, "store", ["manifest"], "a file of plans has an index of its own: leave it out")
         if self.output is None:
             raise InputError(f"--store plans writes one file: give --output NAME{PLANS_SUFFIX}")
         check_ending("--output", self.output, (PLANS_SUFFIX,), "a file of plans")
@@ -122,6 +144,7 @@ class TokenFiles(Output):
     def _check_shards(self, context: typer.Context) -> None:
         refuse_together(context, "format", ["output", "keep_ext"], "shards are in a folder: give --output-dir")
         refuse_together(context, "format", ["overlay"], "a shard holds no pictures: leave it out")
+        refuse_together(context, "format", ["manifest"], "shards have indexes of their own: leave it out")
         if self.output_dir is None:
             raise InputError("--format shards writes tar files: give their folder, --output-dir DIR")
 
@@ -138,6 +161,22 @@ class TokenFiles(Output):
             assert self.output is not None  # checked
             return PlanFile(self.output, self.minima, self.policy)
         return None
+
+    @contextmanager
+    def remembered(self, job: TokenizeJob, planned: Sequence[Outputs]) -> Iterator[Manifest | NoManifest]:
+        """The manifest while the run is on."""
+        from quadtok.jobs.manifest import Manifest, NoManifest
+
+        if self.manifest is None:
+            yield NoManifest()
+            return
+        files = {outputs.source: outputs.files.values() for outputs in planned}
+        believed = self.policy == "resume" and not self.verify
+        manifest = Manifest(self.manifest, lambda source: job.fingerprint(source, b""), files.__getitem__, believed)
+        try:
+            yield manifest
+        finally:
+            manifest.close()
 
     @property
     def names(self) -> Naming:
@@ -194,7 +233,10 @@ def _run(
         job = TokenizeJob(steps, scoring, scorer.impl, output.dtype, device, output.overlay, threshold)
         # Images of native sizes may be large, and seldom make batches.
         engine = running.engine(batches.batch_size, ahead=batches.batch_size if geometry.size else 0)
-        stop = execute(job, FolderSink(planned, job.makes, output.policy, FLAGS, scoring.name), engine, report)
+        with output.remembered(job, planned) as manifest:
+            is_done, hear = manifest.is_done, manifest.hear
+            sink = FolderSink(planned, job.makes, output.policy, FLAGS, scoring.name, is_done)
+            stop = execute(job, sink, engine, report, hear)
     return finish(report, stop, settings=job.describe())
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import get_args
 
@@ -26,6 +26,8 @@ class FolderSink:
         if_exists: what happens to files that are there.
         words: what sentences call this.
         scorer: of the run, for the sentence about a token file that another one made; empty where none has a part.
+        is_done: asked of each input before it is read: whether its files are known to be what they should be, which
+            counts under `resume`.
 
     Raises:
         InputError: where there is no such policy: one that is misspelt must not replace anything.
@@ -38,6 +40,7 @@ class FolderSink:
         if_exists: IfExistsName = "resume",
         words: Words = ARGUMENTS,
         scorer: str = "",
+        is_done: Callable[[Source], bool] = lambda source: False,
     ) -> None:
         if if_exists not in get_args(IfExistsName):
             known = ", ".join(get_args(IfExistsName))
@@ -47,6 +50,7 @@ class FolderSink:
         self._if_exists = if_exists
         self._words = words
         self._scorer = scorer
+        self._is_done = is_done
 
     @property
     def sources(self) -> list[Source]:
@@ -64,13 +68,16 @@ class FolderSink:
         return str(self._planned[source].result)
 
     def is_settled(self, source: Source) -> bool:
-        """See `Sink`: under `skip`, whether all files exist."""
+        """See `Sink`: under `skip`, whether all files exist; under `resume`, whether they are known to be right."""
         planned = self._planned[source]
         if planned.refused is not None:
             raise planned.refused
         with about(source.path):
             for path in planned.files.values():
                 check_place(path, self._if_exists, self._words)
+        is_done = self._is_done(source)  # whatever the policy: whoever answers looks at the input before it is read
+        if self._if_exists == "resume":
+            return is_done
         return self._if_exists == "skip" and all(map(os.path.exists, planned.files.values()))
 
     def outstanding(self, source: Source, fingerprint: str) -> frozenset[str]:

@@ -1,0 +1,174 @@
+"""`--manifest`: what was done before is known by sizes and times, and nothing that changed is believed."""
+
+import json
+import os
+import shutil
+
+import pytest
+
+from quadtok import load_tokens
+
+
+@pytest.fixture
+def run(quadtok, photos, tmp_path):
+    def run(*flags, scorer="blur"):
+        where = ("-o", tmp_path / "out", "--manifest", tmp_path / "manifest.jsonl")
+        return quadtok("tokenize", photos, *where, "--scorer", scorer, *flags)
+
+    return run
+
+
+@pytest.fixture
+def opened(monkeypatch):
+    """The names of the inputs that are read."""
+    from quadtok.jobs.sources import Source
+
+    names, real = [], Source.read
+
+    def read(self):
+        names.append(self.path.name)
+        return real(self)
+
+    monkeypatch.setattr(Source, "read", read)
+    return names
+
+
+def lines(tmp_path):
+    return [json.loads(line) for line in (tmp_path / "manifest.jsonl").read_text().splitlines()]
+
+
+def test_a_line_says_what_became_of_an_input(run, photos, tmp_path):
+    (photos / "bad.jpg").write_bytes(b"no image")
+    assert run("--overlay").code == 1
+    by_name = {line["input"]: line for line in lines(tmp_path)}
+    assert set(by_name) == {"bad.jpg", "coffee.jpg", "pets/cat.jpg", "rocket.png"}
+    assert by_name["bad.jpg"]["status"] == "failed" and str(photos / "bad.jpg") in by_name["bad.jpg"]["error"]
+    line = by_name["pets/cat.jpg"]
+    assert (line["status"], line["error"]) == ("written", None)
+    assert line["files"] == {str(path): path.stat().st_size for path in (tmp_path / "out" / "pets").iterdir()}
+    assert line["source_bytes"] == (photos / "pets" / "cat.jpg").stat().st_size
+    assert line["source_mtime_ns"] == (photos / "pets" / "cat.jpg").stat().st_mtime_ns
+    assert line["seconds"] > 0
+
+
+def test_the_second_run_opens_nothing_and_adds_nothing(run, opened, tmp_path):
+    assert run().code == 0
+    before = lines(tmp_path)
+    opened.clear()
+    result = run()
+    assert (result.code, "0 written, 3 skipped" in result.err) == (0, True)
+    assert opened == [] and lines(tmp_path) == before
+
+
+@pytest.mark.parametrize("scorer", ["random", "object"])
+def test_so_with_other_scorers(run, opened, scorer):
+    assert run(scorer=scorer).code == 0
+    opened.clear()
+    assert "3 skipped" in run(scorer=scorer).err and opened == []
+
+
+def test_verify_opens_everything(run, opened):
+    assert run().code == 0
+    opened.clear()
+    assert "0 written, 3 skipped" in run("--verify").err
+    assert sorted(opened) == ["cat.jpg", "coffee.jpg", "rocket.png"]
+
+
+def touch(path):
+    os.utime(path, ns=(1, path.stat().st_mtime_ns + 1))
+
+
+CHANGES = {
+    "the input's time": lambda photos, out: touch(photos / "coffee.jpg"),
+    "the input": lambda photos, out: shutil.copy(photos / "rocket.png", photos / "coffee.jpg"),
+    "its file is gone": lambda photos, out: (out / "coffee.pt").unlink(),
+    "its file is cut": lambda photos, out: (out / "coffee.pt").write_bytes((out / "coffee.pt").read_bytes()[:-9]),
+    "its file is empty": lambda photos, out: (out / "coffee.pt").write_bytes(b""),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_changed_is_looked_at_again(run, opened, photos, tmp_path, change):
+    assert run().code == 0
+    opened.clear()
+    CHANGES[change](photos, tmp_path / "out")
+    result = run()
+    assert opened == ["coffee.jpg"]
+    refused = change == "the input"  # as without a manifest: a file of another input is never replaced
+    assert result.code == (1 if refused else 0), result.err
+    assert load_tokens(tmp_path / "out" / "coffee.pt").metadata["source"]["name"] == "coffee.jpg"
+    opened.clear()
+    assert run().code == (1 if refused else 0)
+    assert opened == (["coffee.jpg"] if refused else [])
+
+
+@pytest.mark.parametrize("flags", [["-n", "64"], ["--dtype", "uint8"], ["--seed", "4", "--scorer", "random"]])
+def test_other_settings_are_not_what_was_done(run, opened, flags):
+    assert run(scorer="random").code == 0
+    opened.clear()
+    assert run(*flags, scorer="random").code == 1
+    assert len(opened) == 3
+
+
+def test_an_overlay_that_is_wanted_too_is_made(run, tmp_path):
+    assert run().code == 0
+    result = run("--overlay")
+    assert (result.code, "3 written" in result.err) == (0, True)
+    assert len(list((tmp_path / "out").rglob("*.overlay.png"))) == 3
+    assert "3 skipped" in run("--overlay").err
+
+
+def test_overwriting_does_not_go_by_it(run, opened):
+    assert run().code == 0
+    opened.clear()
+    assert "3 written" in run("--overwrite").err
+    opened.clear()
+    assert "3 skipped" in run().err and opened == []
+
+
+def test_a_torn_line_counts_for_nothing_and_the_next_begins_anew(run, opened, tmp_path):
+    assert run().code == 0
+    path = tmp_path / "manifest.jsonl"
+    path.write_bytes(path.read_bytes()[:-20])
+    opened.clear()
+    assert "3 skipped" in run().err
+    assert len(opened) == 1
+    opened.clear()
+    assert "3 skipped" in run().err and opened == []
+
+
+@pytest.mark.parametrize("text", ["something else\n", '{"input": 5}\n', "[]\n"])
+def test_a_file_that_is_no_manifest_is_kept_and_named(run, tmp_path, text):
+    (tmp_path / "manifest.jsonl").write_text(text)
+    result = run()
+    assert (result.code, "is no manifest of quadtok" in result.err) == (2, True)
+    assert (tmp_path / "manifest.jsonl").read_text() == text
+
+
+def test_where_it_cannot_be_written_that_is_said_first(quadtok, photos, tmp_path):
+    (tmp_path / "file").write_text("")
+    result = quadtok("tokenize", photos, "-o", tmp_path / "out", "--manifest", tmp_path / "file" / "m.jsonl")
+    assert (result.code, str(tmp_path / "file" / "m.jsonl") in result.err) == (2, True)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--verify"], "--verify is about --manifest"),
+        (["--manifest", "m", "--store", "plans", "--output", "p.qts"], "--store and --manifest"),
+        (["--manifest", "m", "--format", "shards", "-o", "s"], "--format and --manifest"),
+    ],
+)
+def test_flags_that_would_mean_nothing_are_refused(quadtok, photo, flags, said):
+    result = quadtok("tokenize", photo, *flags)
+    assert (result.code, said in result.err) == (2, True), result.err
+
+
+def test_parts_share_one(quadtok, photos, tmp_path, opened):
+    for number in (1, 2, 3):
+        where = ("-o", tmp_path / "out", "--manifest", tmp_path / "manifest.jsonl", "--part", f"{number}/3")
+        assert quadtok("tokenize", photos, *where, "--scorer", "blur").code == 0
+    opened.clear()
+    result = quadtok("tokenize", photos, *where[:4], "--scorer", "blur")
+    assert "3 skipped" in result.err and opened == []

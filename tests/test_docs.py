@@ -195,7 +195,7 @@ def test_the_jobs_pages_blocks_run_one_after_the_other(tmp_path, monkeypatch):
     assert names["sink"].files == {"coffee.jpg": (tmp_path / "tokens" / "coffee.pt").read_bytes()}
 
 
-@pytest.mark.parametrize("page", ["plans", "shards"])
+@pytest.mark.parametrize("page", ["plans", "shards", "training"])
 def test_what_the_page_stores_its_blocks_read(page, tmp_path, monkeypatch):
     if page == "shards":
         pytest.importorskip("webdataset", reason="the page opens a shard with it; the extra test-all has it")

@@ -73,7 +73,7 @@ WITHIN = {
             "from_python",
         ),
     ],
-    "quadtok.jobs.sinks": ["naming", "existing"],
+    "quadtok.jobs.sinks": ["naming", "existing", "alone"],
     "quadtok.jobs.engines": ["pool"],
     "quadtok.storage": ["archive", "record", "content", "npy", "plan_stream", "plan_format", "plan_store", "shards"],
     "quadtok.cli": [

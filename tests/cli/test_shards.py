@@ -270,3 +270,14 @@ class TestInfo:
             archive.add(photos, arcname=".")
         result = quadtok("info", tmp_path / "photos.tar")
         assert (result.code, "not a sample of quadtok" in result.err) == (1, True)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such locks")
+def test_two_processes_do_not_replace_each_others_shards(sharded, tmp_path):
+    folder = tmp_path / "shards"
+    with shards.ShardSink(folder, 10, []).open():
+        result, _ = sharded()
+        assert result.code == 2
+        assert "another process writes its shard-*.tar" in result.err
+        assert sharded("--part", "1/1")[0].code == 0, "a part has names of its own"
+    assert sorted(path.name for path in folder.iterdir() if path.name.startswith(".")) == []

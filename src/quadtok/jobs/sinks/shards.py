@@ -24,7 +24,14 @@ from pathlib import Path
 from typing import BinaryIO
 
 from quadtok.errors import InputError, OutputError, TokenFileError, about
-from quadtok.files import read_regular, remove_abandoned, sync_folders, write_atomically, written_whole
+from quadtok.files import (
+    read_regular,
+    remove_abandoned,
+    sync_folders,
+    write_atomically,
+    written_whole,
+)
+from quadtok.jobs.sinks.alone import alone
 from quadtok.jobs.sources import Source
 from quadtok.jobs.words import ARGUMENTS, Words
 from quadtok.names import IfExistsName
@@ -101,14 +108,15 @@ class ShardSink:
     @contextmanager
     def open(self) -> Iterator[ShardSink]:
         """While the block runs samples are written; after it the last shard is in place, and an index of all."""
-        remove_abandoned([self._folder])
-        self._shards = shards_in(self._folder)
-        for shard in self._shards:
-            self._known |= shard.samples
-        try:
-            yield self
-        finally:
-            self._finish()
+        with alone(self._folder, self._prefix):
+            remove_abandoned([self._folder])
+            self._shards = shards_in(self._folder)
+            for shard in self._shards:
+                self._known |= shard.samples
+            try:
+                yield self
+            finally:
+                self._finish()
         write_index(self._folder, shards_in(self._folder))  # others of an array may have finished some meanwhile
         sync_folders([self._folder])
 

@@ -137,7 +137,32 @@ def test_a_torn_line_counts_for_nothing_and_the_next_begins_anew(run, opened, tm
     assert "3 skipped" in run().err and opened == []
 
 
-@pytest.mark.parametrize("text", ["something else\n", '{"input": 5}\n', "[]\n"])
+@pytest.mark.parametrize("kept", [5, 40])
+def test_a_first_line_that_is_torn_counts_for_nothing_either(run, opened, tmp_path, kept):
+    assert run().code == 0
+    path = tmp_path / "manifest.jsonl"
+    path.write_bytes(path.read_bytes()[:kept])
+    for _ in range(2):
+        assert run().code == 0
+    opened.clear()
+    assert "3 skipped" in run().err and opened == []
+
+
+def test_a_number_without_end_counts_for_nothing(run, tmp_path):
+    path = tmp_path / "manifest.jsonl"
+    line = {"input": "x", "status": "written", "files": {}, "source_bytes": float("inf"), "source_mtime_ns": 1}
+    path.write_text(json.dumps({**line, "settings": ""}) + "\n")
+    assert run().code == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes")
+def test_a_pipe_is_no_manifest_and_is_not_waited_for(run, tmp_path):
+    os.mkfifo(tmp_path / "manifest.jsonl")
+    result = run()
+    assert (result.code, "is no file" in result.err) == (2, True)
+
+
+@pytest.mark.parametrize("text", ["something else\n", '{"input": 5}\n', "[]\n", "no line end", "\nsecond\n", "GIF"])
 def test_a_file_that_is_no_manifest_is_kept_and_named(run, tmp_path, text):
     (tmp_path / "manifest.jsonl").write_text(text)
     result = run()

@@ -27,6 +27,7 @@ from quadtok.jobs.base import Outcome
 from quadtok.jobs.sources import Source
 
 _DONE = ("written", "skipped")
+_BEGINNING = b'{"input": "'  # of each line
 _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
@@ -63,6 +64,8 @@ class Manifest:
         believed: bool = True,
     ) -> None:
         self.path, self._settings, self._files = path, settings, files
+        if path.exists() and not path.is_file():  # to open a pipe would be to wait
+            raise InputError(f"{path}: is no file, which a manifest is: name another")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             lines = dict(_read(path)) if path.exists() else {}
@@ -141,18 +144,25 @@ class NoManifest:
 
 def _read(path: Path) -> Iterator[tuple[str, Line]]:
     """Each whole line; the names of files and inputs may hold what UTF-8 cannot, as JSON escapes it."""
+    is_first = True
     with path.open("rb") as stream:
-        for number, text in enumerate(stream):
-            if not text.endswith(b"\n") or not text.strip():
+        for text in stream:
+            if not text.strip():
                 continue
             try:
-                line = json.loads(text)
-                files = {str(name): int(size) for name, size in line["files"].items()}
-                facts = (int(line["source_bytes"]), int(line["source_mtime_ns"]), str(line["settings"]))
-                yield str(line["input"]), Line(str(line["status"]), files, *facts)
-            except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-                if not number:
+                yield _parse(text)
+            except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+                is_torn = text.startswith(_BEGINNING) or _BEGINNING.startswith(text.rstrip(b"\n"))
+                if is_first and not is_torn:
                     raise InputError(f"{path}: is no manifest of quadtok: name another file") from None
+            is_first = False
+
+
+def _parse(text: bytes) -> tuple[str, Line]:
+    line = json.loads(text)
+    files = {str(name): int(size) for name, size in line["files"].items()}
+    facts = (int(line["source_bytes"]), int(line["source_mtime_ns"]), str(line["settings"]))
+    return str(line["input"]), Line(str(line["status"]), files, *facts)
 
 
 def _ends_with_a_line(path: Path) -> bool:

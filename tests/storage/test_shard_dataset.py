@@ -70,8 +70,8 @@ def test_ranks_and_workers_share_all_samples(folder, world_size, workers):
     assert sorted(found) == list(range(sum(COUNTS)))
 
 
-@pytest.mark.parametrize("workers", [0, 1, 2])
-@pytest.mark.parametrize("given", [0, 1, 2, 5])
+@pytest.mark.parametrize("workers", [0, 1, 2, 3])
+@pytest.mark.parametrize("given", [0, 1, 2, 5, 8, 10, 99])
 def test_it_goes_on_where_it_stopped(folder, workers, given):
     def batches(done):
         dataset = ShardDataset(folder, seed=3)

@@ -81,12 +81,27 @@ class ShardDataset(IterableDataset[Item]):
         """
         info = get_worker_info()
         number, count = (0, 1) if info is None else (info.id, info.num_workers)
-        # A loader takes batches from its workers in turn.
-        skipped = self._batch_size * len(range(number, self._batches, count))
-        for shard in self._order()[self.rank :: self.world_size][number::count]:
+        shares = [self._order()[self.rank :: self.world_size][worker::count] for worker in range(count)]
+        skipped = self._given(shares)[number]
+        for shard in shares[number]:
             places = self._places(shard)
             yield from (self._item(place) for place in places[skipped:])
             skipped = max(0, skipped - len(places))
+
+    def _given(self, shares: Sequence[Sequence[Path]]) -> list[int]:
+        """How many items of each worker were in the batches before: a loader takes one in turn of each that has any."""
+        given = [0] * len(shares)
+        if self._batches == 0:
+            return given
+        left = [sum(len(places_in(shard)) for shard in share) for share in shares]
+        batches = self._batches
+        while batches > 0 and any(left):
+            for worker in [worker for worker, items in enumerate(left) if items][:batches]:
+                taken = min(self._batch_size, left[worker])
+                given[worker] += taken
+                left[worker] -= taken
+                batches -= 1
+        return given
 
     def collate(self, items: Sequence[Item]) -> Item:
         """Tokens of one batch, padded where they differ in number; labels as a `DataLoader` collates them."""

@@ -64,3 +64,16 @@ def test_the_folder_benchmark_prints_a_row_a_run_and_compares_the_boxes(run_benc
     cells = [line.strip("| ").split(" | ") for line in said.splitlines() if line.startswith("| ") and " s |" in line]
     assert [row[0] for row in cells] == rows
     assert "200 of 200 boxes" in said
+
+
+@pytest.mark.skipif(not Path("/proc/stat").exists(), reason="reads the processes' memory where Linux keeps it")
+def test_the_scale_benchmark_stores_reads_and_goes_on(run_benchmark, tmp_path):
+    folders = ("--folder", tmp_path / "photographs", "--output", tmp_path / "stored")
+    said = run_benchmark("scale.py", "--images", 3, *folders, "--steps", "write", "resume", "read")
+    written, resumed, read = (part.split("|\n|", 2)[2] for part in said.split("### ")[1:])
+    assert written.count("| 0 |") == 4  # exit codes
+    assert resumed.count(" | 3 |") == 4
+    assert [row.split(" | ")[0].strip("| ") for row in read.strip().splitlines()] == [
+        *("token files, float16", "token files, uint8", "shards, uint8"),
+        *("photographs and plans", "photographs, scored anew"),
+    ]

@@ -86,6 +86,30 @@ def test_links_and_folders_are_no_images(tmp_path):
         find_sources([str(path)], SUFFIXES)
 
 
+def test_a_hard_link_is_the_file_that_it_leads_to(tmp_path):
+    path = tmp_path / "x.tar"
+    (tmp_path / "a.jpg").write_bytes(b"image")
+    (tmp_path / "b.jpg").hardlink_to(tmp_path / "a.jpg")
+    with tarfile.open(path, "w") as archive:
+        for name in ("a.jpg", "b.jpg"):
+            archive.add(tmp_path / name, name)
+    assert [(str(one.name), one.inside.read()) for one in members_of(path, SUFFIXES)] == [
+        ("a.jpg", b"image"), ("b.jpg", b"image")
+    ]  # fmt: skip
+
+
+def test_a_sparse_file_is_refused_alone(tmp_path):
+    path = tmp_path / "x.tar"
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as archive:
+        for name, headers in (("a.jpg", {}), ("b.jpg", {"GNU.sparse.map": "0,2", "GNU.sparse.size": "9"})):
+            member = tarfile.TarInfo(name)
+            member.size, member.pax_headers = 2, headers
+            archive.addfile(member, io.BytesIO(b"xx"))
+    first, second = members_of(path, SUFFIXES)
+    assert first.inside.read() == b"xx"
+    assert isinstance(second, Refusal) and "b.jpg is sparse" in str(second.problem)
+
+
 def test_what_comes_before_a_cut_is_read_and_the_cut_is_said(tmp_path):
     path = make_tar(tmp_path / "x.tar", {"a.jpg": b"1" * 600, "b.jpg": b"2" * 6000})
     path.write_bytes(path.read_bytes()[:4000])
@@ -94,6 +118,31 @@ def test_what_comes_before_a_cut_is_read_and_the_cut_is_said(tmp_path):
     with pytest.raises(ImageError, match="cut short"):
         second.inside.read()
     assert isinstance(third, Refusal) and str(third.problem).startswith(f"{path}: is no tar file as it is, or is cut")
+
+
+@pytest.mark.parametrize("format", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT], ids=["pax", "gnu"])
+def test_a_cut_between_two_files_is_said(tmp_path, format):
+    path = make_tar(tmp_path / "x.tar", {"a.jpg": b"1" * 600, "b.jpg": b"2" * 600}, format)
+    path.write_bytes(path.read_bytes()[:1536])
+    first, second = members_of(path, SUFFIXES)
+    assert first.inside.read() == b"1" * 600
+    assert isinstance(second, Refusal) and str(second.problem).startswith(f"{path}: is cut short")
+
+
+def test_archives_that_were_joined_are_not_passed_over_in_silence(tmp_path):
+    one, two = (make_tar(tmp_path / f"{name}.tar", {f"{name}.jpg": b"1"}) for name in "xy")
+    one.write_bytes(one.read_bytes() + two.read_bytes())
+    first, second = members_of(one, SUFFIXES)
+    assert first.name == PurePosixPath("x.jpg")
+    assert isinstance(second, Refusal) and "goes on behind its end" in str(second.problem)
+
+
+@pytest.mark.parametrize("blocks", [1, 2, 99])
+def test_any_number_of_zeros_ends_an_archive(tmp_path, blocks):
+    path = make_tar(tmp_path / "x.tar", {"a.jpg": b"1"})
+    path.write_bytes(path.read_bytes()[:1024] + bytes(512 * blocks))
+    (member,) = members_of(path, SUFFIXES)
+    assert member.inside.read() == b"1"
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,13 @@ import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 from quadtok.errors import ImageError, InputError, about
 from quadtok.files import reading
 from quadtok.jobs.walk import Refusal
+
+_CHUNK = 1 << 20  # bytes
 
 
 @dataclass(frozen=True)
@@ -50,8 +53,9 @@ class Member:
 def members_of(archive: Path, suffixes: frozenset[str]) -> Iterator[Member | Refusal]:
     """The files with these endings in a tar, in its order; of two of one name the later, as unpacking would leave it.
 
-    A name that would lead out of the folder where outputs go is refused, and so is the rest of an archive that ends
-    too early.
+    A name that would lead out of the folder where outputs go is refused, and so is what is sparse, and the rest of an
+    archive that ends too early or goes on behind its end. A hard link is the file that it leads to; other links are
+    passed over.
     """
     found: dict[str, Member | Refusal] = {}
     problem: Refusal | None = None
@@ -59,8 +63,12 @@ def members_of(archive: Path, suffixes: frozenset[str]) -> Iterator[Member | Ref
         with about(archive), reading(archive, InputError) as stream:
             for header in _headers(stream):
                 name = PurePosixPath(header.name)
-                if name.suffix.lower() in suffixes:
+                if name.suffix.lower() not in suffixes:
+                    continue
+                if header.isreg():
                     found[header.name] = _member(archive, name, header)
+                elif header.islnk() and isinstance(first := found.get(header.linkname), Member):
+                    found[header.name] = _member(archive, name, header, first.inside)
     except InputError as raised:
         problem = Refusal(archive, raised)
     yield from found.values()
@@ -68,18 +76,35 @@ def members_of(archive: Path, suffixes: frozenset[str]) -> Iterator[Member | Ref
         yield problem
 
 
-def _headers(stream: object) -> Iterator[tarfile.TarInfo]:
+def _headers(stream: BinaryIO) -> Iterator[tarfile.TarInfo]:
     try:
-        with tarfile.open(fileobj=stream, mode="r:") as tar:  # type: ignore[call-overload]  # asks for less than it says
+        with tarfile.open(fileobj=stream, mode="r:") as tar:
             for header in tar:
-                tar.members = []  # else all that were read are kept
-                if header.isreg() and not header.issparse():
-                    yield header
+                tar.members = []  # type: ignore[attr-defined]  # else all that were read are kept
+                yield header
+            end = tar.offset
     except (tarfile.TarError, EOFError, ValueError, OverflowError) as problem:
         raise InputError("is no tar file as it is, or is cut short (a compressed one must be unpacked)") from problem
+    _check_end(stream, end)
 
 
-def _member(archive: Path, name: PurePosixPath, header: tarfile.TarInfo) -> Member | Refusal:
+def _check_end(stream: BinaryIO, end: int) -> None:
+    """Behind the last file there are zeros and nothing else: what is cut between two files, or goes on, has others."""
+    stream.seek(end)
+    rest = stream.read(tarfile.BLOCKSIZE)
+    if len(rest) < tarfile.BLOCKSIZE:
+        raise InputError("is cut short: what was behind its last file is not there")
+    while rest:
+        if any(rest):
+            raise InputError("goes on behind its end, as archives that were joined do: give each by itself")
+        rest = stream.read(_CHUNK)
+
+
+def _member(
+    archive: Path, name: PurePosixPath, header: tarfile.TarInfo, linked: Slice | None = None
+) -> Member | Refusal:
     if name.is_absolute() or ".." in name.parts:
         return Refusal(archive / name.name, InputError(f"{archive}: {name} leads out of the folder that it is in"))
-    return Member(name, Slice(archive, header.offset_data, header.size))
+    if header.issparse():
+        return Refusal(archive / name, InputError(f"{archive}: {name} is sparse, with holes: pack it without them"))
+    return Member(name, linked or Slice(archive, header.offset_data, header.size))

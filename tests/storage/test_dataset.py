@@ -182,3 +182,29 @@ def test_a_store_that_does_not_say_how_images_were_read_is_refused(photos, tmp_p
         with pytest.raises(TokenFileError, match="does not say how its images"):
             TokenDataset(photos, PlanStore(tmp_path / "bare.qts"), num_tokens=100)
         (tmp_path / "bare.qts").unlink()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"budgets": 64}, "budgets are the fewest tokens and the most, got 64"),
+        ({"budgets": (64,)}, "budgets are the fewest"),
+        ({"budgets": (64, 100, 160)}, "budgets are the fewest"),
+        ({"budgets": (64.5, 100)}, "budgets are the fewest"),
+        ({"num_tokens": 100, "crop": 64}, r"crop is \(height, width\) in pixels, got 64"),
+        ({"num_tokens": 100, "crop": (64,)}, "crop is"),
+        ({"num_tokens": 100, "crop": (64.0, 64)}, "crop is"),
+        ({"num_tokens": 100, "crop": (0, 64)}, "crop is"),
+        ({"num_tokens": 100, "seed": -1}, "seed is an integer from 0 on, got -1"),
+    ],
+)
+def test_arguments_of_another_kind_are_refused_at_once(arguments, sentence, photos, plans):
+    with pytest.raises(InputError, match=sentence):
+        TokenDataset(photos, plans, **arguments)
+
+
+def test_an_epoch_below_0_and_a_name_without_a_path_are_refused(photos, plans):
+    with pytest.raises(InputError, match="epoch is an integer from 0 on"):
+        TokenDataset(photos, plans, num_tokens=100).set_epoch(-1)
+    with pytest.raises(InputError, match="images do not say the path of"):
+        TokenDataset({}, plans, num_tokens=100)[0]

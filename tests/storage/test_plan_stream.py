@@ -104,7 +104,17 @@ def test_a_crop_has_the_plans_of_the_part_alone(top, left, height, width):
 
 
 @pytest.mark.parametrize(
-    "box", [(0, 0, 100, 64), (32, 0, 64, 64), (0, 0, 0, 64), (-64, 0, 64, 64), (64, 64, 256, 64), (0, 256, 64, 64)]
+    "box",
+    [
+        (0, 0, 100, 64),
+        (32, 0, 64, 64),
+        (0, 0, 0, 64),
+        (-64, 0, 64, 64),
+        (64, 64, 256, 64),
+        (0, 256, 64, 64),
+        (0.0, 0, 64, 64),
+        ("0", 0, 64, 64),
+    ],
 )
 def test_what_is_no_part_of_whole_roots_is_refused(box):
     stream = plan_streams(random_saliency(SPEC, batch=1), SPEC)[0]

@@ -115,3 +115,8 @@ def test_what_cannot_be_is_refused(folder, tmp_path):
         ShardDataset([])
     with pytest.raises(InputError, match="rank 2 of 2: ranks count from 0"):
         ShardDataset(folder, rank=2, world_size=2)
+    with pytest.raises(InputError, match="seed is an integer from 0 on, got -1"):
+        ShardDataset(folder, seed=-1)
+    for arguments in ((-1,), (0, -1), (0, 1, 0)):
+        with pytest.raises(InputError, match="count from 0"):
+            ShardDataset(folder).set_epoch(*arguments)

@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,7 @@ class TokenDataset(Dataset[Item]):
 
     def set_epoch(self, epoch: int) -> None:
         """Draw anew: before each pass over the data, and after going on from a checkpoint, before workers start."""
+        _check_drawn("epoch", epoch)
         self.epoch = epoch
 
     def _turned(self, pixels: Tensor, stream: PlanStream, rng: np.random.Generator) -> tuple[Tensor, PlanStream]:
@@ -138,7 +140,11 @@ class TokenDataset(Dataset[Item]):
         return Spec.at_most(spec.height, spec.width, spec.min_patch, spec.max_patch, wanted).num_tokens
 
     def _path(self, name: str) -> Path:
-        return self.images / name if isinstance(self.images, Path) else Path(self.images[name])
+        if isinstance(self.images, Path):
+            return self.images / name
+        if name not in self.images:
+            raise InputError(f"images do not say the path of {name}: give names of those that they do")
+        return Path(self.images[name])
 
     def _check(self, names: Sequence[str] | None) -> None:
         given = [name for name in ("num_tokens", "budgets", "threshold") if getattr(self, name) is not None]
@@ -146,15 +152,28 @@ class TokenDataset(Dataset[Item]):
             raise InputError(
                 f"give one of num_tokens, budgets and threshold (with num_tokens as the most), got {given or 'none'}"
             )
-        if self.budgets is not None and not 1 <= self.budgets[0] <= self.budgets[1]:
+        if self.budgets is not None and not (_is_pair(self.budgets) and 1 <= self.budgets[0] <= self.budgets[1]):
             raise InputError(f"budgets are the fewest tokens and the most, got {self.budgets}")
         if self.threshold is not None and self.store.header.minima == "none":
             raise InputError(f"{self.store.path} has no minima, which a threshold needs: store the plans with minima")
         if not 0 <= self.flip <= 1:
             raise InputError(f"flip is how often, 0 to 1, got {self.flip}")
+        if self.crop is not None and not (_is_pair(self.crop) and min(self.crop) > 0):
+            raise InputError(f"crop is (height, width) in pixels, got {self.crop}")
+        _check_drawn("seed", self.seed)
         missing = next((name for name in names or () if name not in self.store), None)
         if missing is not None:
             raise InputError(f"{self.store.path} has no plans of {missing}")
+
+
+def _check_drawn(name: str, value: int) -> None:
+    """Refuse what nothing can be drawn from, by an `InputError`."""
+    if not isinstance(value, Integral) or value < 0:
+        raise InputError(f"{name} is an integer from 0 on, got {value!r}")
+
+
+def _is_pair(value: object) -> bool:
+    return isinstance(value, tuple | list) and len(value) == 2 and all(isinstance(side, Integral) for side in value)
 
 
 def preprocess_of(header: Header) -> Preprocess:

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -109,7 +110,7 @@ class PlanStream:
     def _crop_spec(self, top: int, left: int, height: int, width: int) -> Spec:
         spec, root = self.spec, self.spec.max_patch
         box = {"top": top, "left": left, "height": height, "width": width}
-        if any(value % root for value in box.values()) or min(height, width) < root:
+        if any(not isinstance(value, Integral) or value % root for value in box.values()) or min(height, width) < root:
             raise InputError(f"a plan is cropped along its root patches: {box} must be multiples of {root} pixels")
         if min(top, left) < 0 or top + height > spec.height or left + width > spec.width:
             raise InputError(f"the crop {box} is not inside the image of {spec.height}×{spec.width} pixels")

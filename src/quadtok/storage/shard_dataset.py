@@ -52,6 +52,8 @@ class ShardDataset(IterableDataset[Item]):
     ) -> None:
         if not 0 <= rank < world_size:
             raise InputError(f"rank {rank} of {world_size}: ranks count from 0")
+        if seed < 0:
+            raise InputError(f"seed is an integer from 0 on, got {seed}")
         if isinstance(shards, str | os.PathLike):
             self.shards = sorted(Path(shards).glob("*.tar"))
         else:
@@ -71,6 +73,8 @@ class ShardDataset(IterableDataset[Item]):
                 have come. With as many workers as then.
             batch_size: of those.
         """
+        if min(epoch, batches) < 0 or batch_size < 1:
+            raise InputError(f"epoch {epoch} and batches {batches} count from 0, batch_size {batch_size} from 1")
         self.epoch, self._batches, self._batch_size = epoch, batches, batch_size
 
     def __iter__(self) -> Iterator[Item]:

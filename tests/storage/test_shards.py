@@ -1,5 +1,6 @@
 """Samples of shards: keys that every reader parts alike, arrays that are checked before they are believed."""
 
+import hashlib
 import io
 import json
 import re
@@ -158,3 +159,17 @@ def test_what_has_no_facts_is_refused(kind, data):
         read(kind, members if data is None else {**members, "json": data})
     with pytest.raises(TokenFileError):
         read("plans" if kind == "tokens" else "tokens", members_of(kind))
+
+
+@pytest.mark.parametrize(
+    ("name", "begin"),
+    [
+        ("cats/" + "x" * 200 + ".jpg", "cats/" + "x" * 142),
+        ("%" + "x" * 200, "%25" + "x" * 144),
+        ("x" * 146 + "." * 20, "x" * 146),
+        ("x" * 145 + "." * 20, "x" * 145),
+        ("x" * 144 + "." * 20, "x" * 144 + "%2E"),
+    ],
+)
+def test_a_long_name_is_cut_behind_its_last_whole_escape(name, begin):
+    assert key_of(name) == f"{begin}-{hashlib.sha256(name.encode()).hexdigest()[:32]}"

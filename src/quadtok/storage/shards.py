@@ -20,6 +20,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import tarfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -51,7 +52,8 @@ def key_of(name: str) -> str:
     key = quote(as_bytes(name), safe="/").replace(".", "%2E").replace("~", "%7E")
     if len(key) <= MAX_KEY:
         return key
-    return f"{key[: MAX_KEY - 33].rpartition('%')[0]}-{hashlib.sha256(as_bytes(name)).hexdigest()[:32]}"
+    begin = re.sub("%.?$", "", key[: MAX_KEY - 33])  # an escape stays whole, or goes
+    return f"{begin}-{hashlib.sha256(as_bytes(name)).hexdigest()[:32]}"
 
 
 def token_members(

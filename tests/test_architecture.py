@@ -75,7 +75,17 @@ WITHIN = {
     ],
     "quadtok.jobs.sinks": ["naming", "existing", "alone"],
     "quadtok.jobs.engines": ["pool"],
-    "quadtok.storage": ["archive", "record", "content", "npy", "plan_stream", "plan_format", "plan_store", "shards"],
+    "quadtok.storage": [
+        "archive",
+        "record",
+        "content",
+        "npy",
+        "plan_stream",
+        "torn",
+        "plan_format",
+        "plan_store",
+        "shards",
+    ],
     "quadtok.cli": [
         "terminal",
         "given",

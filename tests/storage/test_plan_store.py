@@ -302,3 +302,20 @@ def test_a_process_that_is_killed_loses_nothing_that_it_wrote(tmp_path):
         assert names == [str(number) for number in range(len(names))]
         assert len(names) > last
         first = len(names)
+
+
+def test_a_wrong_length_is_damage_and_no_torn_end(tmp_path):
+    """Else the next who appends would cut off all that follows."""
+    path, header = tmp_path / "plans.qts", Header(16, 64, "none", {})
+    stream = plan_streams(random_saliency(Spec.full(64, 64, 16, 64), batch=1), Spec.full(64, 64, 16, 64))[0]
+    with PlanWriter(path, header) as writer:
+        for name in "abc":
+            writer.add(Entry(name, "0" * 64, stream))
+    data = bytearray(path.read_bytes())
+    data = data[: data.rindex(b"INDX")]
+    data[data.index(b"PLAN") + 7] ^= 0x40
+    path.write_bytes(data)
+    for open_it in (lambda: PlanStore(path), lambda: PlanWriter(path, header)):
+        with pytest.raises(TokenFileError, match="damaged at byte"):
+            open_it()
+    assert path.read_bytes() == data

@@ -35,6 +35,7 @@ from quadtok.errors import InputError, QuadtokError, TokenFileError, about
 from quadtok.names import MinimaName
 from quadtok.spec import Spec
 from quadtok.storage.plan_stream import PlanStream, stream_of_bytes
+from quadtok.storage.torn import has_whole_block
 
 MAGIC = b"qtplans1"
 FORMAT, VERSION = "quadtok plans", 1
@@ -202,6 +203,8 @@ def block_at(data: mmap.mmap | bytes, begin: int) -> Block | None:
     kind, length, crc32 = BLOCK.unpack_from(data, begin)
     end = begin + BLOCK.size + length
     if end > len(data):
+        if has_whole_block(data, begin + BLOCK.size, PLAN, BLOCK):
+            raise TokenFileError(f"damaged at byte {begin}")
         return None
     if kind in (HEAD, PLAN, INDEX, DONE) and zlib.crc32(data[begin + BLOCK.size : end]) == crc32:
         return Block(kind, begin, end)

@@ -197,3 +197,12 @@ def test_parts_share_one(quadtok, photos, tmp_path, opened):
     opened.clear()
     result = quadtok("tokenize", photos, *where[:4], "--scorer", "blur")
     assert "3 skipped" in result.err and opened == []
+
+
+@pytest.mark.parametrize("name", ["out/coffee.pt", "photos/coffee.jpg"])
+def test_one_named_as_an_input_or_an_output_is_refused(quadtok, photos, tmp_path, name):
+    before = (photos / "coffee.jpg").read_bytes()
+    result = quadtok("tokenize", photos, "-o", tmp_path / "out", "--scorer", "blur", "--manifest", tmp_path / name)
+    assert (result.code, "is an input or an output of this run" in result.err) == (2, True)
+    assert (photos / "coffee.jpg").read_bytes() == before
+    assert not (tmp_path / "out" / "coffee.pt").exists()

@@ -171,6 +171,9 @@ class TokenFiles(Output):
             yield NoManifest()
             return
         files = {outputs.source: outputs.files.values() for outputs in planned}
+        taken = {path for paths in files.values() for path in paths} | {source.path for source in files}
+        if os.path.abspath(self.manifest) in set(map(os.path.abspath, taken)):
+            raise InputError(f"--manifest {self.manifest} is an input or an output of this run: name another file")
         believed = self.policy == "resume" and not self.verify
         manifest = Manifest(self.manifest, lambda source: job.fingerprint(source, b""), files.__getitem__, believed)
         try:

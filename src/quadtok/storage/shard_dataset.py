@@ -70,7 +70,7 @@ class ShardDataset(IterableDataset[Item]):
         Args:
             epoch: its number.
             batches: how many the loader has given of this epoch before: they are left out, and what comes is what would
-                have come. With as many workers as then.
+                have come. With as many workers as then, and without `drop_last`.
             batch_size: of those.
         """
         if min(epoch, batches) < 0 or batch_size < 1:

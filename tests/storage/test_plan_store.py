@@ -319,3 +319,19 @@ def test_a_wrong_length_is_damage_and_no_torn_end(tmp_path):
         with pytest.raises(TokenFileError, match="damaged at byte"):
             open_it()
     assert path.read_bytes() == data
+
+
+@pytest.mark.parametrize("zeros", [1, 12, 4096, 200_000])
+@pytest.mark.parametrize("indexed", [True, False])
+def test_zeros_behind_it_are_what_a_power_cut_left(tmp_path, zeros, indexed):
+    path, header, spec = tmp_path / "plans.qts", Header(16, 64, "none", {}), Spec.full(64, 64, 16, 64)
+    stream = plan_streams(random_saliency(spec, batch=1), spec)[0]
+    with PlanWriter(path, header) as writer:
+        writer.add(Entry("a", "0" * 64, stream))
+    data = path.read_bytes()
+    path.write_bytes((data if indexed else data[: data.rindex(b"INDX")]) + bytes(zeros))
+    assert list(PlanStore(path)) == ["a"]
+    with PlanWriter(path, header) as writer:
+        writer.add(Entry("b", "1" * 64, stream))
+    assert sorted(PlanStore(path)) == ["a", "b"]
+    assert bytes(zeros) not in path.read_bytes() or zeros < 64

@@ -35,7 +35,7 @@ from quadtok.errors import InputError, QuadtokError, TokenFileError, about
 from quadtok.names import MinimaName
 from quadtok.spec import Spec
 from quadtok.storage.plan_stream import PlanStream, stream_of_bytes
-from quadtok.storage.torn import has_whole_block
+from quadtok.storage.torn import has_whole_block, is_all_zeros
 
 MAGIC = b"qtplans1"
 FORMAT, VERSION = "quadtok plans", 1
@@ -193,7 +193,8 @@ class Block(NamedTuple):
 
 
 def block_at(data: mmap.mmap | bytes, begin: int) -> Block | None:
-    """The block that begins here; None where it is torn: the file ends in it, or with it and it is damaged.
+    """The block that begins here; None where it is torn: the file ends in it, or with it and it is damaged, or zeros
+    follow to the end, as a power cut leaves them.
 
     Raises:
         TokenFileError: where it is damaged, and others follow.
@@ -208,7 +209,7 @@ def block_at(data: mmap.mmap | bytes, begin: int) -> Block | None:
         return None
     if kind in (HEAD, PLAN, INDEX, DONE) and zlib.crc32(data[begin + BLOCK.size : end]) == crc32:
         return Block(kind, begin, end)
-    if end == len(data):
+    if end == len(data) or is_all_zeros(data, begin):
         return None
     raise TokenFileError(f"damaged at byte {begin}")
 

@@ -6,6 +6,8 @@ import mmap
 import struct
 import zlib
 
+_PIECE = 1 << 16  # bytes
+
 
 def has_whole_block(data: mmap.mmap | bytes, begin: int, kind: bytes, head: struct.Struct) -> bool:
     """Whether a block of this kind with the right checksum begins anywhere from here on: then nothing here was torn.
@@ -22,3 +24,8 @@ def has_whole_block(data: mmap.mmap | bytes, begin: int, kind: bytes, head: stru
         if body + length <= len(data) and zlib.crc32(data[body : body + length]) == crc32:
             return True
     return False
+
+
+def is_all_zeros(data: mmap.mmap | bytes, begin: int) -> bool:
+    """Whether nothing but zeros follows; looked at in pieces, up to the first that holds something else."""
+    return not any(data[at : at + _PIECE].strip(b"\0") for at in range(begin, len(data), _PIECE))

@@ -17,6 +17,8 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
+_OPEN = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
+
 
 @contextmanager
 def alone(folder: Path, prefix: str) -> Iterator[None]:
@@ -33,7 +35,7 @@ def alone(folder: Path, prefix: str) -> Iterator[None]:
     path = folder / f"{TEMPORARY_PREFIX}{zlib.crc32(prefix.encode()):012x}.tmp"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+        descriptor = os.open(path, _OPEN, 0o666)
     except OSError as problem:
         raise OutputError(f"{folder}: cannot be written ({problem.strerror or problem})") from problem
     try:

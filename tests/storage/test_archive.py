@@ -96,6 +96,13 @@ def test_an_archive_that_holds_a_name_twice_is_refused():
     assert refused(zipped(**twice)) == f"{NOT_OURS} (two records of one name)"
 
 
+def test_damage_that_made_an_odd_text_of_a_number_does_not_warn():
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        refused(zipped(**{"data.pkl": b"\x80\x02}S" + rb"'\q\u'" + b"\n0."}))
+    assert not heard
+
+
 @pytest.mark.parametrize("share", [0.99, 0.5, 0.2])
 def test_a_file_cut_short_is_told_from_a_foreign_one(share):
     data = encode_tokens(some_tokens())

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from quadtok.errors import TokenFileError
 from quadtok.files import load_plain
+from quadtok.quiet import without_warnings
 
 FORMAT = "quadtok"
 _PROTOCOL = 2  # of torch.save's pickles
@@ -31,7 +32,8 @@ def unpickle(data: bytes) -> dict[str, Any]:
         TokenFileError: where it is none that can be trusted.
     """
     try:
-        content = load_plain(_trustworthy(data))
+        with without_warnings():  # of what damage made of a pickle: an unknown escape in a text
+            content = load_plain(_trustworthy(data))
     except TokenFileError:
         raise
     except Exception as problem:  # zipfile, pickletools and torch.load raise a dozen types, torch's in paragraphs

@@ -1,7 +1,4 @@
-"""The bad inputs of the conventions (research/ecosystem.md E.3), by their case numbers, through the command line.
-
-Images one by one are in tests/images, token files in tests/storage/test_token_file.py; here is what a user sees.
-"""
+"""More of the bad inputs of tests/bad/table.py, by their numbers there: what takes flags, or several inputs at once."""
 
 import errno
 import io
@@ -11,11 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 from PIL import Image
 
 import bad_images
-from bad_images import REFUSED
 from quadtok import load_tokens
 
 ACCEPTED = [
@@ -46,19 +41,6 @@ def make(case, folder: Path) -> Path:
     own = folder / case.__name__
     own.mkdir()
     return case(own)
-
-
-def test_one_bad_file_of_each_kind_costs_no_other(quadtok, photo, tmp_path):
-    """Cases 1-2, 4-6, 8-11, 15, 23-24: one run over all of them and one good photograph."""
-    folder = tmp_path / "bad"
-    folder.mkdir()
-    bad = {make(case, folder): reason for case, reason in REFUSED.items() if case is not bad_images.folder_named_jpg}
-    result = tokenize(quadtok, *bad, photo)
-    assert result.code == 1
-    assert result.lines[:-1] == [f"quadtok: error: {path}: {reason}" for path, reason in bad.items()]
-    assert f"1 written, 0 skipped, {len(bad)} failed" in result.lines[-1]
-    assert list(tmp_path.rglob("*.pt")) == [photo.with_suffix(".pt")]
-    assert not list(tmp_path.rglob(".quadtok-*"))
 
 
 @pytest.mark.parametrize("fit", ["crop", "pad", "squash"])
@@ -102,58 +84,6 @@ def test_background_and_exif_are_the_users(quadtok, tmp_path):
     for flag, expected in (("--exif", size[::-1]), ("--no-exif", size)):
         tokenize(quadtok, turned, flag, "--overwrite")
         assert tuple(load_tokens(turned.with_suffix(".pt")).metadata["source"]["size"]) == expected
-
-
-def test_a_folder_named_like_an_image_is_walked(quadtok, tmp_path):
-    """Case 22."""
-    path = bad_images.folder_named_jpg(tmp_path)
-    Image.new("RGB", (64, 64)).save(path / "inside.png")
-    assert tokenize(quadtok, path).code == 0
-    assert (path / "inside.pt").exists()
-
-
-def test_an_unreadable_file_is_said_to_be_so(quadtok, photo, monkeypatch):
-    """Case 25. Tests may run as root, who may read everything: so the refusal is simulated."""
-
-    really_open = os.open
-
-    def refuse(path, *arguments, **options):
-        if path == photo:
-            raise PermissionError(13, "Permission denied")
-        return really_open(path, *arguments, **options)
-
-    monkeypatch.setattr(os, "open", refuse)
-    result = tokenize(quadtok, photo)
-    assert (result.code, result.lines[0]) == (1, f"quadtok: error: {photo}: permission denied")
-
-
-def test_the_digest_is_of_the_bytes_that_were_read(quadtok, photo, monkeypatch):
-    """Case 26: a file that changes between listing and reading."""
-    really_open = os.open
-
-    def replace_first(path, *arguments, **options):
-        if path == photo:
-            Image.new("RGB", (70, 70), "blue").save(photo, "JPEG")
-        return really_open(path, *arguments, **options)
-
-    monkeypatch.setattr(os, "open", replace_first)
-    assert tokenize(quadtok, photo).code == 0
-    assert load_tokens(photo.with_suffix(".pt")).metadata["source"]["size"] == [70, 70]
-
-
-def test_nothing_found_is_an_error(quadtok, tmp_path):
-    """Case 27."""
-    assert tokenize(quadtok, tmp_path).err == f"quadtok: error: no images found in {tmp_path}\n"
-    result = tokenize(quadtok, f"{tmp_path}/*.jpg")
-    assert (result.code, result.err) == (2, f"quadtok: error: no images match {tmp_path}/*.jpg\n")
-
-
-def test_a_missing_path_fails_alone(quadtok, photo, tmp_path):
-    """Case 28."""
-    result = tokenize(quadtok, tmp_path / "gone.jpg", photo)
-    assert result.code == 1
-    assert result.lines[0] == f"quadtok: error: {tmp_path / 'gone.jpg'}: no such file"
-    assert photo.with_suffix(".pt").exists()
 
 
 def test_a_path_that_is_given_twice_is_done_once_and_a_link_on_its_own(quadtok, photo, tmp_path):
@@ -233,61 +163,6 @@ def test_inputs_that_would_write_one_file_are_refused_and_the_others_are_done(qu
     assert (tmp_path / "kept" / "b" / "dog.png.pt").exists()
 
 
-ODD_NAMES = [
-    "new\nline.png",
-    "esc\x1b[31m.png",
-    "a[/]b.png",
-    "-dash.png",
-    "bytes\udcff.png",
-    "x" * 251 + ".png",
-    "猫.png",
-]
-
-
-@pytest.mark.parametrize("name", ODD_NAMES, ids=[f"{name[:12]!a}" for name in ODD_NAMES])
-def test_odd_names_work_and_are_shown_escaped(quadtok, tmp_path, monkeypatch, name):
-    """Case 33."""
-    monkeypatch.chdir(tmp_path)
-    path = Path("odd", *name.split("/"))
-    path.parent.mkdir(parents=True)
-    Image.new("RGB", (64, 64)).save(path)
-    result = tokenize(quadtok, "odd", "-v", "--json")
-    assert result.code == 0
-    assert path.with_suffix(".pt").exists()
-    assert "\x1b" not in result.err and len(result.lines) == 2
-    assert json.loads(result.out.splitlines()[0])["input"] == str(path)
-    assert load_tokens(path.with_suffix(".pt")).metadata["source"]["name"] == path.relative_to("odd").as_posix()
-
-
-def test_a_leading_dash_needs_the_double_dash(quadtok, tmp_path, monkeypatch):
-    """Case 33."""
-    monkeypatch.chdir(tmp_path)
-    Image.new("RGB", (64, 64)).save("-dash.png")
-    assert tokenize(quadtok, "--", "-dash.png").code == 0
-
-
-def test_a_name_that_becomes_too_long_fails_alone(quadtok, photo, tmp_path):
-    """Case 33."""
-    long = tmp_path / ("x" * 251 + ".png")
-    Image.new("RGB", (64, 64)).save(long)
-    result = tokenize(quadtok, long, photo, "--keep-ext")
-    assert result.code == 1
-    assert "the name is too long for this disk" in result.err
-    assert "1 written" in result.err
-
-
-def test_outputs_that_cannot_be_written_are_told_before_any_work(quadtok, photo, tmp_path):
-    """Case 36."""
-    (tmp_path / "file").touch()
-    result = tokenize(quadtok, photo, "-o", tmp_path / "file")
-    assert (result.code, result.err) == (
-        2,
-        f"quadtok: error: {tmp_path / 'file'}: {tmp_path / 'file'} is not a folder\n",
-    )
-    result = tokenize(quadtok, photo, "--output", tmp_path)
-    assert (result.code, result.err) == (2, f"quadtok: error: output {tmp_path} is a folder: use --output-dir\n")
-
-
 def test_one_output_that_is_a_folder_fails_alone(quadtok, photos, tmp_path):
     """Case 36."""
     (tmp_path / "out" / "coffee.pt").mkdir(parents=True)
@@ -295,18 +170,6 @@ def test_one_output_that_is_a_folder_fails_alone(quadtok, photos, tmp_path):
     assert result.code == 1
     assert f"{tmp_path / 'out' / 'coffee.pt'}: is a folder, not a regular file" in result.err
     assert "2 written, 0 skipped, 1 failed" in result.err
-
-
-def test_an_output_that_is_an_input_is_refused(quadtok, photo):
-    """Case 37, of a photograph that has the ending of token files."""
-    photo = photo.rename(photo.with_suffix(".pt"))
-    before = photo.read_bytes()
-    result = tokenize(quadtok, photo, "--output", photo)
-    assert (result.code, result.err) == (
-        2,
-        f"quadtok: error: {photo}: output {photo} is an input: choose another name or folder\n",
-    )
-    assert photo.read_bytes() == before
 
 
 def test_a_full_disk_stops_the_run(quadtok, photos, tmp_path, monkeypatch):
@@ -320,102 +183,3 @@ def test_a_full_disk_stops_the_run(quadtok, photos, tmp_path, monkeypatch):
     assert result.code == 1
     assert "no space left on device" in result.lines[0]
     assert json.loads(result.out.splitlines()[-1])["left"] == 2
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="asks for the device that this machine has")
-@pytest.mark.parametrize("device", ["cuda", "cuda:7"])
-def test_an_absent_device_is_an_error_that_names_the_present_ones(quadtok, photo, device):
-    """Case 44."""
-    result = tokenize(quadtok, photo, "--device", device)
-    assert (result.code, result.err) == (
-        2,
-        f"quadtok: error: --device {device}: there is no such device here; there is cpu\n",
-    )
-
-
-def test_a_device_by_another_name_is_a_usage_error(quadtok, photo):
-    """Case 44."""
-    assert "none of auto, cpu, cuda and cuda:N" in tokenize(quadtok, photo, "--device", "tpu").err
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["-n", "101"], "num_tokens 101 cannot be reached from 16 roots: each split adds 3. Try 100 or 103."),
-        (["-n", "10"], "num_tokens 10 is fewer than the 16 roots"),
-        (["-n", "300"], "num_tokens 300 is more than the 256 finest patches"),
-        (["-s", "224"], "use max_patch 32 or 56 with min_patch 14, or height 256"),
-        (["--min-patch", "12"], "use max_patch 48 or 96"),
-    ],
-    ids=lambda value: value[-1] if isinstance(value, list) else "",
-)
-def test_geometries_that_do_not_work_name_the_nearest_that_do(quadtok, photo, arguments, message):
-    """Case 45."""
-    result = tokenize(quadtok, photo, *arguments)
-    assert (result.code, len(result.lines)) == (2, 1)
-    assert message in result.err
-
-
-def test_no_weights_and_no_network_is_one_sentence_with_the_ways_out(quadtok, photo, tmp_path, monkeypatch):
-    """Case 46. The download is made to fail, so that the test is the same with a network."""
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # where nobody listens
-    monkeypatch.delenv("no_proxy", raising=False)
-    result = quadtok("tokenize", photo, "--scorer", "feature", "--weights", "imagenet")
-    assert (result.code, result.out) == (2, "")
-    assert (
-        "give its path as weights" in result.err and "weights='bundled'" in result.err and "shufflenetv2" in result.err
-    )
-    assert "Traceback" not in result.err
-
-
-@pytest.mark.parametrize("content", [b"", b"text", None], ids=["empty", "text", "another model"])
-def test_weights_that_do_not_fit_are_one_sentence(quadtok, photo, tmp_path, content):
-    """Case 47."""
-    path = tmp_path / "weights.pt"
-    torch.save({"layer.weight": torch.zeros(3)}, path)
-    if content is not None:
-        path.write_bytes(content)
-    result = quadtok("tokenize", photo, "--weights", path)
-    assert (result.code, len(result.lines)) == (2, 1)
-    assert f"weights {path}: not a" in result.err
-
-
-def test_flat_images_get_the_same_plan_from_every_quadtree(quadtok, tmp_path):
-    """Case 59."""
-    path = tmp_path / "flat.png"
-    Image.new("RGB", (256, 256), "gray").save(path)
-    files = []
-    for impl in ("dict", "tensor", "zcurve", "parallel"):
-        tokenize(quadtok, path, "--impl", impl, "--overwrite")
-        files.append(path.with_suffix(".pt").read_bytes())
-    assert len(set(files)) == 1
-    assert load_tokens(path.with_suffix(".pt")).plan.scale[0, :4].tolist() == [0, 0, 0, 0]
-
-
-def test_torchvision_that_does_not_fit_stops_only_the_feature_scorer(quadtok, photo, monkeypatch):
-    """Case 60."""
-    import builtins
-
-    real = builtins.__import__
-
-    def broken(name, *arguments, **keywords):
-        if name.startswith("torchvision"):
-            raise RuntimeError("operator torchvision::nms does not exist")
-        return real(name, *arguments, **keywords)
-
-    monkeypatch.setattr(builtins, "__import__", broken)
-    result = quadtok("tokenize", photo, "--weights", "imagenet")
-    assert result.code == 2
-    assert "torchvision does not fit torch" in result.err and "one index" in result.err
-    assert tokenize(quadtok, photo).code == 0
-
-
-def test_undecodable_names_survive_json_and_stdin(quadtok, tmp_path, monkeypatch):
-    """Case 33."""
-    name = os.fsdecode(b"caf\xe9\n.png")
-    Image.new("RGB", (64, 64)).save(tmp_path / name)
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(os.fsencode(tmp_path / name) + b"\0")))
-    result = tokenize(quadtok, "-0", "-", "--json")
-    assert result.code == 0
-    assert json.loads(result.out.splitlines()[0])["input"] == str(tmp_path / name)

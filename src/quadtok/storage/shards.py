@@ -9,8 +9,9 @@ or
     KEY.json         the image's name, size and sha256, and what all plans have in common
 
 Arrays are flat, because some readers turn others into nested lists. A key is the image's name with all but letters,
-digits, `/`, `_` and `-` written as `%` and two digits: readers part key and ending at the first dot. Nothing in a tar
-depends on the clock. What is read is checked as a token file is: nothing is unpickled, no array is larger than its
+digits, `/`, `_` and `-` written as `%` and two digits: readers part key and ending at the first dot. In the JSON, bytes
+of a name that are no UTF-8 are escaped: to readers that use Arrow one such text is the end of all samples. Nothing in a
+tar depends on the clock. What is read is checked as a token file is: nothing is unpickled, no array is larger than its
 bytes, and a checksum covers all of a sample.
 """
 
@@ -60,12 +61,12 @@ def token_members(
     tokens: Tokens, name: str, dtype: PixelDtypeName, metadata: Mapping[str, Any], fingerprint: str = ""
 ) -> dict[str, bytes]:
     """What the tokens of one image are in a shard, by the endings. Their saliency is left out."""
-    content = content_of(Tokens(tokens.plan, tokens.patches), dtype, metadata=metadata)
+    content = content_of(Tokens(tokens.plan, tokens.patches), dtype, metadata=_readable(metadata))
     arrays = {PATCHES: content.get("patches"), LAYOUT: content["layout"]}
     facts = {
         "format": FORMAT,
         "version": VERSION,
-        "name": name,
+        "name": _readable(name),
         "fingerprint": fingerprint,
         "shapes": {ending[:-4]: list(array.shape) for ending, array in arrays.items() if array is not None},
         "crc32": checksum(content),
@@ -102,7 +103,7 @@ def plan_members(entry: Entry, header: Header, fingerprint: str = "") -> dict[st
     facts = {
         **json.loads(header.encode()),
         "format": FORMAT,
-        "name": entry.name,
+        "name": _readable(entry.name),
         "fingerprint": fingerprint,
         "image_size": [stream.spec.height, stream.spec.width],
         "sha256": entry.sha256,
@@ -267,6 +268,15 @@ def _shaped(array: torch.Tensor, facts: Mapping[str, Any], name: str) -> torch.T
         return array.view([int(side) for side in facts["shapes"][name]])
     except (KeyError, TypeError, ValueError, RuntimeError) as problem:
         raise TokenFileError(f"the shape of its {name} does not fit") from problem
+
+
+def _readable(value: Any) -> Any:
+    """The same with every text as UTF-8 can hold it."""
+    if isinstance(value, Mapping):
+        return {_readable(key): _readable(held) for key, held in value.items()}
+    if isinstance(value, list | tuple):
+        return [_readable(held) for held in value]
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
 
 
 def _json(facts: Mapping[str, Any]) -> bytes:

@@ -1,7 +1,7 @@
 """Results as samples of tar shards (see storage/shards.py): a folder of them, each whole or not at all.
 
     DIR/shard-000000.tar    up to `size` samples
-    DIR/shard-000000.json   how many, its bytes and sha256, and of each sample its name and fingerprint
+    DIR/shard-000000.json   its bytes and sha256, and of each sample its key and fingerprint
     DIR/index.json          all shards, after the last one was written
 
 A shard is written under a temporary name and renamed when it is full; then its own index is written. So a run that is
@@ -49,13 +49,13 @@ class Shard:
 
     Attributes:
         file: its name.
-        samples: the fingerprint of each, by the image's name.
+        fingerprints: of each sample, by its key.
         bytes: its size.
         sha256: of it.
     """
 
     file: str
-    samples: dict[str, str]
+    fingerprints: dict[str, str]
     bytes: int
     sha256: str
 
@@ -112,7 +112,7 @@ class ShardSink:
             remove_abandoned([self._folder])
             self._shards = shards_in(self._folder)
             for shard in self._shards:
-                self._known |= shard.samples
+                self._known |= shard.fingerprints
             try:
                 yield self
             finally:
@@ -132,15 +132,16 @@ class ShardSink:
                 f"{source.path}: several inputs would be called {name} in {self._folder}; give the folder that holds "
                 f"them all, or {self._words.relative_to}"
             )
-        if name in self._known and self._if_exists in ("error", "overwrite"):
+        is_known = key_of(name) in self._known
+        if is_known and self._if_exists in ("error", "overwrite"):
             raise OutputError(
                 f"{source.path}: {self.output(source)} exists, and shards are never changed: name a new folder"
             )
-        return self._if_exists == "skip" and name in self._known
+        return self._if_exists == "skip" and is_known
 
     def outstanding(self, source: Source, fingerprint: str) -> frozenset[str]:
         """See `Sink`: everything of a sample, or nothing."""
-        known = self._known.get(source.relative.as_posix())
+        known = self._known.get(key_of(source.relative.as_posix()))
         if known is None:
             return WHOLE
         if known != fingerprint:
@@ -160,13 +161,14 @@ class ShardSink:
             torn, self._open = self._open, None
             torn.abandon(problem)
             raise
-        if len(self._open.samples) == self._size:
+        if len(self._open.fingerprints) == self._size:
             self._finish()
         return True
 
     def _finish(self) -> None:
-        if self._open is not None:
-            shard, self._open = self._open.close(), None
+        full, self._open = self._open, None  # first of all: one that cannot be closed is gone
+        if full is not None:
+            shard = full.close()
             self._shards.append(shard)
             write_atomically(self._folder / shard.index, json.dumps(asdict(shard), sort_keys=True).encode())
 
@@ -185,11 +187,12 @@ class _OpenShard:
         stream = self._stack.enter_context(written_whole(path))
         self._stream = _Counted(stream)
         self._archive = new_tar(self._stream)
-        self.samples: dict[str, str] = {}
+        self.fingerprints: dict[str, str] = {}
 
     def add(self, name: str, members: Mapping[str, bytes]) -> None:
-        add_sample(self._archive, key_of(name), members)
-        self.samples[name] = facts_of(members)["fingerprint"]
+        key = key_of(name)
+        add_sample(self._archive, key, members)
+        self.fingerprints[key] = facts_of(members)["fingerprint"]
 
     def abandon(self, problem: BaseException) -> None:
         """Nothing of it stays. A problem of the disk is raised as a sentence."""
@@ -198,7 +201,7 @@ class _OpenShard:
     def close(self) -> Shard:
         self._archive.close()
         self._stack.close()
-        return Shard(self._path.name, self.samples, self._stream.bytes, self._stream.sha256.hexdigest())
+        return Shard(self._path.name, self.fingerprints, self._stream.bytes, self._stream.sha256.hexdigest())
 
 
 class _Counted:
@@ -229,8 +232,10 @@ def shards_in(folder: Path) -> list[Shard]:
 
 def write_index(folder: Path, shards: Sequence[Shard]) -> None:
     """What a trainer wants to know of all shards, in one file."""
-    rows = [{"file": one.file, "samples": len(one.samples), "bytes": one.bytes, "sha256": one.sha256} for one in shards]
-    total = sum(len(one.samples) for one in shards)
+    rows = [
+        {"file": one.file, "samples": len(one.fingerprints), "bytes": one.bytes, "sha256": one.sha256} for one in shards
+    ]
+    total = sum(len(one.fingerprints) for one in shards)
     index = {"format": FORMAT, "version": VERSION, "samples": total, "shards": rows}
     write_atomically(folder / INDEX, json.dumps(index, indent=1, sort_keys=True).encode())
 
@@ -251,10 +256,9 @@ def _shard(path: Path) -> Shard:
 
 
 def _read_shard(path: Path) -> Shard:
-    samples = {}
-    for _, members in read_tar(path):
+    fingerprints = {}
+    for key, members in read_tar(path):
         with about(path):
-            facts = facts_of(members)
-        samples[str(facts.get("name"))] = str(facts.get("fingerprint"))
+            fingerprints[key] = str(facts_of(members).get("fingerprint"))
     data = path.read_bytes()
-    return Shard(path.name, samples, len(data), hashlib.sha256(data).hexdigest())
+    return Shard(path.name, fingerprints, len(data), hashlib.sha256(data).hexdigest())

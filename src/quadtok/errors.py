@@ -14,10 +14,12 @@
 The sentence carries the numbers, what was expected, and a next step.
 """
 
+import errno
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 LONGEST_REASON = 400  # characters of another library's message; torch writes paragraphs
 
 
@@ -80,6 +82,24 @@ def about(path: object) -> Iterator[None]:
         yield
     except QuadtokError as problem:
         raise type(problem)(f"{path}: {problem}") from (problem.__cause__ or problem)
+
+
+def cannot_write(path: object, problem: OSError) -> OutputError:
+    """Why a file cannot be written, as one sentence about it; a `DiskFull` where no space is left."""
+    kind = DiskFull if problem.errno in _NO_SPACE else OutputError
+    return kind(f"{path}: {_reason(problem)}")
+
+
+def _reason(problem: OSError) -> str:
+    if problem.errno in _NO_SPACE:
+        return "no space left on device; what is written so far is complete, run the same command to go on"
+    if problem.errno == errno.ENAMETOOLONG:
+        return "the name is too long for this disk"
+    if problem.errno == errno.ELOOP:
+        return "is a link that leads back to itself"
+    if problem.errno in (errno.EEXIST, errno.ENOTDIR):
+        return "a file stands where one of its folders should be"
+    return f"cannot be written ({problem.strerror or problem})"
 
 
 def as_ours(problem: Exception, path: object) -> QuadtokError:

@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from quadtok.errors import DiskFull, OutputError, QuadtokError
+from quadtok.errors import OutputError, QuadtokError, cannot_write
 from quadtok.quiet import without_warnings
 
 try:
@@ -38,7 +38,6 @@ _KINDS = {
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
 }
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _MAX_LINKS = 40  # as many as Linux follows
 _OPEN_FILES = ("/proc", "/dev/fd")  # where names stand for what a process holds open: Linux, macOS
 
@@ -76,8 +75,7 @@ def written_whole(path: Path) -> Iterator[BinaryIO]:
         with _renamed_at_the_end(target) as stream:
             yield stream
     except OSError as problem:
-        kind = DiskFull if problem.errno in _NO_SPACE else OutputError
-        raise kind(f"{path}: {_reason(problem)}") from problem
+        raise cannot_write(path, problem) from problem
 
 
 def destination(path: Path) -> Path:
@@ -94,7 +92,7 @@ def destination(path: Path) -> Path:
     except FileNotFoundError:  # a link to nothing
         return Path(os.path.realpath(path))
     except OSError as problem:
-        raise OutputError(f"{path}: {_reason(problem)}") from problem
+        raise cannot_write(path, problem) from problem
     if not stat.S_ISREG(mode):
         raise OutputError(f"{path}: is {_KINDS.get(stat.S_IFMT(mode), 'something else')}, not a regular file")
     if _belongs_to_a_process(path):
@@ -233,10 +231,15 @@ def _keep_mode(target: Path, temporary: Path) -> None:
         os.chmod(temporary, stat.S_IMODE(os.stat(target).st_mode))
 
 
+def new_temporary(folder: Path) -> Path:
+    """A name for what becomes another file; whoever makes it holds its lock, or `remove_abandoned` removes it."""
+    return folder / f"{TEMPORARY_PREFIX}{_this_machine()}-{secrets.token_hex(6)}.tmp"
+
+
 def _open_temporary(folder: Path) -> tuple[Path, BinaryIO]:
     """A new file, locked. Another run may find it before it is locked, and take it for abandoned: then once more."""
     while True:
-        temporary = folder / f"{TEMPORARY_PREFIX}{_this_machine()}-{secrets.token_hex(6)}.tmp"
+        temporary = new_temporary(folder)
         stream = open(temporary, "xb")  # noqa: SIM115  # the caller closes it
         if fcntl is None:
             return temporary, stream
@@ -286,15 +289,3 @@ def _belongs_to_a_process(path: Path) -> bool:
         except OSError:
             return False
     return False
-
-
-def _reason(problem: OSError) -> str:
-    if problem.errno in _NO_SPACE:
-        return "no space left on device; what is written so far is complete, run the same command to go on"
-    if problem.errno == errno.ENAMETOOLONG:
-        return "the name is too long for this disk"
-    if problem.errno == errno.ELOOP:
-        return "is a link that leads back to itself"
-    if problem.errno in (errno.EEXIST, errno.ENOTDIR):
-        return "a file stands where one of its folders should be"
-    return f"cannot be written ({problem.strerror or problem})"

@@ -266,6 +266,17 @@ class TestMerging:
         with pytest.raises(InputError, match="no plans to merge"):
             merge_plans([], tmp_path / "all.qts")
 
+    def test_what_a_killed_one_left_is_removed_by_the_next(self, tmp_path):
+        written(tmp_path / "a.qts", entries(1))
+        script = (
+            "import os, signal, sys\nfrom quadtok.storage.plan_writer import merge_plans\n"
+            "os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\nmerge_plans(sys.argv[1:], 'all.qts')"
+        )
+        subprocess.run([sys.executable, "-c", script, "a.qts"], cwd=tmp_path, timeout=60, check=False)
+        assert len(list(tmp_path.glob(".quadtok-*"))) == 1
+        merge_plans([tmp_path / "a.qts"], tmp_path / "all.qts")
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["a.qts", "all.qts"]
+
     def test_a_part_may_be_what_it_becomes(self, tmp_path):
         path = written(tmp_path / "a.qts", [entry("x", 1), entry("x", 2)])
         assert merge_plans([path], path) == 1

@@ -9,7 +9,7 @@ from typing import Any
 
 from quadtok.cli.flags import Reporting, Running
 from quadtok.cli.terminal import Report
-from quadtok.errors import ScorerError
+from quadtok.errors import OutputError, ScorerError
 from quadtok.jobs.base import Ending, Engine, Job, Listener, OpenSink, Outcome, StopRequest
 from quadtok.jobs.sources import Found, Source
 
@@ -97,7 +97,7 @@ def execute(
         sink: where the results go.
         engine: who does it.
         report: hears of every input.
-        also: hears of each outcome before the report.
+        also: hears of each outcome before the report. An `OutputError` of it ends the run.
     """
     from quadtok.images import own_stderr
     from quadtok.jobs.engines.signals import stop_on_signals
@@ -106,11 +106,22 @@ def execute(
 
     def hear(outcome: Outcome) -> None:
         with own_stderr():
-            also(outcome)
-            telling(outcome)
+            try:
+                also(outcome)
+            finally:
+                telling(outcome)
 
-    with stop_on_signals() as stop, sink.open():
-        ending = engine.run(job, sink.sources, sink, hear, stop)
+    ending: Ending | None = None
+    with stop_on_signals() as stop:
+        try:
+            with sink.open():
+                ending = "stopped"
+                ending = engine.run(job, sink.sources, sink, hear, stop)
+        except OutputError as problem:
+            if ending is None:  # nothing was begun
+                raise
+            if ending != "disk full":  # else it was said of an input
+                report.break_off(problem)
     telling.end(ending)
     return stop
 
@@ -121,4 +132,4 @@ def finish(report: Report, stop: StopRequest | None = None, **facts: Any) -> int
     report.summary(interrupted=bool(number), **facts)
     if number:
         return 130 if number == signal.SIGINT else 143
-    return 1 if report.counts["failed"] else 0
+    return 1 if report.counts["failed"] or report.is_broken else 0

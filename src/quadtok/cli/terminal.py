@@ -106,6 +106,7 @@ class Report:
         partly_read: how many of them hold further frames or previews, which were left out.
         worked: what an input is called with which all went well.
         keeps: whether what is done is kept, so that an interrupted run can go on.
+        is_broken: whether what concerns no single input went wrong.
     """
 
     total: int
@@ -116,6 +117,7 @@ class Report:
     partly_read: int = 0
     worked: str = "written"
     keeps: bool = True
+    is_broken: bool = False
     _held: list[str] = field(default_factory=list)
     _started: float = field(default_factory=time.monotonic)
     _progress: Progress | None = None
@@ -170,6 +172,11 @@ class Report:
         """Inputs that are pictures made by quadtok, and were found in folders: nothing is done with them."""
         for source in sources:
             self.file("passed over", source)
+
+    def break_off(self, problem: Exception) -> None:
+        """Say what went wrong with the run, rather than with an input of it."""
+        self.is_broken = True
+        self._error(problem)
 
     def say_held(self) -> None:
         """Say the errors that were held back."""

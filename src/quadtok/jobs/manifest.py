@@ -15,6 +15,7 @@ found out, and neither is a bit that fell over. `--verify` opens everything inst
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 from collections.abc import Callable, Collection, Iterator
@@ -22,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from quadtok.errors import InputError, OutputError
+from quadtok.errors import InputError, cannot_write
 from quadtok.jobs.base import Outcome
 from quadtok.jobs.sources import Source
 
@@ -74,7 +75,7 @@ class Manifest:
             if not _ends_with_a_line(path):
                 os.write(self._file, b"\n")
         except OSError as problem:
-            raise OutputError(f"{path}: {(problem.strerror or 'cannot be written').lower()}") from problem
+            raise cannot_write(path, problem) from problem
         self._known: set[Source] = set()
         self._before: dict[Source, os.stat_result] = {}
 
@@ -98,14 +99,16 @@ class Manifest:
         """Append a line, but for what stood here already.
 
         Raises:
-            OutputError: where it cannot be written.
+            OutputError: where it cannot be written. `DiskFull` where no space is left.
         """
         if outcome.source in self._known or outcome.status == "passed over":
             return
+        line = (json.dumps(self._line(outcome)) + "\n").encode()
         try:
-            os.write(self._file, (json.dumps(self._line(outcome)) + "\n").encode())
+            if os.write(self._file, line) < len(line):  # the rest alone would be no line where others append, too
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as problem:
-            raise OutputError(f"{self.path}: cannot be written ({problem.strerror or problem})") from problem
+            raise cannot_write(self.path, problem) from problem
 
     def close(self) -> None:
         """Put it on the disk."""

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
-import secrets
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
 import numpy as np
 
-from quadtok.errors import DiskFull, InputError, OutputError, about
-from quadtok.files import TEMPORARY_PREFIX, destination
+from quadtok.errors import InputError, OutputError, about, cannot_write
+from quadtok.files import destination, new_temporary, remove_abandoned
 from quadtok.storage.plan_format import (
     DONE,
     HEAD,
@@ -68,6 +66,7 @@ class PlanWriter:
             os.close(self._file)
             raise
         self._added: dict[str, int] = {}
+        self._has_failed = False
 
     def add(self, entry: Entry) -> None:
         """Append the plans of an image; those of this name that are there count no more.
@@ -80,11 +79,15 @@ class PlanWriter:
         self._added[entry.name] = begin
 
     def close(self) -> None:
-        """Write the index where there is anything new, and put all on the disk."""
+        """Write the index where there is anything new, and put all on the disk.
+
+        Where an image could not be written there is no index either: the file is read without, and the next one to
+        append writes it.
+        """
         if self._file < 0:
             return
         try:
-            if self._added or not self._is_indexed:
+            if not self._has_failed and (self._added or not self._is_indexed):
                 begin = self._end
                 body = self._whole_index().encode(begin)
                 self._append(encode_block(INDEX, body) + encode_block(DONE, WORD.pack(begin)))
@@ -105,9 +108,10 @@ class PlanWriter:
         try:
             _write_all(self._file, data, self._end)
         except OSError as problem:
+            self._has_failed = True
             with contextlib.suppress(OSError):
                 os.ftruncate(self._file, self._end)
-            raise _refused(self.path, problem) from problem
+            raise cannot_write(self.path, problem) from problem
         self._end += len(data)
 
     def _whole_index(self) -> Index:
@@ -151,13 +155,14 @@ def merge_plans(parts: Sequence[str | Path], path: str | Path) -> int:
         with about(store.path):
             _check_alike(store.header, stores[0].header, str(stores[0].path))
     target = destination(Path(path))
-    temporary = target.parent / f"{TEMPORARY_PREFIX}{secrets.token_hex(6)}.tmp"
+    remove_abandoned([target.parent])
+    temporary = new_temporary(target.parent)
     try:
         with PlanWriter(temporary, stores[0].header) as writer:
             count = sum(_take_over(store, stores[:number], writer) for number, store in enumerate(stores))
         os.replace(temporary, target)
     except OSError as problem:
-        raise _refused(target, problem) from problem
+        raise cannot_write(target, problem) from problem
     finally:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
@@ -184,7 +189,7 @@ def _opened(path: Path) -> int:
         target.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(target, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
     except OSError as problem:
-        raise _refused(path, problem) from problem
+        raise cannot_write(path, problem) from problem
     if fcntl is not None:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -230,9 +235,3 @@ def _write_all(descriptor: int, data: bytes, at: int) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]
-
-
-def _refused(path: Path, problem: OSError) -> OutputError:
-    if problem.errno in (errno.ENOSPC, errno.EDQUOT):
-        return DiskFull(f"{path}: no space left on device; what is written so far is complete, run it again to go on")
-    return OutputError(f"{path}: cannot be written ({problem.strerror or problem})")

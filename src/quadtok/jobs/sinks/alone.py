@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from quadtok.errors import OutputError
+from quadtok.errors import OutputError, cannot_write
 from quadtok.files import TEMPORARY_PREFIX
 
 try:
@@ -37,7 +37,7 @@ def alone(folder: Path, prefix: str) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, _OPEN, 0o666)
     except OSError as problem:
-        raise OutputError(f"{folder}: cannot be written ({problem.strerror or problem})") from problem
+        raise cannot_write(folder, problem) from problem
     try:
         if _is_taken(descriptor):
             raise OutputError(f"{folder}: another process writes its {prefix}*.tar; wait for it, or give each a part")

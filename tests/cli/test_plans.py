@@ -190,6 +190,23 @@ class TestMerge:
         assert (tmp_path / "all.qts").read_text() == "mine"
         assert quadtok("plans", "merge", path, "--output", tmp_path / "all.qts", "--overwrite").code == 0
 
+    def test_a_photograph_is_kept_whatever_it_is_called(self, quadtok, store, photos, tmp_path):
+        _, path = store()
+        shutil.copy(photos / "coffee.jpg", tmp_path / "all.qts")
+        result = quadtok("plans", "merge", path, "--output", tmp_path / "all.qts", "--overwrite")
+        assert (result.code, "it is kept: choose another name" in result.err) == (2, True)
+        assert (tmp_path / "all.qts").read_bytes() == (photos / "coffee.jpg").read_bytes()
+
+    @pytest.mark.parametrize("name", ["plans.qts", "link.qts", "hard.qts"])
+    def test_an_input_is_kept(self, quadtok, store, tmp_path, name):
+        _, path = store()
+        before = path.read_bytes()
+        (tmp_path / "link.qts").symlink_to(path)
+        (tmp_path / "hard.qts").hardlink_to(path)
+        result = quadtok("plans", "merge", path, "--output", tmp_path / name, "--overwrite")
+        assert (result.code, f"{name} is an input" in result.err) == (2, True)
+        assert path.read_bytes() == before
+
     def test_what_is_no_file_of_plans_is_said(self, quadtok, photo, tmp_path):
         result = quadtok("plans", "merge", photo, "--output", tmp_path / "all.qts")
         assert (result.code, result.err) == (2, f"quadtok: error: {photo}: not a file of quadtok plans\n")

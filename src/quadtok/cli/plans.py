@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from quadtok.cli.flags import OUTPUT, Answer
+from quadtok.cli.flags import FLAGS, OUTPUT, Answer
 from quadtok.cli.given import check_ending
 from quadtok.cli.grouped import Group, grouped
 from quadtok.cli.running import load
@@ -33,15 +33,29 @@ class Parts(Group):
         """A name of its own."""
         check_ending("--output", self.output, (PLANS_SUFFIX,), "a file of plans")
 
+    def check_output(self) -> None:
+        """Refuse to replace a part, and without a word for it anything else.
+
+        Raises:
+            InputError: in one sentence.
+        """
+        if not self.output.exists():
+            return
+        if not self.overwrite:
+            raise InputError(f"--output {self.output} exists; use --overwrite, or another name")
+        if any(part.exists() and part.samefile(self.output) for part in self.inputs):
+            raise InputError(f"--output {self.output} is an input: choose another name")
+
 
 @grouped
 def merge(context: typer.Context, parts: Parts, say: Answer) -> int:
     """Make one file of several, as parts of a job array leave them; the parts stay."""
-    if parts.output.exists() and not parts.overwrite:
-        raise InputError(f"--output {parts.output} exists; use --overwrite, or another name")
-    load("storage.plan_writer")
+    parts.check_output()
+    load("storage.plan_writer", "jobs.sinks.existing")
+    from quadtok.jobs.sinks.existing import check_place
     from quadtok.storage.plan_writer import merge_plans
 
+    check_place(parts.output, "overwrite", FLAGS)
     count = merge_plans(parts.inputs, parts.output)
     if say.as_json:
         write_json({"type": "merged", "output": str(parts.output), "images": count, "parts": len(parts.inputs)})

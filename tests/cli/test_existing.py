@@ -35,6 +35,15 @@ def picture(path, color="red"):
     return path.read_bytes()
 
 
+DAMAGE = {
+    "empty": lambda data: b"",
+    "NUL": lambda data: bytes(len(data)),
+    "cut at once": lambda data: data[:20],
+    "cut": lambda data: data[: len(data) // 2],
+    "NUL at the end": lambda data: data[: len(data) // 2] + bytes(len(data) - len(data) // 2),
+}
+
+
 class TestOverlay:
     """Every output of a task is checked like the first."""
 
@@ -91,23 +100,31 @@ class TestOverlay:
         assert "1 written" in run().err
         assert (overlay.read_bytes(), photo.with_suffix(".pt").stat().st_mtime_ns) == (drawn, written)
 
-    @pytest.mark.parametrize(
-        "damage",
-        [
-            lambda data: b"",
-            lambda data: bytes(len(data)),
-            lambda data: data[:20],
-            lambda data: data[: len(data) // 2],
-            lambda data: data[: len(data) // 2] + bytes(len(data) - len(data) // 2),
-        ],
-        ids=["empty", "NUL", "cut at once", "cut", "NUL at the end"],
-    )
+    @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
     @pytest.mark.parametrize("policy", ["resume", "overwrite"])
     def test_a_torn_one_is_healed(self, run, overlay, damage, policy):
         run()
         whole = overlay.read_bytes()
         overlay.write_bytes(damage(whole))
         assert (run("--if-exists", policy).code, overlay.read_bytes()) == (0, whole)
+
+    @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+    @pytest.mark.parametrize("command", [["tokenize", "--overlay"], ["visualize"]], ids=" ".join)
+    def test_a_torn_one_among_the_photographs_of_a_folder_is_healed(self, quadtok, photos, overlay, command, damage):
+        assert quadtok(*command, photos, "--scorer", "blur").code == 0
+        whole = overlay.read_bytes()
+        overlay.write_bytes(damage(whole))
+        result = quadtok(*command, photos, "--scorer", "blur")
+        assert (result.code, overlay.read_bytes() == whole, "1 written, 2 skipped, 0 failed" in result.err) == (
+            0,
+            True,
+            True,
+        )
+
+    def test_an_empty_photograph_does_not_give_way_to_another_of_its_name(self, quadtok, photos, photo):
+        photo.with_suffix(".png").touch()
+        result = quadtok("tokenize", photos, "--scorer", "blur")
+        assert (result.code, result.err.count("would both write")) == (1, 2)
 
     def test_a_dry_run_shows_every_output_and_every_refusal(self, quadtok, photos, photo, overlay):
         picture(overlay)

@@ -15,7 +15,7 @@ from quadtok.errors import InputError, OutputError, QuadtokError
 from quadtok.files import destination, remove_abandoned, sync_folders
 from quadtok.jobs.sources import Source, map_in
 from quadtok.jobs.words import ARGUMENTS, Words
-from quadtok.marks import is_passed_over, mark_of_file
+from quadtok.marks import holds_nothing, is_passed_over, mark_of_file
 
 
 @dataclass(frozen=True)
@@ -149,11 +149,13 @@ class _Conflict:
     def made_by_us(self) -> set[Source]:
         """The inputs that are pictures made by quadtok, and so give way to the others.
 
-        One that was named itself gives way only where another input would write it.
+        One that was named itself gives way only where another input would write it. So does what a power cut left
+        without a mark: it holds nothing that could be lost.
         """
-        suspects = {reader.source for reader in self.readers if any(one is not reader for one, _ in self.writers)}
-        suspects |= {one.source for one, _ in self.writers if one.source.found}
-        return {source for source in suspects if is_passed_over(mark_of_file(source.path))}
+        theirs = {reader.source for reader in self.readers if any(one is not reader for one, _ in self.writers)}
+        suspects = theirs | {one.source for one, _ in self.writers if one.source.found}
+        ours = {source for source in suspects if is_passed_over(mark_of_file(source.path))}
+        return ours | {source for source in theirs if _is_blank(source.path)}
 
     def refusal(self, outputs: Outputs, path: Path, naming: Naming) -> InputError:
         """Why one of the writers is refused."""
@@ -162,6 +164,13 @@ class _Conflict:
         other = next((one for one, _ in self.writers if one is not outputs), outputs)
         way_out = _way_out(outputs, other, naming)
         return InputError(f"{outputs.source.path} and {other.source.path} would both write {path}; {way_out}")
+
+
+def _is_blank(path: Path) -> bool:
+    try:
+        return holds_nothing(path)
+    except OSError:
+        return False
 
 
 def _way_out(outputs: Outputs, other: Outputs, naming: Naming) -> str:

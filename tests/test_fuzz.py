@@ -3,9 +3,14 @@
 `python tests/fuzz.py --images 100000 --tokens 20000 --jobs 2` goes on where this stops.
 """
 
+import random
+from io import BytesIO
+
 import pytest
+import torch
 
 import fuzz
+import fuzz_mutations
 import fuzz_seeds
 from quadtok.errors import ImageError
 from quadtok.images import decode_image
@@ -72,6 +77,13 @@ def test_without_a_fault_nothing_is_reported():
 def test_a_program_that_does_not_start_is_an_error():
     with pytest.raises(RuntimeError, match="does not start: the process died of exit 5"):
         fuzz.run("images", 5, seed=3, task="fuzz_faults:DoesNotStart")
+
+
+def test_whatever_was_forged_before_can_be_forged_further():
+    buffer = BytesIO()
+    torch.save({"meta": "{}", "layout": torch.zeros(3, dtype=torch.int32), "patches": torch.zeros(3)}, buffer)
+    for number in range(100):
+        fuzz_mutations.forged_tokens({"flat": buffer.getvalue()}, random.Random(number))
 
 
 def test_a_case_is_the_same_every_time():

@@ -84,6 +84,7 @@ WITHIN = {
         "torn",
         "plan_format",
         "plan_store",
+        "tar",
         "shards",
     ],
     "quadtok.cli": [

@@ -74,27 +74,82 @@ def test_a_name_that_leads_out_is_refused_alone(tmp_path, name):
     assert isinstance(second, Member) and second.name == PurePosixPath("b.jpg")
 
 
-def test_links_and_folders_are_no_images(tmp_path):
-    path = tmp_path / "x.tar"
-    with tarfile.open(path, "w") as archive:
-        for name, kind in (("a.jpg", tarfile.SYMTYPE), ("b.jpg", tarfile.LNKTYPE), ("c.jpg", tarfile.DIRTYPE)):
+def make_links(path, *links, files=FILES):
+    """(name, kind, target) behind these files."""
+    with tarfile.open(make_tar(path, files), "a") as archive:
+        for name, kind, target in links:
             member = tarfile.TarInfo(name)
-            member.type, member.linkname = kind, "/etc/passwd"
+            member.type, member.linkname = kind, target
             archive.addfile(member)
-    assert list(members_of(path, SUFFIXES)) == []
+    return path
+
+
+SYMBOLIC, HARD = tarfile.SYMTYPE, tarfile.LNKTYPE
+
+
+@pytest.mark.parametrize(
+    ("kind", "target"),
+    [
+        (SYMBOLIC, "/etc/passwd"),
+        (SYMBOLIC, "../../a.jpg"),
+        (SYMBOLIC, "gone.jpg"),
+        (SYMBOLIC, "link.jpg"),
+        (SYMBOLIC, "c.txt"),
+        (HARD, "/etc/passwd"),
+        (HARD, "gone.jpg"),
+    ],
+)
+def test_a_link_that_leads_to_no_image_in_the_archive_is_refused_alone(tmp_path, kind, target):
+    path = make_links(tmp_path / "x.tar", ("deep/link.jpg", kind, target), files={"a.jpg": b"1", "deep/c.txt": b"2"})
+    member, refusal = members_of(path, SUFFIXES)
+    assert member.inside.read() == b"1"
+    assert isinstance(refusal, Refusal) and str(refusal.problem).startswith(f"{path}: deep/link.jpg is a link to ")
+    assert refusal.path == path / "deep/link.jpg"
+
+
+def test_a_link_is_the_file_that_it_leads_to(tmp_path):
+    links = [
+        ("b.jpg", SYMBOLIC, "deep/b.JPG"),
+        ("deep/up.jpg", SYMBOLIC, "../a.jpg"),
+        ("first.jpg", SYMBOLIC, "second.jpg"),  # to a link that comes later
+        ("second.jpg", SYMBOLIC, "./a.jpg"),
+        ("hard.jpg", HARD, "deep/b.JPG"),
+    ]
+    path = make_links(tmp_path / "x.tar", *links, files={"a.jpg": b"1", "deep/b.JPG": b"2"})
+    found = {str(member.name): member.inside.read() for member in members_of(path, SUFFIXES)}
+    assert found == {
+        "a.jpg": b"1", "deep/b.JPG": b"2", "b.jpg": b"2", "deep/up.jpg": b"1", "first.jpg": b"1", "second.jpg": b"1",
+        "hard.jpg": b"2",
+    }  # fmt: skip
+
+
+def test_links_in_a_loop_are_refused(tmp_path):
+    path = make_links(tmp_path / "x.tar", ("a.jpg", SYMBOLIC, "b.jpg"), ("b.jpg", SYMBOLIC, "a.jpg"), files={})
+    assert [type(item) for item in members_of(path, SUFFIXES)] == [Refusal, Refusal]
+
+
+def test_a_link_with_a_name_that_leads_out_is_refused(tmp_path):
+    path = make_links(tmp_path / "x.tar", ("../b.jpg", SYMBOLIC, "a.jpg"), files={"a.jpg": b"1"})
+    _, refusal = members_of(path, SUFFIXES)
+    assert "leads out of the folder" in str(refusal.problem)
+
+
+def test_a_folder_is_no_image(tmp_path):
+    path = make_links(tmp_path / "x.tar", ("c.jpg", tarfile.DIRTYPE, ""), files={})
     with pytest.raises(InputError, match=r"no images found in .*x\.tar"):
         find_sources([str(path)], SUFFIXES)
 
 
-def test_a_hard_link_is_the_file_that_it_leads_to(tmp_path):
+def test_a_hard_link_of_tar_itself_is_read(tmp_path):
     path = tmp_path / "x.tar"
     (tmp_path / "a.jpg").write_bytes(b"image")
     (tmp_path / "b.jpg").hardlink_to(tmp_path / "a.jpg")
+    (tmp_path / "c.jpg").symlink_to("a.jpg")
     with tarfile.open(path, "w") as archive:
-        for name in ("a.jpg", "b.jpg"):
+        for name in ("a.jpg", "b.jpg", "c.jpg"):
             archive.add(tmp_path / name, name)
     assert [(str(one.name), one.inside.read()) for one in members_of(path, SUFFIXES)] == [
-        ("a.jpg", b"image"), ("b.jpg", b"image")
+        ("a.jpg", b"image"), ("b.jpg", b"image"), ("c.jpg", b"image")
     ]  # fmt: skip
 
 

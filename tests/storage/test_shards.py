@@ -1,5 +1,6 @@
 """Samples of shards: keys that every reader parts alike, arrays that are checked before they are believed."""
 
+import gzip
 import hashlib
 import io
 import json
@@ -19,8 +20,11 @@ from quadtok.storage.plan_format import Entry, Header
 from quadtok.storage.plan_stream import plan_streams
 from quadtok.storage.shards import (
     MAX_KEY,
+    add_sample,
     entry_of,
     key_of,
+    new_tar,
+    places_in,
     plan_members,
     token_members,
     tokens_of,
@@ -173,3 +177,26 @@ def test_what_has_no_facts_is_refused(kind, data):
 )
 def test_a_long_name_is_cut_behind_its_last_whole_escape(name, begin):
     assert key_of(name) == f"{begin}-{hashlib.sha256(name.encode()).hexdigest()[:32]}"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda data: data[:1000], "is no tar file as it is, or is cut short"),
+        (lambda data: data[:-10240].rstrip(b"\0"), "cut short"),
+        (lambda data: data + data, "goes on behind its end"),
+        (lambda data: gzip.compress(data), "is no tar file as it is"),
+        (lambda data: b"", "is no tar file as it is"),
+    ],
+    ids=["in a file", "in the last file", "joined", "compressed", "empty"],
+)
+def test_a_shard_that_is_not_whole_is_said_to_be(tmp_path, change, said):
+    path = tmp_path / "shard-000000.tar"
+    with path.open("wb") as stream, new_tar(stream) as archive:
+        add_sample(archive, "a", {"json": b"{}"})
+        add_sample(archive, "b", {"json": b"[" + b"1," * 2000})
+    assert [place.key for place in places_in(path)] == ["a", "b"]
+    path.write_bytes(change(path.read_bytes()))
+    with pytest.raises(TokenFileError, match=said) as caught:
+        places_in(path)
+    assert str(caught.value).startswith(f"{path}: ")

@@ -11,13 +11,14 @@ import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from posixpath import join, normpath
 
 from quadtok.errors import ImageError, InputError, about
 from quadtok.files import reading
 from quadtok.jobs.walk import Refusal
+from quadtok.storage.tar import headers_in
 
-_CHUNK = 1 << 20  # bytes
+_MOST_LINKS = 40  # as many as Linux follows
 
 
 @dataclass(frozen=True)
@@ -50,61 +51,72 @@ class Member:
     inside: Slice
 
 
+@dataclass(frozen=True)
+class _Link:
+    """A symbolic link in an archive, and the name in the archive that it leads to."""
+
+    name: PurePosixPath
+    target: str
+
+
+_Items = dict[str, Member | Refusal | _Link]
+
+
 def members_of(archive: Path, suffixes: frozenset[str]) -> Iterator[Member | Refusal]:
     """The files with these endings in a tar, in its order; of two of one name the later, as unpacking would leave it.
 
-    A name that would lead out of the folder where outputs go is refused, and so is what is sparse, and the rest of an
-    archive that ends too early or goes on behind its end. A hard link is the file that it leads to; other links are
-    passed over.
+    A link is the file of the archive that it leads to. Refused is a link that leads elsewhere, a name that would lead
+    out of the folder where outputs go, what is sparse, and the rest of an archive that ends too early or goes on behind
+    its end.
     """
-    found: dict[str, Member | Refusal] = {}
+    found: _Items = {}
     problem: Refusal | None = None
     try:
         with about(archive), reading(archive, InputError) as stream:
-            for header in _headers(stream):
-                name = PurePosixPath(header.name)
-                if name.suffix.lower() not in suffixes:
-                    continue
-                if header.isreg():
-                    found[header.name] = _member(archive, name, header)
-                elif header.islnk() and isinstance(first := found.get(header.linkname), Member):
-                    found[header.name] = _member(archive, name, header, first.inside)
+            for header in headers_in(stream, InputError):
+                if PurePosixPath(header.name).suffix.lower() in suffixes:
+                    _take(archive, header, found)
     except InputError as raised:
         problem = Refusal(archive, raised)
-    yield from found.values()
+    for item in found.values():
+        yield _followed(archive, item, found) if isinstance(item, _Link) else item
     if problem is not None:
         yield problem
 
 
-def _headers(stream: BinaryIO) -> Iterator[tarfile.TarInfo]:
-    try:
-        with tarfile.open(fileobj=stream, mode="r:") as tar:
-            for header in tar:
-                tar.members = []  # type: ignore[attr-defined]  # else all that were read are kept
-                yield header
-            end = tar.offset
-    except (tarfile.TarError, EOFError, ValueError, OverflowError) as problem:
-        raise InputError("is no tar file as it is, or is cut short (a compressed one must be unpacked)") from problem
-    _check_end(stream, end)
-
-
-def _check_end(stream: BinaryIO, end: int) -> None:
-    """Behind the last file there are zeros and nothing else: what is cut between two files, or goes on, has others."""
-    stream.seek(end)
-    rest = stream.read(tarfile.BLOCKSIZE)
-    if len(rest) < tarfile.BLOCKSIZE:
-        raise InputError("is cut short: what was behind its last file is not there")
-    while rest:
-        if any(rest):
-            raise InputError("goes on behind its end, as archives that were joined do: give each by itself")
-        rest = stream.read(_CHUNK)
-
-
-def _member(
-    archive: Path, name: PurePosixPath, header: tarfile.TarInfo, linked: Slice | None = None
-) -> Member | Refusal:
+def _take(archive: Path, header: tarfile.TarInfo, found: _Items) -> None:
+    name = PurePosixPath(header.name)
+    if not (header.isreg() or header.islnk() or header.issym()):
+        return
     if name.is_absolute() or ".." in name.parts:
-        return Refusal(archive / name.name, InputError(f"{archive}: {name} leads out of the folder that it is in"))
-    if header.issparse():
-        return Refusal(archive / name, InputError(f"{archive}: {name} is sparse, with holes: pack it without them"))
-    return Member(name, linked or Slice(archive, header.offset_data, header.size))
+        item: Member | Refusal | _Link = _refused(
+            archive / name.name, archive, name, "leads out of the folder that it is in"
+        )
+    elif header.issparse():
+        item = _refused(archive / name, archive, name, "is sparse, with holes: pack it without them")
+    elif header.issym():
+        item = _Link(name, normpath(join(name.parent, header.linkname)))
+    elif header.islnk():  # to what came before: a later file of that name is another
+        item = _linked(archive, name, header.linkname, found.get(normpath(header.linkname)))
+    else:
+        item = Member(name, Slice(archive, header.offset_data, header.size))
+    found[normpath(name)] = item
+
+
+def _followed(archive: Path, link: _Link, found: _Items) -> Member | Refusal:
+    item: Member | Refusal | _Link | None = link
+    for _ in range(_MOST_LINKS):
+        if not isinstance(item, _Link):
+            break
+        item = found.get(item.target)
+    return _linked(archive, link.name, link.target, item)
+
+
+def _linked(archive: Path, name: PurePosixPath, target: str, item: Member | Refusal | _Link | None) -> Member | Refusal:
+    if isinstance(item, Member):
+        return Member(name, item.inside)
+    return _refused(archive / name, archive, name, f"is a link to {target}, which is no image in it")
+
+
+def _refused(path: Path, archive: Path, name: PurePosixPath, why: str) -> Refusal:
+    return Refusal(path, InputError(f"{archive}: {name} {why}"))

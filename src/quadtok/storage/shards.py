@@ -38,6 +38,7 @@ from quadtok.storage.content import DTYPES, checksum, content_of, has_right_type
 from quadtok.storage.npy import decode_npy, encode_npy
 from quadtok.storage.plan_format import Entry, Header, as_bytes
 from quadtok.storage.plan_stream import stream_of_bytes
+from quadtok.storage.tar import headers_in
 from quadtok.tokens import Tokens
 
 FORMAT, VERSION = "quadtok sample", 1
@@ -45,6 +46,7 @@ SAMPLE = "sample"  # what an image becomes, whatever members it has
 PATCHES, LAYOUT, PLAN, MINIMA, JSON = "patches.npy", "layout.npy", "plan.npy", "minima.npy", "json"
 MAX_KEY = 180  # characters: what a tar's header holds beside an ending
 MAX_MEMBER = 4 << 30  # bytes
+_CUT = "is cut short, or no shard"
 Members = Mapping[str, bytes]
 
 
@@ -184,16 +186,17 @@ def places_in(path: Path) -> list[Place]:
     places: list[Place] = []
     with about(path), reading(path, TokenFileError) as stream:
         size = os.fstat(stream.fileno()).st_size
-        for header in _headers(stream):
+        for header in headers_in(stream, TokenFileError):
+            if not header.isreg() or header.issparse():
+                continue
             folder, slash, base = header.name.rpartition("/")
             own, _, ending = base.partition(".")
             key = folder + slash + own
             if header.size > MAX_MEMBER or header.offset_data + header.size > size:
-                raise TokenFileError("not a tar file, or cut short")
+                raise TokenFileError(_CUT)
             if not places or places[-1].key != key or ending in places[-1].members:
                 places.append(Place(path, key, {}))
             places[-1].members[ending] = header.offset_data, header.size
-        _check_end(stream)
     return places
 
 
@@ -217,30 +220,11 @@ def read_tar(path: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
         yield place.key, read_sample(place)
 
 
-def _headers(stream: BinaryIO) -> Iterator[tarfile.TarInfo]:
-    try:
-        with tarfile.open(fileobj=stream, mode="r:") as archive:
-            for header in archive:
-                archive.members = []  # type: ignore[attr-defined]  # else all that were read are kept
-                if header.isreg() and not header.issparse():
-                    yield header
-    except (tarfile.TarError, EOFError, ValueError, OverflowError) as problem:
-        raise TokenFileError("not a tar file, or cut short") from problem
-
-
-def _check_end(stream: BinaryIO) -> None:
-    """A tar ends with two blocks of zeros: one that is cut between two files has none, and else would seem whole."""
-    stream.seek(0, os.SEEK_END)
-    stream.seek(max(0, stream.tell() - 2 * tarfile.BLOCKSIZE))
-    if any(stream.read()):
-        raise TokenFileError("not a tar file, or cut short")
-
-
 def _read(stream: BinaryIO, begin: int, size: int) -> bytes:
     stream.seek(begin)
     data = stream.read(size)
     if len(data) != size:
-        raise TokenFileError("not a tar file, or cut short")
+        raise TokenFileError(_CUT)
     return data
 
 

@@ -1,10 +1,12 @@
 """What only a GPU can tell: the fused kernel and its programs, what launches cost, and ViTs in bfloat16. Needs timm.
 
 Here a time is the GPU's own: of many launches in one CUDA graph (`triton.testing.do_bench_cudagraph`), so that none
-is waited for; small images stay in its cache. In the last table calls are launched one behind another, as in the other
-scripts. The bandwidth is that of a copy of 1 GiB, counting what is read and what is written.
+is waited for; small images stay in its cache. In the last three tables calls are launched one behind another, as in
+the other scripts, or recorded in a graph that is replayed. The bandwidth is that of a copy of 1 GiB, counting what is
+read and what is written.
 """
 
+import argparse
 import itertools
 from collections.abc import Callable
 from functools import partial
@@ -21,6 +23,7 @@ from quadtok import Plan, Spec, extract_patches, get_quadtree, get_scorer, norma
 from quadtok.models import adapt
 from quadtok.patches import fused, gather_indexed
 
+LARGER = ("vit_small_patch16_224", "vit_base_patch16_224", "vit_large_patch16_224")
 DTYPES = (torch.uint8, torch.bfloat16, torch.float32)
 SIZES = {  # of the kernel's programs: what is tried beside what ships
     "MAX_ELEMENTS": (256, 512, 1024, 2048),
@@ -35,11 +38,11 @@ def main() -> None:
     if DEVICE.type != "cuda":
         print("Nothing to measure here: there is no GPU.")
         return
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tables", nargs="+", choices=TABLES, default=TABLES)
     with torch.no_grad():
-        print_kernel()
-        print_sizes()
-        print_launches()
-        print_models()
+        for name in parser.parse_args().tables:
+            TABLES[name]()
 
 
 def print_kernel() -> None:
@@ -122,6 +125,29 @@ def print_models() -> None:
     print_table("ViTs, 128 × 256²", [*heading, "100 tokens by blur, from bytes", "by object"], rows)
 
 
+def print_graphs() -> None:
+    """What tokens save larger ViTs in bfloat16: as they are called, and as graphs that are replayed."""
+    images = torch.randint(256, (128, 3, 256, 256), dtype=torch.uint8, device=DEVICE)
+    full = Plan.uniform(Spec.full(256, 256, 16, 64), 0, len(images), device=DEVICE)
+    fixed = get_quadtree()(random_saliency(len(images), SPEC), SPEC)
+    rows = []
+    for name in LARGER:
+        vit = timm.create_model(name, img_size=256).eval().to(DEVICE, torch.bfloat16)
+        model = adapt(vit, SPEC, "blur", check=False)
+        ways: dict[str, Callable[..., object]] = {
+            "full grid": partial(model, plan=full),
+            "100 tokens": partial(model, plan=fixed),
+            "by blur, from bytes": model,
+            "by object in bfloat16": adapt(vit, SPEC, get_scorer("object", precision="bfloat16"), check=False),
+        }
+        for run in ways.values():
+            run(images)  # what a scorer makes on first use is made outside of the graph
+        graphs = {f"{way}, graph": graph_of(run, images).replay for way, run in ways.items()}
+        found = interleaved({**{way: partial(run, images) for way, run in ways.items()}, **graphs}, seconds=0.5)
+        rows.append([name, *map(ms, found.values())])
+    print_table("Larger ViTs, 128 × 256²", ["bfloat16", *found], rows)
+
+
 def whole(spec: Spec) -> Callable[[Tensor], Tensor]:
     """Images → patches, with blur."""
     score, select = get_scorer("blur"), get_quadtree()
@@ -165,6 +191,15 @@ def copy_bandwidth() -> float:
 def gpu_ms(run: Callable[[], object]) -> float:
     """Median milliseconds on the GPU."""
     return triton.testing.do_bench_cudagraph(run, return_mode="median")
+
+
+TABLES = {
+    "kernel": print_kernel,
+    "sizes": print_sizes,
+    "launches": print_launches,
+    "models": print_models,
+    "graphs": print_graphs,
+}
 
 
 if __name__ == "__main__":

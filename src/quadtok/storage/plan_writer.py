@@ -63,7 +63,7 @@ class PlanWriter:
             with about(path):
                 self._end, self._index, self._is_indexed = _begun(self._file, header)
         except BaseException:
-            os.close(self._file)
+            _close(self._file)
             raise
         self._added: dict[str, int] = {}
         self._has_failed = False
@@ -93,7 +93,7 @@ class PlanWriter:
                 self._append(encode_block(INDEX, body) + encode_block(DONE, WORD.pack(begin)))
             os.fsync(self._file)
         finally:
-            os.close(self._file)  # and so unlocked
+            _close(self._file)
             self._file = -1
 
     def __enter__(self) -> PlanWriter:
@@ -201,6 +201,14 @@ def _opened(path: Path) -> int:
         except OSError:  # a disk without locks
             pass
     return descriptor
+
+
+def _close(descriptor: int) -> None:
+    """Unlock and close. A view of the file that an error's traceback still holds would keep the lock."""
+    if fcntl is not None:
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+    os.close(descriptor)
 
 
 def _begun(descriptor: int, header: Header) -> tuple[int, Index, bool]:

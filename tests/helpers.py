@@ -15,6 +15,7 @@ from quadtok.scorers.feature.shufflenet import shufflenet_trunk
 GOLDEN = Path(__file__).parent / "golden"
 GOLDEN_INDEX = json.loads((GOLDEN / "index.json").read_text())
 SAMPLE_IMAGES = Path(__file__).parents[1] / "sample_images"
+MANIFEST = ".quadtok-manifest.jsonl"  # in every output folder; it says when things were done, and so always differs
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 
 # Squares and rectangles, 1 to 7 scales, min_patch 1, 14, 16 and odd; budgets from the roots to the full grid.
@@ -270,3 +271,9 @@ def lively_trunk(stride: int = 32) -> nn.Module:
     with torch.no_grad():
         trunk.train()(photographs(128, 128))
     return trunk.eval()
+
+
+def files_in(folder: Path) -> dict[str, bytes]:
+    """All files below a folder by their names there, but for the manifest."""
+    found = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}

@@ -73,8 +73,8 @@ WITHIN = {
             "from_python",
         ),
     ],
-    "quadtok.jobs.sinks": ["naming", "existing", "alone"],
-    "quadtok.jobs.engines": ["pool"],
+    "quadtok.jobs.sinks": ["naming", "existing", "alone", "manifest"],
+    "quadtok.jobs.engines": ["pool", "reading"],
     "quadtok.storage": [
         "archive",
         "record",

@@ -39,6 +39,7 @@ DEFAULT_PIXEL_DTYPE: PixelDtypeName = "float16"
 DEFAULT_IF_EXISTS: IfExistsName = "resume"
 DEFAULT_STORE: StoreName = "tokens"
 DEFAULT_FORMAT: FormatName = "files"
+MANIFEST = ".quadtok-manifest.jsonl"  # in an output folder
 DEFAULT_SHARD_SIZE = 1000  # samples: of tokens 80 MB
 DEFAULT_SHARD_DTYPE: PixelDtypeName = "uint8"
 DEFAULT_MINIMA: MinimaName = "none"  # of a plan store: budgets alone

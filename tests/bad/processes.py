@@ -70,7 +70,7 @@ def killed(bench: Bench) -> Any:
     assert signalled(bench, signal.SIGKILL).code == -signal.SIGKILL
     small(bench.folder, "00.pt").write_bytes(b"")  # as a power cut leaves it
     result = bench.tokenize(bench.folder)
-    assert len(list(bench.folder.glob("*.pt"))) == 40 and not list(bench.folder.glob(".quadtok-*"))
+    assert len(list(bench.folder.glob("*.pt"))) == 40 and not list(bench.folder.glob(".quadtok-*.tmp"))
     return result
 
 
@@ -91,5 +91,5 @@ def two_processes(bench: Bench) -> Ended:
     both = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     said = [process.communicate(timeout=120)[1] for process in both]
     assert bench.quadtok("info", "--check", bench.folder / "out").out.splitlines()[-1] == "40 good, 0 bad"
-    assert not list((bench.folder / "out").glob(".quadtok-*"))
+    assert not list((bench.folder / "out").glob(".quadtok-*.tmp"))
     return Ended(max(process.returncode for process in both), "".join(said))

@@ -11,6 +11,7 @@ from bad.rows import FAILED, WRITTEN, Alone, Elsewhere, Image, Library, Processe
 from bad.runs import Bench
 from bad.table import CASES
 from bad.tokens import TRAP, Evil
+from helpers import files_in
 from quadtok import load_tokens
 from quadtok.errors import QuadtokError
 
@@ -90,7 +91,7 @@ def test_one_run_over_all_inputs_says_of_each_what_the_table_says(quadtok, made,
         assert line == begin or (begin.endswith(".pt, ") and line.startswith(begin))
     assert f"done: {len(written)} written, 0 skipped, {len(expected) - len(written)} failed" in result.lines[-1]
     outputs = {(tmp_path / "out" / one.path.relative_to(tmp_path / "in")).with_suffix(".pt") for one in written}
-    assert {path for path in (tmp_path / "out").rglob("*") if not path.is_dir()} == outputs
+    assert {tmp_path / "out" / name for name in files_in(tmp_path / "out")} == outputs
     for path in outputs:
         assert load_tokens(path).plan.spec.num_tokens == 100
 
@@ -129,7 +130,7 @@ def test_one_run_over_all_token_files_says_of_each_what_the_table_says(quadtok, 
         good, len(failed)
     )  # fmt: skip
     if command != "info":
-        assert len([path for path in (tmp_path / "out").rglob("*") if path.is_file()]) == good
+        assert len(files_in(tmp_path / "out")) == good
     assert not (tmp_path / "sprung").exists()
 
 

@@ -73,7 +73,7 @@ def check(disk: Disk) -> None:
     assert len(full) == 2 and "no space left on device" in full[0]
     assert full[1].startswith("quadtok: stopped: ") and full[1].endswith(" left")
     assert len(roomy) == 1 and roomy[0].startswith("quadtok: done: ") and ", 0 failed" in roomy[0]
-    assert not [*disk.full.rglob(".quadtok-*"), *disk.roomy.rglob(".quadtok-*")]
+    assert not [*disk.full.rglob(".quadtok-*.tmp"), *disk.roomy.rglob(".quadtok-*.tmp")]
 
 
 def test_files(fill, quadtok):

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 import bad_images
+from helpers import files_in
 from quadtok import load_tokens
 
 ACCEPTED = [
@@ -158,7 +159,7 @@ def test_inputs_that_would_write_one_file_are_refused_and_the_others_are_done(qu
     result = tokenize(quadtok, tmp_path / "b", "-o", tmp_path / "out")
     assert (result.code, result.err.count("use --keep-ext")) == (1, 2)
     assert "1 written, 0 skipped, 2 failed" in result.err
-    assert os.listdir(tmp_path / "out") == ["cat.pt"]
+    assert list(files_in(tmp_path / "out")) == ["cat.pt"]
     assert tokenize(quadtok, tmp_path, "-o", tmp_path / "kept", "--keep-ext").code == 0
     assert (tmp_path / "kept" / "b" / "dog.png.pt").exists()
 

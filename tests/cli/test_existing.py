@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from helpers import SAMPLE_IMAGES
+from helpers import SAMPLE_IMAGES, files_in
 from quadtok import Spec, load_tokens, save_tokens, tokenize
 from quadtok.marks import mark_of_file
 
@@ -405,7 +405,7 @@ def test_what_a_killed_run_left_is_removed_by_the_next(quadtok, photo, tmp_path)
     left.touch()
     os.utime(left, (1, 1))
     quadtok("tokenize", photo, "--scorer", "blur", "-o", tmp_path / "out")
-    assert os.listdir(tmp_path / "out") == ["coffee.pt"]
+    assert list(files_in(tmp_path / "out")) == ["coffee.pt"]
 
 
 def test_what_a_killed_run_left_behind_a_link_is_removed_too(quadtok, photo, tmp_path):

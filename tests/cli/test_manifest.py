@@ -6,7 +6,9 @@ import shutil
 
 import pytest
 
+from helpers import MANIFEST
 from quadtok import load_tokens
+from quadtok.jobs import tokenize_files
 
 
 @pytest.fixture
@@ -45,7 +47,10 @@ def test_a_line_says_what_became_of_an_input(run, photos, tmp_path):
     assert by_name["bad.jpg"]["status"] == "failed" and str(photos / "bad.jpg") in by_name["bad.jpg"]["error"]
     line = by_name["pets/cat.jpg"]
     assert (line["status"], line["error"]) == ("written", None)
-    assert line["files"] == {str(path): path.stat().st_size for path in (tmp_path / "out" / "pets").iterdir()}
+    assert line["files"] == {
+        f"out/pets/{path.name}": [path.stat().st_size, path.stat().st_mtime_ns]
+        for path in (tmp_path / "out" / "pets").iterdir()
+    }
     assert line["source_bytes"] == (photos / "pets" / "cat.jpg").stat().st_size
     assert line["source_mtime_ns"] == (photos / "pets" / "cat.jpg").stat().st_mtime_ns
     assert line["seconds"] > 0
@@ -180,7 +185,10 @@ def test_where_it_cannot_be_written_that_is_said_first(quadtok, photos, tmp_path
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (["--verify"], "--verify is about --manifest"),
+        (["--no-manifest", "--verify"], "--no-manifest and --verify"),
+        (["--no-manifest", "--manifest", "m"], "--no-manifest and --manifest"),
+        (["--no-manifest", "--store", "plans", "--output", "p.qts"], "--store and --no-manifest"),
+        (["--verify", "--format", "shards", "-o", "s"], "--format and --verify"),
         (["--manifest", "m", "--store", "plans", "--output", "p.qts"], "--store and --manifest"),
         (["--manifest", "m", "--format", "shards", "-o", "s"], "--format and --manifest"),
     ],
@@ -206,3 +214,49 @@ def test_one_named_as_an_input_or_an_output_is_refused(quadtok, photos, tmp_path
     assert (result.code, "is an input or an output of this run" in result.err) == (2, True)
     assert (photos / "coffee.jpg").read_bytes() == before
     assert not (tmp_path / "out" / "coffee.pt").exists()
+
+
+def test_an_output_folder_has_one_unless_told_otherwise(quadtok, photos, tmp_path, opened):
+    where = ("tokenize", photos, "--scorer", "blur", "-o")
+    assert quadtok(*where, tmp_path / "none", "--no-manifest").code == 0
+    assert not (tmp_path / "none" / MANIFEST).exists()
+    assert quadtok(*where, tmp_path / "out").code == 0
+    assert len((tmp_path / "out" / MANIFEST).read_text().splitlines()) == 3
+    opened.clear()
+    assert "3 skipped" in quadtok(*where, tmp_path / "out").err and opened == []
+    assert "3 skipped" in quadtok(*where, tmp_path / "out", "--no-manifest").err and len(opened) == 3
+
+
+def test_beside_the_inputs_there_is_none(quadtok, photos):
+    assert quadtok("tokenize", photos, "--scorer", "blur").code == 0
+    assert not list(photos.rglob(MANIFEST))
+
+
+def test_an_output_folder_that_was_moved_is_still_known(quadtok, photos, tmp_path, opened):
+    assert quadtok("tokenize", photos, "--scorer", "blur", "-o", tmp_path / "out").code == 0
+    (tmp_path / "out").rename(tmp_path / "there")
+    opened.clear()
+    assert "3 skipped" in quadtok("tokenize", photos, "--scorer", "blur", "-o", tmp_path / "there").err
+    assert opened == []
+
+
+def test_an_output_of_the_same_size_that_was_written_since_is_looked_at(run, tmp_path):
+    assert run().code == 0
+    path = tmp_path / "out" / "coffee.pt"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    assert "1 written, 2 skipped" in run().err
+    assert load_tokens(path).plan.spec.num_tokens == 100
+
+
+def test_python_has_the_same(photos, tmp_path, opened):
+    settings = {"num_tokens": 40, "scorer": "random", "workers": 0}
+    assert tokenize_files(photos, tmp_path / "out", **settings).written == 3
+    opened.clear()
+    assert tokenize_files(photos, tmp_path / "out", **settings).skipped == 3 and opened == []
+    assert tokenize_files(photos, tmp_path / "out", **settings, verify=True).skipped == 3 and len(opened) == 3
+    for given, place in ((False, None), (tmp_path / "m.jsonl", tmp_path / "m.jsonl")):
+        assert tokenize_files(photos, tmp_path / "others", **settings, manifest=given).ending == "done"
+        assert place is None or len(place.read_text().splitlines()) == 3
+    assert not (tmp_path / "others" / MANIFEST).exists()

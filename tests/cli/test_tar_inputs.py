@@ -1,9 +1,11 @@
 """Commands take the images in tar files as they take those in folders."""
 
 import tarfile
+from pathlib import Path
 
 import pytest
 
+from helpers import files_in
 from quadtok import load_tokens
 from quadtok.storage.plan_store import PlanStore
 
@@ -19,7 +21,7 @@ def archive(photos, tmp_path):
 def test_tokens_are_those_of_the_files(quadtok, photos, archive, tmp_path):
     for inputs, folder in ((photos, "files"), (archive, "tar")):
         assert quadtok("tokenize", inputs, "-o", tmp_path / folder, "--scorer", "blur", "--overlay").code == 0
-    made = sorted(path.relative_to(tmp_path / "files") for path in (tmp_path / "files").rglob("*.*"))
+    made = list(map(Path, files_in(tmp_path / "files")))
     assert len(made) == 6
     for path in made:
         ours, theirs = tmp_path / "tar" / "photos" / path, tmp_path / "files" / path

@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from helpers import GOLDEN, SAMPLE_IMAGES, assert_partition, assert_same_plan
+from helpers import GOLDEN, SAMPLE_IMAGES, assert_partition, assert_same_plan, files_in
 from quadtok import Spec, get_quadtree, get_scorer, load_tokens, normalize, tokenize
 from quadtok.images import fit_image, read_image
 from quadtok.quadtrees import QUADTREES
@@ -22,7 +22,7 @@ IMPORTANCE_NET = files("quadtok.scorers.object") / "importance_net.pt"
 
 
 def files_below(folder):
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    return list(files_in(folder))
 
 
 def digests(folder):

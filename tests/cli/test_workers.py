@@ -7,13 +7,14 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image, PngImagePlugin, TiffImagePlugin
 
 import bad_images
-from helpers import GOLDEN
+from helpers import GOLDEN, files_in
 
 WORKERS = [0, 1, 4]
 
@@ -33,7 +34,7 @@ def folder(tmp_path):
 
 
 def bytes_below(folder):
-    return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {Path(name).name: data for name, data in files_in(folder).items()}
 
 
 def without_times(out, place):

@@ -15,6 +15,7 @@ import torch
 import typer
 from PIL import Image
 
+from helpers import files_in
 from quadtok import QuadtokError, get_scorer, load_tokens, read_image
 from quadtok.cli import app, run
 from quadtok.errors import ImageError, InputError
@@ -40,10 +41,6 @@ def photos(tmp_path):
     return folder
 
 
-def contents(folder):
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
 @pytest.mark.parametrize(
     ("arguments", "flags"),
     [
@@ -65,7 +62,7 @@ def test_the_files_are_those_of_the_command_byte_for_byte(photos, tmp_path, monk
     summary = tokenize_files(photos, tmp_path / "python", **{**SMALL, **arguments})
     assert (summary.written, summary.failed, summary.left, summary.ending) == (3, 1, 0, "done")
     assert run(["tokenize", str(photos), "-o", str(tmp_path / "command"), *FLAGS, *flags]) == 1
-    assert contents(tmp_path / "python") == contents(tmp_path / "command")
+    assert files_in(tmp_path / "python") == files_in(tmp_path / "command")
 
 
 @pytest.mark.parametrize(
@@ -95,7 +92,7 @@ def test_without_a_scorer_the_same_one_is_meant_as_on_the_command_line(
     sizes = {name: value for name, value in SMALL.items() if name != "scorer"}
     assert tokenize_files(photos / "pets", tmp_path / "python", **sizes, **arguments).written == 1
     assert run(["tokenize", str(photos / "pets"), "-o", str(tmp_path / "command"), *FLAGS[:-2], *flags]) == 0
-    assert contents(tmp_path / "python") == contents(tmp_path / "command")
+    assert files_in(tmp_path / "python") == files_in(tmp_path / "command")
     scorer = load_tokens(tmp_path / "python" / "cat.pt").metadata["scorer"]
     assert (scorer["name"], scorer["weights"]) == meant
 
@@ -154,8 +151,8 @@ def test_every_flag_of_the_command_is_an_argument(photos, tmp_path):
     flags = {parameter.name for parameter in typer.main.get_command(app).commands["tokenize"].params}
     renamed = {"tokens": "num_tokens", "impl": "quadtree", "scorer_option": "scorer_options"}
     missing = {renamed.get(name, name) for name in flags} - inspect.signature(tokenize_files).parameters.keys()
-    of_many = {"store", "minima", "format", "shard_size", "manifest", "verify"}
-    assert missing == {"null", "output", "overwrite", "dry_run", "as_json", "quiet", "verbose", *of_many}
+    of_many = {"store", "minima", "format", "shard_size"}
+    assert missing == {"null", "output", "overwrite", "dry_run", "as_json", "quiet", "verbose", "no_manifest", *of_many}
 
 
 def test_fail_fast_ends_at_the_first_failure(photos, tmp_path):
@@ -205,11 +202,11 @@ def test_fail_fast_ends_at_the_first_failure(photos, tmp_path):
 )
 def test_what_cannot_be_meant_is_refused_before_anything_is_read_or_written(photos, tmp_path, wrong, sentence):
     (photos / "a.pt").write_text("precious")
-    before, heard = contents(tmp_path), []
+    before, heard = files_in(tmp_path), []
     with pytest.raises(QuadtokError) as refusal:
         tokenize_files(photos, **{**SMALL, **wrong}, progress=heard.append)
     assert sentence in str(refusal.value)
-    assert (contents(tmp_path), heard) == (before, [])
+    assert (files_in(tmp_path), heard) == (before, [])
 
 
 def test_weights_are_read_and_so_never_written(photos, tmp_path, capfd):
@@ -217,7 +214,7 @@ def test_weights_are_read_and_so_never_written(photos, tmp_path, capfd):
     out = tmp_path / "out"
     out.mkdir()
     shutil.copy(NET, out / "cat.pt")
-    before, weights = contents(out), str(out / "cat.pt")
+    before, weights = files_in(out), str(out / "cat.pt")
     arguments = {**SMALL, "scorer": "feature", "scorer_options": {"weights": weights}, "if_exists": "overwrite"}
     summary = tokenize_files(photos / "pets", out, **arguments)
     assert [str(error) for error in summary.failures.values()] == [
@@ -225,7 +222,7 @@ def test_weights_are_read_and_so_never_written(photos, tmp_path, capfd):
     ]
     flags = [*FLAGS[:-1], "feature", "--scorer-option", f"weights={weights}", "--overwrite"]
     assert run(["tokenize", str(photos / "pets"), "-o", str(out), *flags]) == 1
-    assert contents(out) == before
+    assert files_in(out) == before
 
 
 def test_where_nothing_can_be_done_at_all_is_an_error(tmp_path):

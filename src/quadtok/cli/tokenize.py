@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -41,6 +40,7 @@ from quadtok.names import (
     DEFAULT_SHARD_SIZE,
     DEFAULT_STORE,
     IMAGE_SUFFIXES,
+    MANIFEST,
     OVERLAY_SUFFIX,
     PLANS_SUFFIX,
     TOKEN_SUFFIX,
@@ -51,9 +51,7 @@ from quadtok.names import (
     StoreName,
 )
 
-if TYPE_CHECKING:
-    from quadtok.jobs.manifest import Manifest, NoManifest
-    from quadtok.jobs.tokenize import TokenizeJob
+MANIFEST_FLAGS = ["manifest", "no_manifest", "verify"]
 
 
 @dataclass(frozen=True)
@@ -99,13 +97,16 @@ class TokenFiles(Output):
         Path | None,
         typer.Option(
             "--manifest", metavar="FILE", rich_help_panel=OUTPUT,
-            help="Append a line of JSON for each input, and go by such lines: what has its size and time, and files "
-            "of their sizes, is done without being opened.",
+            show_default=f"{MANIFEST} in --output-dir",
+            help="A line of JSON for each input, and what stands there already is gone by: an input and files of their "
+            "sizes and times are done without being opened.",
         ),
     ] = None  # fmt: skip
+    no_manifest: Annotated[
+        bool, typer.Option("--no-manifest", rich_help_panel=OUTPUT, help="Write none, and open every file.")
+    ] = False
     verify: Annotated[
-        bool,
-        typer.Option("--verify", rich_help_panel=OUTPUT, help="With --manifest: open every file all the same."),
+        bool, typer.Option("--verify", rich_help_panel=OUTPUT, help="Open every file, whatever the manifest says.")
     ] = False
     shard_size: Annotated[
         int, typer.Option("--shard-size", min=1, rich_help_panel=OUTPUT, help="Images of a shard.")
@@ -114,8 +115,9 @@ class TokenFiles(Output):
     def check(self, context: typer.Context) -> None:
         """As above; no name of an image; of what holds many images, its place, and nothing that plays no part in it."""
         super().check(context)
-        if self.verify and self.manifest is None:
-            raise InputError("--verify is about --manifest: without one every file is opened")
+        refuse_together(
+            context, "no_manifest", ["manifest", "verify"], "without one every file is opened: leave it out"
+        )
         if self.store == "plans":
             self._check_plans(context)
         elif is_given(context, "minima"):
@@ -136,7 +138,7 @@ class TokenFiles(Output):
 
     def _check_plan_file(self, context: typer.Context) -> None:
         refuse_together(context, "store", ["keep_ext", "output_dir"], "plans are one file: give --output")
-        refuse_together(context, "store", ["manifest"], "a file of plans has an index of its own: leave it out")
+        refuse_together(context, "store", MANIFEST_FLAGS, "a file of plans has an index of its own: leave it out")
         if self.output is None:
             raise InputError(f"--store plans writes one file: give --output NAME{PLANS_SUFFIX}")
         check_ending("--output", self.output, (PLANS_SUFFIX,), "a file of plans")
@@ -144,7 +146,7 @@ class TokenFiles(Output):
     def _check_shards(self, context: typer.Context) -> None:
         refuse_together(context, "format", ["output", "keep_ext"], "shards are in a folder: give --output-dir")
         refuse_together(context, "format", ["overlay"], "a shard holds no pictures: leave it out")
-        refuse_together(context, "format", ["manifest"], "shards have indexes of their own: leave it out")
+        refuse_together(context, "format", MANIFEST_FLAGS, "shards have indexes of their own: leave it out")
         if self.output_dir is None:
             raise InputError("--format shards writes tar files: give their folder, --output-dir DIR")
 
@@ -162,24 +164,12 @@ class TokenFiles(Output):
             return PlanFile(self.output, self.minima, self.policy)
         return None
 
-    @contextmanager
-    def remembered(self, job: TokenizeJob, planned: Sequence[Outputs]) -> Iterator[Manifest | NoManifest]:
-        """The manifest while the run is on."""
-        from quadtok.jobs.manifest import Manifest, NoManifest
-
-        if self.manifest is None:
-            yield NoManifest()
-            return
-        files = {outputs.source: outputs.files.values() for outputs in planned}
-        taken = {path for paths in files.values() for path in paths} | {source.path for source in files}
-        if os.path.abspath(self.manifest) in set(map(os.path.abspath, taken)):
-            raise InputError(f"--manifest {self.manifest} is an input or an output of this run: name another file")
-        believed = self.policy == "resume" and not self.verify
-        manifest = Manifest(self.manifest, lambda source: job.fingerprint(source, b""), files.__getitem__, believed)
-        try:
-            yield manifest
-        finally:
-            manifest.close()
+    @property
+    def remembered_in(self) -> Path | None:
+        """The manifest, if there is to be one."""
+        if self.manifest is not None or self.no_manifest:
+            return self.manifest
+        return None if self.output_dir is None else self.output_dir / MANIFEST
 
     @property
     def names(self) -> Naming:
@@ -228,6 +218,7 @@ def _run(
     load("jobs.tokenize", "jobs.engines.threads")
     with report.progress("tokenize"):
         from quadtok.jobs.sinks.folder import FolderSink
+        from quadtok.jobs.sinks.manifest import remembered
         from quadtok.jobs.tokenize import TokenizeJob
 
         device, sources = batches.resolve(), [outputs.source for outputs in planned]
@@ -236,10 +227,10 @@ def _run(
         job = TokenizeJob(steps, scoring, scorer.impl, output.dtype, device, output.overlay, threshold)
         # Images of native sizes may be large, and seldom make batches.
         engine = running.engine(batches.batch_size, ahead=batches.batch_size if geometry.size else 0)
-        with output.remembered(job, planned) as manifest:
-            is_done, hear = manifest.is_done, manifest.hear
-            sink = FolderSink(planned, job.makes, output.policy, FLAGS, scoring.name, is_done)
-            stop = execute(job, sink, engine, report, hear)
+        settings, believed = partial(job.fingerprint, data=b""), output.policy == "resume" and not output.verify
+        with remembered(output.remembered_in, settings, planned, believed) as manifest:
+            sink = FolderSink(planned, job.makes, output.policy, FLAGS, scoring.name, manifest.is_done)
+            stop = execute(job, sink, engine, report, manifest.hear)
     return finish(report, stop, settings=job.describe())
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from quadtok.jobs.parts import parse_part
 from quadtok.jobs.scorer_options import meant_scorer, takes_weights
 from quadtok.jobs.scoring import Scoring, make_scoring, scoring_of
 from quadtok.jobs.sinks.folder import FolderSink
+from quadtok.jobs.sinks.manifest import remembered
 from quadtok.jobs.sinks.naming import Naming, Outputs, plan_outputs
 from quadtok.jobs.sources import Found, Source, find_sources
 from quadtok.jobs.tokenize import TokenizeJob
@@ -35,6 +37,7 @@ from quadtok.names import (
     DEFAULT_QUADTREE,
     DEFAULT_SEED,
     IMAGE_SUFFIXES,
+    MANIFEST,
     MAX_PIXELS,
     OVERLAY_SUFFIX,
     TOKEN_SUFFIX,
@@ -90,6 +93,7 @@ def tokenize_files(
     background: str = DEFAULT_BACKGROUND, exif: bool = True, draft: bool = True, max_pixels: int = MAX_PIXELS,
     dtype: PixelDtypeName = DEFAULT_PIXEL_DTYPE, overlay: bool = False, keep_ext: bool = False,
     relative_to: Name | None = None, part: str | None = None, if_exists: IfExistsName = DEFAULT_IF_EXISTS,
+    manifest: Name | bool = True, verify: bool = False,
     device: str = DEFAULT_DEVICE, batch_size: int = DEFAULT_BATCH_SIZE, workers: int | None = None,
     fail_fast: bool = False, begin: Callable[[int], object] | None = None, progress: Listener | None = None,
 ) -> Summary:  # fmt: skip
@@ -126,6 +130,9 @@ def tokenize_files(
         relative_to: the folder that names are relative to.
         part: `"3/8"`: only the third of eight parts of the inputs; `"auto"` as on the command line.
         if_exists: `"resume"`, `"skip"`, `"overwrite"` or `"error"`.
+        manifest: the file that says what became of each input; True: `.quadtok-manifest.jsonl` in `output_dir`, False:
+            none.
+        verify: open every file, whatever the manifest says.
         device: where to score: `"auto"`, `"cpu"`, `"cuda"` or `"cuda:N"`.
         batch_size: images scored at once.
         workers: threads; None: one for each core.
@@ -141,7 +148,7 @@ def tokenize_files(
         QuadtokError: where nothing can be done at all: no inputs, or arguments that do not fit together.
     """
     _check_types(seed, max_pixels, batch_size, scorer_options or {}, begin, progress)
-    _check_switches(exif=exif, draft=draft, overlay=overlay, keep_ext=keep_ext, fail_fast=fail_fast)
+    _check_switches(exif=exif, draft=draft, overlay=overlay, keep_ext=keep_ext, fail_fast=fail_fast, verify=verify)
     budget = _budget(num_tokens, threshold := parse_threshold(threshold))
     geometry = make_geometry(_size(image_size), budget, fit, min_patch, max_patch)
     preprocess = Preprocess(geometry, max_pixels, background, exif, draft)
@@ -156,17 +163,31 @@ def tokenize_files(
     scoring = _scoring(scorer, options, maps, points, seed, planned, place)
     job = TokenizeJob(preprocess, scoring, quadtree, dtype, place, overlay, threshold)
     engine = _engine(workers, batch_size, fail_fast, same_size=geometry.size is not None)
-    folder = FolderSink(planned, job.makes, if_exists, scorer=scoring.name)
-    if begin is not None:
-        begin(summary.left)
-    for outcome in _known(ours, found.refused):
-        hear(outcome)
-        if outcome.error and fail_fast:
-            summary.ending = "failed fast"
-            return summary
-    with folder.open() as sink:
-        summary.ending = engine.run(job, sink.sources, sink, hear)
+    believed = if_exists == "resume" and not verify
+    lines = _manifest(manifest, naming.folder)
+    with remembered(lines, partial(job.fingerprint, data=b""), planned, believed) as memory:
+        folder = FolderSink(planned, job.makes, if_exists, scorer=scoring.name, is_done=memory.is_done)
+        if begin is not None:
+            begin(summary.left)
+        summary.ending = _run(engine, job, folder, _known(ours, found.refused), hear, memory.hear)
     return summary
+
+
+def _run(
+    engine: Threads, job: TokenizeJob, folder: FolderSink, known: Iterable[Outcome], hear: Listener, remember: Listener
+) -> Ending:
+    """Do the job, after what is known of some inputs before."""
+    for outcome in known:
+        hear(outcome)
+        if outcome.error and engine.fail_fast:
+            return "failed fast"
+
+    def hear_and_remember(outcome: Outcome) -> None:
+        remember(outcome)
+        hear(outcome)
+
+    with folder.open() as sink:
+        return engine.run(job, sink.sources, sink, hear_and_remember)
 
 
 def _chosen(
@@ -203,6 +224,13 @@ def _budget(num_tokens: int | str | None, threshold: float | None) -> Budget:
 
 def _also_read(**given: Name | None) -> list[Path]:
     return [path for argument, name in given.items() if (path := path_of(argument, name)) is not None]
+
+
+def _manifest(manifest: Name | bool, folder: Path | None) -> Path | None:
+    """Where it is, if there is to be one."""
+    if isinstance(manifest, bool):
+        return folder / MANIFEST if manifest and folder is not None else None
+    return path_of("manifest", manifest)
 
 
 def _listener(summary: Summary, progress: Listener | None) -> Listener:

@@ -8,7 +8,6 @@ one process, which says so.
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -40,7 +39,7 @@ class Part:
 
     def holds(self, name: PurePath) -> bool:
         """Whether an input of this name is in this part."""
-        key = os.fsencode(name.with_suffix("").as_posix()) if name.name else b""
+        key = name.with_suffix("").as_posix().encode("utf-8", "surrogatepass") if name.name else b""
         return int.from_bytes(hashlib.sha256(key).digest()[:8]) % self.count == self.number - 1
 
     def __str__(self) -> str:

@@ -23,15 +23,14 @@ from typing import Any, Generic
 
 import torch
 
-from quadtok.errors import DiskFull, InputError, ScorerError, as_ours, let_go_of_locals, scorer_failed
+from quadtok.errors import DiskFull, InputError, ScorerError, let_go_of_locals, scorer_failed
 from quadtok.jobs.base import Ending, Job, Listener, Outcome, P, R, Sink, Status, StopRequest
-from quadtok.jobs.engines.pool import ahead, torch_threads, worker_threads
+from quadtok.jobs.engines.pool import InThisThread, torch_threads, worker_threads
+from quadtok.jobs.engines.reading import MOST_ENTRIES, Entry, Reader, outcome_of
 from quadtok.jobs.faults import is_out_of_memory
 from quadtok.jobs.sources import Source
-from quadtok.marks import is_passed_over, read_mark
 
 PIXELS_IN_FLIGHT = 1 << 26  # of all batches: 200 MB as uint8, and some times that while they are scored
-MOST_ENTRIES = 1000  # inputs with nothing to do are not kept waiting for a batch to fill
 LEAST_PATIENCE = 16
 
 
@@ -67,17 +66,6 @@ class Threads:
 
 
 @dataclass
-class _Entry(Generic[P]):
-    """An input on its way: a photo that is to be run, or an outcome already."""
-
-    source: Source
-    started: float
-    photo: P | None = None
-    wanted: frozenset[str] = frozenset()
-    outcome: Outcome | None = None
-
-
-@dataclass
 class _Made:
     """An outcome, whether the job's `run` has done its part, and the files to be written before the outcome is true."""
 
@@ -96,6 +84,7 @@ class _Run(Generic[P, R]):
         self._sink = sink
         self._hear = hear
         self._stop = stop
+        self._reader = Reader(job, sink, engine.workers, engine.ahead)
         self._ending: Ending | None = None
         # Two batches and, where those are small, some more: the first images of a folder may be odd ones.
         self._trial = _Trial(max(LEAST_PATIENCE, 2 * engine.batch_size))
@@ -123,13 +112,12 @@ class _Run(Generic[P, R]):
         while waiting and not self._ending:
             self._finish(waiting.popleft()[1])
 
-    def _batches(self, pool: Executor, sources: Sequence[Source]) -> Iterator[list[_Entry[P]]]:
+    def _batches(self, pool: Executor, sources: Sequence[Source]) -> Iterator[list[Entry[P]]]:
         """Neighbours of one spec, up to the batch size and `PIXELS_IN_FLIGHT`, with the outcomes between them."""
         engine = self._engine
-        batch: list[_Entry[P]] = []
+        batch: list[Entry[P]] = []
         photos = pixels = 0
-        for reading in ahead(pool, self._read, sources, engine.workers and 2 * engine.workers + engine.ahead):
-            entry = reading.result()
+        for entry in self._reader.entries(pool, sources):
             last = next((one.photo for one in reversed(batch) if one.photo), None)
             if entry.photo and last and entry.photo.spec != last.spec:
                 yield batch
@@ -147,39 +135,19 @@ class _Run(Generic[P, R]):
         if batch:
             yield batch
 
-    def _read(self, source: Source) -> _Entry[P]:
-        """Read one input, in any thread."""
-        job, entry = self._job, _Entry[P](source, time.perf_counter())
-        try:
-            if self._sink.is_settled(source):
-                return self._settled(entry, "skipped")
-            data = job.load(source)
-            if source.found and is_passed_over(read_mark(data)):
-                return self._settled(entry, "passed over")
-            fingerprint = job.fingerprint(source, data)
-            entry.wanted = self._sink.outstanding(source, fingerprint)
-            if not entry.wanted and not job.tells:
-                return self._settled(entry, "skipped")
-            entry.photo = job.read(source, data, fingerprint)
-        except Exception as problem:
-            return self._settled(entry, "failed", problem)
-        return entry
-
-    def _settled(self, entry: _Entry[P], status: Status, problem: Exception | None = None) -> _Entry[P]:
-        return replace(entry, photo=None, outcome=self._outcome(entry.source, status, problem))
-
     def _outcome(self, source: Source, status: Status, problem: Exception | None = None) -> Outcome:
-        error = None if problem is None else as_ours(problem, source.path)
-        return Outcome(source, status, self._sink.output(source), error)
+        return outcome_of(self._sink, source, status, problem)
 
-    def _begin(self, pool: Executor, batch: list[_Entry[P]]) -> Future[list[_Made]]:
-        """Have a batch made. What the calling thread must do itself is done at once."""
+    def _begin(self, pool: Executor, batch: list[Entry[P]]) -> Future[list[_Made]]:
+        """Have a batch made. What the calling thread must do itself is done at once, and what is nothing to do."""
+        if not any(entry.photo for entry in batch):
+            return InThisThread().submit(self._make, batch, {})
         if self._job.in_parallel:
             return pool.submit(lambda: self._make(batch, self._results(batch)))
         results = self._results(batch)
         return pool.submit(lambda: self._make(batch, results))
 
-    def _results(self, batch: list[_Entry[P]]) -> dict[int, R | Exception]:
+    def _results(self, batch: list[Entry[P]]) -> dict[int, R | Exception]:
         """What the job makes of the photos of a batch, by their place; nothing for those that a stop leaves undone."""
         places = [place for place, entry in enumerate(batch) if entry.photo]
         photos = [entry.photo for entry in batch if entry.photo]
@@ -208,7 +176,7 @@ class _Run(Generic[P, R]):
         half = len(photos) // 2  # outside the block: the traceback that was caught holds what did not fit
         return [*self._at_once(photos[:half]), *self._at_once(photos[half:])]
 
-    def _make(self, batch: list[_Entry[P]], results: dict[int, R | Exception]) -> list[_Made]:
+    def _make(self, batch: list[Entry[P]], results: dict[int, R | Exception]) -> list[_Made]:
         """Outcomes and files of a batch, in its order."""
         made = []
         for place, entry in enumerate(batch):
@@ -219,7 +187,7 @@ class _Run(Generic[P, R]):
             entry.photo = None  # its memory is free before the whole batch is
         return made
 
-    def _encoded(self, entry: _Entry[P], result: R | Exception) -> _Made:
+    def _encoded(self, entry: Entry[P], result: R | Exception) -> _Made:
         source, photo = entry.source, entry.photo
         assert photo is not None  # else there is no result
         if isinstance(result, Exception):
@@ -270,5 +238,5 @@ class _Trial:
         return "scorer fails" if not self._works and self._failures >= self._patience else None
 
 
-def _pixels(entry: _Entry[Any]) -> int:
+def _pixels(entry: Entry[Any]) -> int:
     return entry.photo.spec.height * entry.photo.spec.width if entry.photo else 0

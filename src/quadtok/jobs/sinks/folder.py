@@ -40,7 +40,7 @@ class FolderSink:
         if_exists: IfExistsName = "resume",
         words: Words = ARGUMENTS,
         scorer: str = "",
-        is_done: Callable[[Source], bool] = lambda source: False,
+        is_done: Callable[[Outputs], bool] = lambda outputs: False,
     ) -> None:
         if if_exists not in get_args(IfExistsName):
             known = ", ".join(get_args(IfExistsName))
@@ -72,12 +72,12 @@ class FolderSink:
         planned = self._planned[source]
         if planned.refused is not None:
             raise planned.refused
+        # Whatever the policy: whoever answers looks at the input before it is read.
+        if self._is_done(planned) and self._if_exists == "resume":
+            return True
         with about(source.path):
             for path in planned.files.values():
                 check_place(path, self._if_exists, self._words)
-        is_done = self._is_done(source)  # whatever the policy: whoever answers looks at the input before it is read
-        if self._if_exists == "resume":
-            return is_done
         return self._if_exists == "skip" and all(map(os.path.exists, planned.files.values()))
 
     def outstanding(self, source: Source, fingerprint: str) -> frozenset[str]:

@@ -113,7 +113,8 @@ def without_our_pictures(sources: Sequence[Source]) -> tuple[list[Source], list[
 @contextmanager
 def tended(planned: Sequence[Outputs]) -> Iterator[None]:
     """Clear the output folders of what killed runs left; after the block put the names in them on the disk."""
-    folders = {_written_in(path) for outputs in planned for path in outputs.files.values()}
+    names = {_written_in(path) for outputs in planned for path in outputs.files.values()}
+    folders = {Path(name) for name in names}
     remove_abandoned(folders)
     try:
         yield
@@ -121,9 +122,10 @@ def tended(planned: Sequence[Outputs]) -> Iterator[None]:
         sync_folders(folders | {folder.parent for folder in folders})
 
 
-def _written_in(path: Path) -> Path:
+def _written_in(path: Path) -> str:
     """The folder of an output, or of what a link in its place leads to."""
-    return Path(os.path.realpath(path) if os.path.islink(path) else path).parent
+    name = os.fspath(path)
+    return os.path.dirname(os.path.realpath(name) if os.path.islink(name) else name)
 
 
 def ignores_case(folder: Path) -> bool:

@@ -82,7 +82,7 @@ def test_a_program_that_does_not_start_is_an_error():
 def test_whatever_was_forged_before_can_be_forged_further():
     buffer = BytesIO()
     torch.save({"meta": "{}", "layout": torch.zeros(3, dtype=torch.int32), "patches": torch.zeros(3)}, buffer)
-    for number in range(100):
+    for number in range(400):
         fuzz_mutations.forged_tokens({"flat": buffer.getvalue()}, random.Random(number))
 
 

@@ -319,7 +319,7 @@ def zip_directory(data, rng):
 def pickle_bytes(data, rng):
     """The pickle alone: the opcodes that say what the tensors are."""
     entries = _entries(data)
-    names = [name for name in entries if name.endswith(".pkl")]
+    names = [name for name, content in entries.items() if name.endswith(".pkl") and content]
     if not names:
         return data
     entries[names[0]] = rng.choice([flip_bits, set_bytes, set_number, copy_elsewhere])(entries[names[0]], rng)

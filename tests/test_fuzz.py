@@ -15,6 +15,7 @@ import fuzz_seeds
 from quadtok.errors import ImageError
 from quadtok.images import decode_image
 from quadtok.storage.token_file import decode_tokens
+from token_files import zipped
 
 
 @pytest.mark.parametrize(("kind", "count"), [("images", 600), ("tokens", 400)])
@@ -84,6 +85,11 @@ def test_whatever_was_forged_before_can_be_forged_further():
     torch.save({"meta": "{}", "layout": torch.zeros(3, dtype=torch.int32), "patches": torch.zeros(3)}, buffer)
     for number in range(400):
         fuzz_mutations.forged_tokens({"flat": buffer.getvalue()}, random.Random(number))
+
+
+def test_an_empty_pickle_is_damaged_no_further():
+    data = zipped(**{"data.pkl": b""})
+    assert all(fuzz_mutations.pickle_bytes(data, random.Random(number)) == data for number in range(10))
 
 
 def test_a_case_is_the_same_every_time():

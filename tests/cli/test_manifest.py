@@ -153,6 +153,18 @@ def test_a_first_line_that_is_torn_counts_for_nothing_either(run, opened, tmp_pa
     assert "3 skipped" in run().err and opened == []
 
 
+@pytest.mark.parametrize("kept", [0, 5, 40, -20, None])
+def test_what_a_power_cut_left_as_nul_counts_for_nothing(run, opened, tmp_path, kept):
+    assert run().code == 0
+    path = tmp_path / "manifest.jsonl"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:kept] + bytes(len(whole)))
+    for _ in range(2):
+        assert "3 skipped" in run().err
+    opened.clear()
+    assert "3 skipped" in run().err and opened == []
+
+
 def test_a_number_without_end_counts_for_nothing(run, tmp_path):
     path = tmp_path / "manifest.jsonl"
     line = {"input": "x", "status": "written", "files": {}, "source_bytes": float("inf"), "source_mtime_ns": 1}

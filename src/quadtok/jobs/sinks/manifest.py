@@ -212,7 +212,7 @@ def _read(path: Path) -> Iterator[tuple[str, Line]]:
             try:
                 yield _parse(text)
             except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
-                is_torn = text.startswith(_BEGINNING) or _BEGINNING.startswith(text.rstrip(b"\n"))
+                is_torn = text.startswith(_BEGINNING) or _BEGINNING.startswith(text.rstrip(b"\0\n"))
                 if is_first and not is_torn:
                     raise InputError(f"{path}: is no manifest of quadtok: name another file") from None
             is_first = False

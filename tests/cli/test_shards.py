@@ -14,6 +14,7 @@ import torch
 
 from helpers import assert_same_plan
 from quadtok import load_tokens
+from quadtok.jobs.parts import Part
 from quadtok.jobs.sinks import shards
 from quadtok.storage.plan_store import PlanStore
 from quadtok.storage.shards import entry_of, key_of, read_tar, tokens_of
@@ -279,5 +280,25 @@ def test_two_processes_do_not_replace_each_others_shards(sharded, tmp_path):
         result, _ = sharded()
         assert result.code == 2
         assert "another process writes its shard-*.tar" in result.err
-        assert sharded("--part", "1/1")[0].code == 0, "a part has names of its own"
-    assert sorted(path.name for path in folder.iterdir() if path.name.startswith(".")) == []
+    assert [path.name for path in folder.iterdir() if path.name.startswith(".")] == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such locks")
+@pytest.mark.parametrize(
+    ("there", "comes", "is_refused"),
+    [
+        (Part(1, 3), "2/3", False),
+        (Part(1, 3), "2/4", True),
+        (Part(2, 2), "1/3", True),
+        (Part(1, 2), None, True),
+        (None, "2/2", True),
+        (None, "1/1", True),
+    ],
+)
+def test_processes_that_share_the_inputs_out_otherwise_do_no_image_twice(sharded, tmp_path, there, comes, is_refused):
+    folder, flags = tmp_path / "shards", [] if comes is None else ["--part", comes]
+    with shards.ShardSink(folder, 10, [], there).open():
+        result, _ = sharded(*flags)
+        assert (result.code, "an image could be in both" in result.err) == ((2, True) if is_refused else (0, False))
+    assert sharded(*flags)[0].code == 0, "those who come later see what is there"
+    assert [path.name for path in folder.iterdir() if path.name.startswith(".")] == []

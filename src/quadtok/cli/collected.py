@@ -105,8 +105,7 @@ class Shards:
             if self.store == "plans"
             else TokenSamplesJob(steps, scoring, self.impl, self.dtype, device, threshold=self.threshold)
         )
-        number = None if self.part is None else self.part.number
-        return job, ShardSink(self.folder, self.size, sources, number, self.policy, FLAGS)
+        return job, ShardSink(self.folder, self.size, sources, self.part, self.policy, FLAGS)
 
 
 def collect(

@@ -31,6 +31,7 @@ from quadtok.files import (
     write_atomically,
     written_whole,
 )
+from quadtok.jobs.parts import Part
 from quadtok.jobs.sinks.alone import alone
 from quadtok.jobs.sources import Source
 from quadtok.jobs.words import ARGUMENTS, Words
@@ -85,14 +86,14 @@ class ShardSink:
         folder: Path,
         size: int,
         sources: Sequence[Source],
-        part: int | None = None,
+        part: Part | None = None,
         if_exists: IfExistsName = "resume",
         words: Words = ARGUMENTS,
     ) -> None:
         if size < 1:
             raise InputError(f"a shard has at least one sample, got {size}")
         self._folder, self._size, self._sources = folder, size, list(sources)
-        self._prefix = "shard-" if part is None else f"shard-{part:05d}-"
+        self._prefix, self._parts = ("shard-", 0) if part is None else (f"shard-{part.number:05d}-", part.count)
         self._if_exists, self._words = if_exists, words
         names = Counter(source.relative.as_posix() for source in sources)
         self._clashing = {name for name, count in names.items() if count > 1}
@@ -108,7 +109,7 @@ class ShardSink:
     @contextmanager
     def open(self) -> Iterator[ShardSink]:
         """While the block runs samples are written; after it the last shard is in place, and an index of all."""
-        with alone(self._folder, self._prefix):
+        with alone(self._folder, self._prefix, self._parts):
             remove_abandoned([self._folder])
             self._shards = shards_in(self._folder)
             for shard in self._shards:

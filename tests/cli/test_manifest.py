@@ -3,8 +3,11 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 
 import pytest
+from PIL import Image
 
 from helpers import MANIFEST
 from quadtok import load_tokens
@@ -272,3 +275,20 @@ def test_python_has_the_same(photos, tmp_path, opened):
         assert tokenize_files(photos, tmp_path / "others", **settings, manifest=given).ending == "done"
         assert place is None or len(place.read_text().splitlines()) == 3
     assert not (tmp_path / "others" / MANIFEST).exists()
+
+
+@pytest.mark.parametrize("parts", [["1/2", "2/2"], ["1/1", "1/1"]], ids=["in two parts", "the same twice"])
+def test_processes_append_to_one_at_the_same_time(quadtok, tmp_path, opened, parts):
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for number in range(60):
+        Image.effect_noise((64, 64), number + 1).save(folder / f"{number:02}.png")
+    small = ["-s", "64", "-n", "4", "--max-patch", "32", "--scorer", "blur"]
+    where = [str(folder), "-o", str(tmp_path / "out"), "--manifest", str(tmp_path / "manifest.jsonl")]
+    command = [sys.executable, "-m", "quadtok", "tokenize", *where, *small, "-b", "1", "-j", "1"]
+    running = [subprocess.Popen([*command, "--part", part], stderr=subprocess.PIPE, text=True) for part in parts]
+    said = [process.communicate(timeout=120)[1] for process in running]
+    assert [process.returncode for process in running] == [0, 0], said
+    assert {line["input"] for line in lines(tmp_path)} == {path.name for path in folder.iterdir()}
+    result = quadtok("tokenize", *where, *small)
+    assert "0 written, 60 skipped" in result.err and opened == []

@@ -302,3 +302,20 @@ def test_processes_that_share_the_inputs_out_otherwise_do_no_image_twice(sharded
         assert (result.code, "an image could be in both" in result.err) == ((2, True) if is_refused else (0, False))
     assert sharded(*flags)[0].code == 0, "those who come later see what is there"
     assert [path.name for path in folder.iterdir() if path.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize("size", ["3", "10"], ids=["full", "at the end of the run"])
+def test_a_shard_that_cannot_be_ended_is_none(sharded, monkeypatch, size):
+    def close(archive, real=tarfile.TarFile.close):
+        if archive.mode == "w" and not archive.closed:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(archive)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tarfile.TarFile, "close", close)
+        result, folder = sharded("--shard-size", size)
+    assert (result.code, len(result.lines)) == (1, 2)
+    assert result.lines[0].endswith("run the same command to go on") and "no space left on device" in result.lines[0]
+    assert not [path.name for path in folder.iterdir() if path.name != "index.json"]
+    assert sharded("--shard-size", size)[0].code == 0
+    assert len(samples_of(folder)) == 3

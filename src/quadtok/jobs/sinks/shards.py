@@ -200,8 +200,8 @@ class _OpenShard:
         self._stack.__exit__(type(problem), problem, problem.__traceback__)
 
     def close(self) -> Shard:
-        self._archive.close()
-        self._stack.close()
+        with self._stack:
+            self._archive.close()
         return Shard(self._path.name, self.fingerprints, self._stream.bytes, self._stream.sha256.hexdigest())
 
 

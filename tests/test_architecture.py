@@ -20,7 +20,7 @@ LEVELS = [
     {"plan", "pixels"},
     {"patches", "images", "scorers", "quadtrees"},
     {"tokens", "reversal", "preprocess", "calibration"},
-    {"batches"},
+    {"batches", "decoders"},
     {"models", "pictures", "storage"},
     {"jobs"},
     {"bench"},
@@ -31,6 +31,7 @@ LEVEL = {part: number for number, parts in enumerate(LEVELS) for part in parts}
 # Inside a folder, the lowest first: who stands here may be imported by those behind it, and by all that are not named.
 WITHIN = {
     "quadtok.quadtrees": ["base", "order", "parallel_numpy"],
+    "quadtok.decoders": ["room", "child", "processes"],
     "quadtok.scorers": ["base", "nets", "blur"],
     "quadtok.scorers.feature": ["lite0", "object_net", "shufflenet", "weights"],
     "quadtok.scorers.object": ["net"],
@@ -70,6 +71,7 @@ WITHIN = {
             "restore",
             "sinks",
             "engines",
+            "summary",
             "from_python",
         ),
     ],

@@ -1,5 +1,6 @@
 """Many threads, one result: what is written and said, and in which order, does not depend on --workers."""
 
+import contextlib
 import json
 import os
 import signal
@@ -229,3 +230,23 @@ def test_an_interrupt_while_torch_is_loaded_ends_the_process(tmp_path, command):
         process.send_signal(signal.SIGINT)
         said = process.communicate(timeout=60)[1]
     assert (process.returncode, said) == (130, b"")
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="children are looked up in /proc")
+def test_decoding_processes_that_are_killed_cost_no_file(photos, tmp_path):
+    for number in range(40):
+        Image.effect_noise((1200, 900), 60).convert("RGB").save(photos / f"{number}.jpg")
+    command = [sys.executable, "-m", "quadtok", "tokenize", photos, "-o", tmp_path / "out", "--scorer", "blur"]
+    command += ["--decoders", "2", "-b", "2"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    killed = []
+    while process.poll() is None and not killed:
+        with contextlib.suppress(OSError):
+            texts = [path.read_text() for path in Path(f"/proc/{process.pid}/task").glob("*/children")]
+            for child in "".join(texts).split() if len(list((tmp_path / "out").rglob("*.pt"))) > 3 else []:
+                os.kill(int(child), signal.SIGKILL)
+                killed.append(child)
+        time.sleep(0.02)
+    said = process.communicate()[1]
+    assert len(killed) == 2 and process.returncode == 0, said
+    assert sum(name.endswith(".pt") for name in files_in(tmp_path / "out")) == len(list(photos.rglob("*.*")))

@@ -12,12 +12,12 @@ from quadtok.cli.flags import (
     FLAGS,
     QUADTREE,
     Batches,
+    Decoding,
     Grid,
     Inputs,
     MapScorerFlags,
     PreprocessFlags,
     Reporting,
-    Running,
 )
 from quadtok.cli.grouped import grouped
 from quadtok.cli.running import begin, execute, finish, load
@@ -88,7 +88,7 @@ def calibrate(
     scorer: MapScorerFlags,
     preprocess: PreprocessFlags,
     batches: Batches,
-    running: Running,
+    running: Decoding,
     say: Reporting,
 ) -> int:
     """Find the threshold that gives a mean number of tokens on your images; write nothing."""

@@ -16,6 +16,7 @@ from quadtok.cli.flags import (
     OUTPUT,
     RUN,
     Batches,
+    Decoding,
     MapScorerFlags,
     Output,
     PartedInputs,
@@ -186,7 +187,7 @@ def tokenize(
     preprocess: PreprocessFlags,
     output: TokenFiles,
     batches: Batches,
-    running: Running,
+    running: Decoding,
     say: Reporting,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", rich_help_panel=RUN, help="Show what would be written; write nothing.")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from quadtok.cli.flags import FLAGS, Device, PreprocessFlags, Reporting, Running
+from quadtok.cli.flags import FLAGS, Decoding, Device, PreprocessFlags, Reporting
 from quadtok.cli.given import given, is_given
 from quadtok.cli.grouped import grouped
 from quadtok.cli.running import begin, execute, finish, load
@@ -38,7 +38,7 @@ def visualize(
     preprocess: PreprocessFlags,
     output: PictureOutput,
     device: Device,
-    running: Running,
+    running: Decoding,
     say: Reporting,
 ) -> int:
     """Draw the quadtree of token files or images."""

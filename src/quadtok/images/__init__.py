@@ -57,6 +57,7 @@ __all__ = [
     "native_size",
     "own_stderr",
     "read_bytes",
+    "pixels_of",
     "read_image",
     "to_pixels",
 ]
@@ -117,6 +118,20 @@ def read_bytes(path: str | Path) -> bytes:
         if not data:
             raise ImageError("empty file")
         return data
+
+
+def pixels_of(data: bytes) -> int:
+    """How many pixels the header of an image file says that there are; 0 where it cannot be read."""
+    try:
+        prepared = _prepared(data)
+        if prepared.decode:
+            height, width = prepared.decode.size
+        else:
+            with without_warnings(), Image.open(BytesIO(prepared.data), formats=FORMATS) as opened:
+                width, height = opened.size
+    except Exception:
+        return 0
+    return height * width
 
 
 def decode_image(

@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
 
 from quadtok.images.base import DRAFT_DIVISORS, Box, Draft, DraftRule
 from quadtok.names import MAX_PIXELS, FitName
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 CROP_FRACTION = 0.875  # the share of the short side that the centre crop keeps: the field's evaluation standard
 
@@ -22,13 +25,20 @@ class Fitted:
     """An image brought to a size.
 
     Attributes:
-        pixels: uint8 `[3, H, W]`.
+        array: uint8 `[3, H, W]`.
         crop_box: (left, top, right, bottom) of the pixels' frame in the upright source image, in source pixels;
             reaches beyond it where the image was padded.
     """
 
-    pixels: Tensor
+    array: NDArray[np.uint8]
     crop_box: Box
+
+    @property
+    def pixels(self) -> Tensor:
+        """The same memory as a tensor."""
+        import torch  # a process that decodes does without
+
+        return torch.from_numpy(self.array)
 
 
 def draft_for(height: int, width: int, fit: FitName) -> DraftRule:
@@ -90,8 +100,12 @@ def fit_native(image: Image.Image, multiple: int, fit: FitName) -> Fitted:
 
 def to_pixels(image: Image.Image) -> Tensor:
     """An RGB image as uint8 `[3, H, W]`."""
+    return Fitted(_array(image), (0, 0, *image.size)).pixels
+
+
+def _array(image: Image.Image) -> NDArray[np.uint8]:
     # In numpy, so that threads that read images start no threads of torch's.
-    return torch.from_numpy(np.array(np.asarray(image).transpose(2, 0, 1), order="C"))
+    return np.array(np.asarray(image).transpose(2, 0, 1), order="C")
 
 
 @dataclass(frozen=True)
@@ -155,22 +169,22 @@ def _center_cropped(source: _Source, height: int, width: int, shown: tuple[int, 
         # way only where a pixel's value lies on the border of two bytes.
         return _resized(source, height, width, box)
     whole = source.resize(*shown)
-    return Fitted(to_pixels(whole.crop((left, top, left + width, top + height))), box)
+    return Fitted(_array(whole.crop((left, top, left + width, top + height))), box)
 
 
 def _resized(source: _Source, height: int, width: int, box: Box) -> Fitted:
-    return Fitted(to_pixels(source.resize(height, width, box)), box)
+    return Fitted(_array(source.resize(height, width, box)), box)
 
 
 def _padded(source: _Source, height: int, width: int, shown: tuple[int, int]) -> Fitted:
     """Resize to `shown` (height, width), centre it, and repeat the edge pixels outwards."""
-    pixels = to_pixels(source.resize(*shown)).numpy()
+    pixels = _array(source.resize(*shown))
     top, left = (height - shown[0]) // 2, (width - shown[1]) // 2
     below, right = height - shown[0] - top, width - shown[1] - left
     padded = np.pad(pixels, ((0, 0), (top, below), (left, right)), mode="edge")
     down, across = source.height / shown[0], source.width / shown[1]
     box = (-left * across, -top * down, (width - left) * across, (height - top) * down)
-    return Fitted(torch.from_numpy(padded), box)
+    return Fitted(padded, box)
 
 
 def _scaled(side: int, scale: float) -> int:

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from quadtok.jobs.base import Outcome
-    from quadtok.jobs.from_python import Summary, tokenize_files
+    from quadtok.jobs.from_python import tokenize_files
+    from quadtok.jobs.summary import Summary
 
-_HOME = {"Outcome": "base", "Summary": "from_python", "tokenize_files": "from_python"}
+_HOME = {"Outcome": "base", "Summary": "summary", "tokenize_files": "from_python"}
 
 __all__ = ["Outcome", "Summary", "tokenize_files"]
 

@@ -13,11 +13,14 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeVar, runtime_checkable
 
 from quadtok.errors import QuadtokError
 from quadtok.jobs.sources import Source
 from quadtok.spec import Spec
+
+if TYPE_CHECKING:
+    from quadtok.decoders import Decoder
 
 Status = Literal["written", "skipped", "failed", "passed over"]
 # What is in a file that a job makes; a sink tells by it whether one that is there was made by the same job. A new kind
@@ -88,6 +91,14 @@ class Job(Protocol[P, R]):
 
     def facts(self, photo: P, result: R) -> dict[str, Any]:
         """What is to be said of this input, as JSON values."""
+
+
+@runtime_checkable
+class DecodingJob(Protocol):
+    """A job that decodes images, which an engine may have done elsewhere."""
+
+    def decoded_by(self, decoder: Decoder) -> Self:
+        """The same job, whose images this decoder decodes."""
 
 
 class Sink(Protocol):

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from quadtok.decoders import Decoder, decoded_by
 from quadtok.errors import InputError, TokenFileError, about
 from quadtok.images import read_bytes
 from quadtok.jobs.asked_for import AskedFor
@@ -104,6 +105,10 @@ class DrawJob:
     def in_parallel(self) -> bool:
         """See `Job`."""
         return self.device == "cpu" and all(scoring.in_parallel for scoring in self.scorings.values())
+
+    def decoded_by(self, decoder: Decoder) -> DrawJob:
+        """See `DecodingJob`."""
+        return replace(self, preprocess=tuple(decoded_by(steps, decoder) for steps in self.preprocess))
 
     @property
     def tells(self) -> bool:

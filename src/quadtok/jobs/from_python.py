@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from quadtok.errors import InputError, QuadtokError
+from quadtok.errors import InputError
 from quadtok.geometry import Budget, make_geometry, parse_budget, parse_size, parse_threshold, usual_budget
 from quadtok.jobs.arguments import Name, check_types, path_of, texts_of
 from quadtok.jobs.base import Ending, Listener, Outcome
@@ -22,9 +21,9 @@ from quadtok.jobs.scoring import Scoring, make_scoring, scoring_of
 from quadtok.jobs.sinks.folder import FolderSink
 from quadtok.jobs.sinks.manifest import remembered
 from quadtok.jobs.sinks.naming import Naming, Outputs, plan_outputs
-from quadtok.jobs.sources import Found, Source, find_sources
+from quadtok.jobs.sources import Found, find_sources
+from quadtok.jobs.summary import Summary, known, listener
 from quadtok.jobs.tokenize import TokenizeJob
-from quadtok.jobs.walk import Refusal
 from quadtok.names import (
     DEFAULT_BACKGROUND,
     DEFAULT_BATCH_SIZE,
@@ -50,39 +49,6 @@ from quadtok.preprocess import Preprocess
 from quadtok.scorers import ScorerFunction
 
 
-@dataclass
-class Summary:
-    """What became of the inputs of a run.
-
-    Attributes:
-        written: inputs whose files were written.
-        skipped: whose files were there.
-        failed: which failed; `failures` says why.
-        passed_over: pictures that quadtok made, found in folders.
-        left: which the run did not come to.
-        ending: why it ended; `"done"` where it came to its end.
-        failures: the error of each input that failed.
-    """
-
-    written: int = 0
-    skipped: int = 0
-    failed: int = 0
-    passed_over: int = 0
-    left: int = 0
-    ending: Ending = "done"
-    failures: dict[Path, QuadtokError] = field(default_factory=dict)
-
-    def add(self, outcome: Outcome) -> None:
-        """Count one input of those that are left."""
-        self.written += outcome.status == "written"
-        self.skipped += outcome.status == "skipped"
-        self.failed += outcome.status == "failed"
-        self.passed_over += outcome.status == "passed over"
-        self.left -= 1
-        if outcome.error is not None:
-            self.failures[outcome.source.path] = outcome.error
-
-
 def tokenize_files(
     inputs: Name | Iterable[Name], output_dir: Name | None = None, *,
     num_tokens: int | str | None = None, threshold: float | None = None, quadtree: QuadtreeName = DEFAULT_QUADTREE,
@@ -94,7 +60,7 @@ def tokenize_files(
     dtype: PixelDtypeName = DEFAULT_PIXEL_DTYPE, overlay: bool = False, keep_ext: bool = False,
     relative_to: Name | None = None, part: str | None = None, if_exists: IfExistsName = DEFAULT_IF_EXISTS,
     manifest: Name | bool = True, verify: bool = False,
-    device: str = DEFAULT_DEVICE, batch_size: int = DEFAULT_BATCH_SIZE, workers: int | None = None,
+    device: str = DEFAULT_DEVICE, batch_size: int = DEFAULT_BATCH_SIZE, workers: int | None = None, decoders: int = 0,
     fail_fast: bool = False, begin: Callable[[int], object] | None = None, progress: Listener | None = None,
 ) -> Summary:  # fmt: skip
     """Write one token file for each image, as `quadtok tokenize` does, byte for byte.
@@ -136,6 +102,7 @@ def tokenize_files(
         device: where to score: `"auto"`, `"cpu"`, `"cuda"` or `"cuda:N"`.
         batch_size: images scored at once.
         workers: threads; None: one for each core.
+        decoders: processes that decode images: one that dies costs the file that it died of; 0: the threads decode.
         fail_fast: end at the first input that fails.
         begin: hears how many inputs there are, before the first is read.
         progress: hears what became of each input, in their order, in this thread. What it writes to stderr just while
@@ -159,17 +126,17 @@ def tokenize_files(
     also_read = _also_read(maps=maps, points=points, weights=options.get("weights"))
     planned, ours = plan_outputs(found.sources, naming, look_at_all=maps is not None, also_read=also_read)
     summary, place = Summary(left=len(planned) + len(ours) + len(found.refused)), resolve_device(device)
-    hear = _listener(summary, progress)
+    hear = listener(summary, progress)
     scoring = _scoring(scorer, options, maps, points, seed, planned, place)
     job = TokenizeJob(preprocess, scoring, quadtree, dtype, place, overlay, threshold)
-    engine = _engine(workers, batch_size, fail_fast, same_size=geometry.size is not None)
+    engine = _engine(workers, batch_size, fail_fast, decoders, same_size=geometry.size is not None)
     believed = if_exists == "resume" and not verify
     lines = _manifest(manifest, naming.folder)
     with remembered(lines, partial(job.fingerprint, data=b""), planned, believed) as memory:
         folder = FolderSink(planned, job.makes, if_exists, scorer=scoring.name, is_done=memory.is_done)
         if begin is not None:
             begin(summary.left)
-        summary.ending = _run(engine, job, folder, _known(ours, found.refused), hear, memory.hear)
+        summary.ending = _run(engine, job, folder, known(ours, found.refused), hear, memory.hear)
     return summary
 
 
@@ -233,17 +200,6 @@ def _manifest(manifest: Name | bool, folder: Path | None) -> Path | None:
     return path_of("manifest", manifest)
 
 
-def _listener(summary: Summary, progress: Listener | None) -> Listener:
-    """Counts what becomes of the inputs, and passes it on."""
-
-    def hear(outcome: Outcome) -> None:
-        summary.add(outcome)
-        if progress is not None:
-            progress(outcome)
-
-    return hear
-
-
 def _scoring(
     scorer: str | ScorerFunction, options: Mapping[str, Any], maps: Name | None, points: Name | None, seed: int,
     planned: Sequence[Outputs], device: str,
@@ -261,16 +217,10 @@ def _scoring(
     )  # fmt: skip
 
 
-def _engine(workers: int | None, batch_size: int, fail_fast: bool, same_size: bool) -> Threads:
+def _engine(workers: int | None, batch_size: int, fail_fast: bool, decoders: int, same_size: bool) -> Threads:
     # Images of native sizes may be large, and seldom make batches.
     ahead = batch_size if same_size else 0
-    return Threads(default_workers() if workers is None else workers, batch_size, ahead, fail_fast)
-
-
-def _known(passed_over: Sequence[Source], refused: Sequence[Refusal]) -> Iterator[Outcome]:
-    """What is known of some inputs before any work."""
-    yield from (Outcome(source, "passed over", "") for source in passed_over)
-    yield from (Outcome(Source(one.path, one.path), "failed", "", one.problem) for one in refused)
+    return Threads(default_workers() if workers is None else workers, batch_size, ahead, fail_fast, decoders)
 
 
 def _check_types(

@@ -7,11 +7,12 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor
 
+from quadtok.decoders import Decoder, decoded_by
 from quadtok.jobs.faults import refuse_nan, scorers_fault
 from quadtok.jobs.scoring import Scoring
 from quadtok.jobs.sources import Source
@@ -51,6 +52,10 @@ class ScoredJob:
         photo = self.preprocess.decode(data, source.path)
         extra = self.scoring.place(self._extra(source), photo.fitted.crop_box)
         return replace(photo, extra=extra, fingerprint=fingerprint)
+
+    def decoded_by(self, decoder: Decoder) -> Self:
+        """See `DecodingJob`."""
+        return replace(cast(Any, self), preprocess=decoded_by(self.preprocess, decoder))
 
     def _extra(self, source: Source) -> Any:
         return self.scoring.prepare(source, self.preprocess.geometry.num_scales)

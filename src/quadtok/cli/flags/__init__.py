@@ -10,7 +10,7 @@ from quadtok.cli.flags.inputs import Inputs, Listed, PartedInputs
 from quadtok.cli.flags.output import Output
 from quadtok.cli.flags.preprocess import PreprocessFlags
 from quadtok.cli.flags.reporting import Answer, Json, Reporting
-from quadtok.cli.flags.running import Batches, Device, Running
+from quadtok.cli.flags.running import Batches, Decoding, Device, Running
 from quadtok.cli.flags.scorer import MapScorerFlags, ScorerFlags
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "PreprocessFlags",
     "Reporting",
     "Running",
+    "Decoding",
     "ScorerFlags",
     "ThresholdGrid",
 ]

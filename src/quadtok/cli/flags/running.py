@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -69,3 +69,21 @@ class Running(Group):
 
         workers = default_workers() if self.workers is None else self.workers
         return Threads(workers, batch_size, ahead, self.fail_fast)
+
+
+@dataclass(frozen=True)
+class Decoding(Running):
+    """How many threads work, and how many processes decode images for them."""
+
+    decoders: Annotated[
+        int,
+        typer.Option(
+            "--decoders", min=0, rich_help_panel=RUN,
+            help="Processes that decode images: one that dies is replaced, and costs the file that it died of. "
+            "0: the threads decode.",
+        ),
+    ] = 0  # fmt: skip
+
+    def engine(self, batch_size: int = 1, ahead: int = 0) -> Threads:
+        """See `Running`."""
+        return replace(super().engine(batch_size, ahead), decoders=self.decoders)

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, replace
-from typing import Generic
+from typing import Any, Generic
 
 from quadtok.errors import as_ours
 from quadtok.jobs.base import Job, Outcome, P, R, Sink, Status
@@ -15,6 +15,8 @@ from quadtok.jobs.engines.pool import ahead
 from quadtok.jobs.sources import Source
 from quadtok.marks import is_passed_over, read_mark
 
+# Of all batches, and again of what is read ahead: 200 MB as uint8, and some times that while they are scored.
+PIXELS_IN_FLIGHT = 1 << 26
 MOST_ENTRIES = 1000  # inputs with nothing to do are not kept waiting for others
 LOOKED_AT = 64  # inputs that a thread looks for results of in one turn: where all are done, turns take the time
 
@@ -36,6 +38,11 @@ def outcome_of(sink: Sink, source: Source, status: Status, problem: Exception | 
     return Outcome(source, status, sink.output(source), error)
 
 
+def pixels_of(entry: Entry[Any]) -> int:
+    """Of its photo."""
+    return entry.photo.spec.height * entry.photo.spec.width if entry.photo else 0
+
+
 class Reader(Generic[P, R]):
     """Reads the inputs of a job.
 
@@ -49,6 +56,7 @@ class Reader(Generic[P, R]):
     def __init__(self, job: Job[P, R], sink: Sink, workers: int, ahead: int) -> None:
         self._job, self._sink, self._workers = job, sink, workers
         self._ahead = workers and 2 * workers + ahead
+        self._last = 0
 
     def entries(self, pool: Executor, sources: Sequence[Source]) -> Iterator[Entry[P]]:
         """All inputs in their order, while some after them are read already."""
@@ -57,12 +65,26 @@ class Reader(Generic[P, R]):
         for settled in self._looked_at(pool, sources):
             begun.append(settled if settled.outcome else pool.submit(self._read, settled))
             reading += settled.outcome is None
-            while begun and (reading > self._ahead or not isinstance(begun[0], Future) or len(begun) > MOST_ENTRIES):
+            while begun and (
+                reading > self._allowed() or not isinstance(begun[0], Future) or len(begun) > MOST_ENTRIES
+            ):
                 entry = begun.popleft()
                 reading -= isinstance(entry, Future)
-                yield entry.result() if isinstance(entry, Future) else entry
+                yield self._passed(entry.result() if isinstance(entry, Future) else entry)
         for entry in begun:
             yield entry.result() if isinstance(entry, Future) else entry
+
+    @staticmethod
+    def _is_settled(entry: Entry[P] | Future[Entry[P]]) -> bool:
+        return not isinstance(entry, Future)
+
+    def _allowed(self) -> int:
+        """How many may be read ahead, by the size of the last one: of images at native size perhaps none."""
+        return min(self._ahead, PIXELS_IN_FLIGHT // max(1, self._last))
+
+    def _passed(self, entry: Entry[P]) -> Entry[P]:
+        self._last = pixels_of(entry)
+        return entry
 
     def _looked_at(self, pool: Executor, sources: Sequence[Source]) -> Iterator[Entry[P]]:
         """All inputs, those with an outcome that are settled already."""

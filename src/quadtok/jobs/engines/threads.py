@@ -19,18 +19,18 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Any, Generic
+from typing import Generic
 
 import torch
 
+from quadtok.decoders import opened
 from quadtok.errors import DiskFull, InputError, ScorerError, let_go_of_locals, scorer_failed
-from quadtok.jobs.base import Ending, Job, Listener, Outcome, P, R, Sink, Status, StopRequest
+from quadtok.jobs.base import DecodingJob, Ending, Job, Listener, Outcome, P, R, Sink, Status, StopRequest
 from quadtok.jobs.engines.pool import InThisThread, torch_threads, worker_threads
-from quadtok.jobs.engines.reading import MOST_ENTRIES, Entry, Reader, outcome_of
+from quadtok.jobs.engines.reading import MOST_ENTRIES, PIXELS_IN_FLIGHT, Entry, Reader, outcome_of, pixels_of
 from quadtok.jobs.faults import is_out_of_memory
 from quadtok.jobs.sources import Source
 
-PIXELS_IN_FLIGHT = 1 << 26  # of all batches: 200 MB as uint8, and some times that while they are scored
 LEAST_PATIENCE = 16
 
 
@@ -43,6 +43,7 @@ class Threads:
         batch_size: how many photos of one spec are run at once, at most; of large ones fewer.
         ahead: how many inputs are read ahead, besides two a worker.
         fail_fast: end at the first input that fails.
+        decoders: processes that decode images: one that dies costs one file; 0: the threads do it themselves.
 
     Raises:
         InputError: where there are less than no workers, or no photos in a batch.
@@ -52,9 +53,11 @@ class Threads:
     batch_size: int = 1
     ahead: int = 0
     fail_fast: bool = False
+    decoders: int = 0
 
     def __post_init__(self) -> None:
-        for name, number, least in (("workers", self.workers, 0), ("batch_size", self.batch_size, 1)):
+        numbers = (("workers", self.workers, 0), ("batch_size", self.batch_size, 1), ("decoders", self.decoders, 0))
+        for name, number, least in numbers:
             if not isinstance(number, int) or number < least:
                 raise InputError(f"{name} must be an integer of at least {least}, got {number!r}")
 
@@ -62,7 +65,9 @@ class Threads:
         self, job: Job[P, R], sources: Sequence[Source], sink: Sink, hear: Listener, stop: StopRequest | None = None
     ) -> Ending:
         """Do the job for each source; see `Engine`."""
-        return _Run(self, job, sink, hear, stop or StopRequest()).over(sources)
+        with opened(self.decoders) as decoder:
+            decoding = job.decoded_by(decoder) if isinstance(job, DecodingJob) else job
+            return _Run(self, decoding, sink, hear, stop or StopRequest()).over(sources)
 
 
 @dataclass
@@ -98,7 +103,7 @@ class _Run(Generic[P, R]):
     def _over(self, pool: Executor, sources: Sequence[Source]) -> None:
         waiting: deque[tuple[int, Future[list[_Made]]]] = deque()
         for batch in self._batches(pool, sources):
-            pixels = sum(_pixels(entry) for entry in batch)
+            pixels = sum(pixels_of(entry) for entry in batch)
             while waiting and sum(size for size, _ in waiting) + pixels > PIXELS_IN_FLIGHT and not self._ending:
                 self._finish(waiting.popleft()[1])
             if self._ending:
@@ -124,7 +129,7 @@ class _Run(Generic[P, R]):
                 batch, photos, pixels = [], 0, 0
             batch.append(entry)
             photos += entry.photo is not None
-            pixels += _pixels(entry)
+            pixels += pixels_of(entry)
             full = photos in (0, engine.batch_size) or len(batch) >= MOST_ENTRIES or pixels >= PIXELS_IN_FLIGHT
             failed = entry.outcome is not None and entry.outcome.status == "failed"
             if full or (failed and engine.fail_fast):
@@ -236,7 +241,3 @@ class _Trial:
         self._works = self._works or has_run
         self._failures += isinstance(outcome.error, ScorerError)
         return "scorer fails" if not self._works and self._failures >= self._patience else None
-
-
-def _pixels(entry: Entry[Any]) -> int:
-    return entry.photo.spec.height * entry.photo.spec.width if entry.photo else 0

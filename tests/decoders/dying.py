@@ -1,0 +1,22 @@
+"""A way to read images in which a process dies of some files; a module of its own, as processes load it by its name."""
+
+import os
+import signal
+from pathlib import Path
+
+from quadtok.preprocess import Preprocess
+
+POISON, LOOKS_LIKE_POISON = b"poison", b"once"
+
+
+class Dying(Preprocess):
+    """Dies of each file that ends in `POISON`, and once of one that ends in the path of a file, which it removes."""
+
+    def decode(self, data, path):
+        once = data.rpartition(LOOKS_LIKE_POISON)[2]
+        if data.endswith(POISON):
+            os.kill(os.getpid(), signal.SIGKILL)
+        if once.startswith(b"/") and Path(os.fsdecode(once)).exists():
+            os.unlink(once)
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().decode(data, path)

@@ -86,10 +86,3 @@ class Elsewhere:
     """A row that another test holds, since it needs more than one run: `tests/FILE.py::NAME`."""
 
     test: str
-
-
-@dataclass(frozen=True)
-class Promised:
-    """A row that nothing holds yet."""
-
-    reason: str

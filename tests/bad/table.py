@@ -12,14 +12,15 @@ import torch
 import bad_images
 import quadtok
 from bad import inputs, processes, runs, tokens
-from bad.rows import FAILED, Alone, Elsewhere, Image, Library, Processes, Promised, TokenFile
+from bad.rows import FAILED, Alone, Elsewhere, Image, Library, Processes, TokenFile
 from bad_images import BOMBS, REFUSED, TO_UNSIGNED, UNSUPPORTED
 from quadtok.storage.token_file import encode_tokens
 
-Row = Image | TokenFile | Alone | Library | Elsewhere | Promised
+Row = Image | TokenFile | Alone | Library | Elsewhere
 
 SPEC = quadtok.Spec(64, 64, 16, 32, 7)
 BOTH_WRITE = "{input} and {folder}/{other} would both write {out}.pt; use --keep-ext"
+DECODERS = "tests/decoders/test_processes.py::"
 NOT_OURS = "not a quadtok token file"
 
 
@@ -252,7 +253,14 @@ CASES: dict[int, tuple[str, list[Row]]] = {
         ],
     ),
     41: ("a closed stdout", [Processes(processes.a_closed_stdout, 1)]),
-    42: ("a decoder that is killed", [Promised("decoding is done by threads; the test comes with decode processes")]),
+    42: (
+        "a process that decodes and dies",
+        [
+            Elsewhere(DECODERS + "test_a_file_that_processes_die_of_is_named_and_the_others_lose_nothing"),
+            Elsewhere(DECODERS + "test_a_file_at_which_a_process_was_killed_is_tried_once_more"),
+            Elsewhere("tests/cli/test_workers.py::test_decoding_processes_that_are_killed_cost_no_file"),
+        ],
+    ),
     43: (
         "no memory on the GPU for a batch",
         [

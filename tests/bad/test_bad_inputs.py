@@ -74,11 +74,12 @@ def made(tmp_path) -> tuple[list[str], list[Expected]]:
     return typed, sorted(expected, key=lambda one: "no images found" not in (one.error or ""))
 
 
-def test_one_run_over_all_inputs_says_of_each_what_the_table_says(quadtok, made, tmp_path):
+@pytest.mark.parametrize("decoders", [[], ["--decoders", "1"]], ids=["threads", "a process"])
+def test_one_run_over_all_inputs_says_of_each_what_the_table_says(quadtok, made, tmp_path, decoders):
     typed, expected = made
     written = [one for one in expected if one.status == WRITTEN]
     place = ["-o", tmp_path / "out", "--relative-to", tmp_path / "in"]
-    result = quadtok("tokenize", *typed, *place, "--scorer", "blur", "-v", "--json")
+    result = quadtok("tokenize", *typed, *place, *decoders, "--scorer", "blur", "-v", "--json")
     *said, summary = map(json.loads, result.out.splitlines())
     assert [(one["input"], one["status"], one["error"] and one["error"]["message"]) for one in said] == [
         (str(one.path), one.status, one.error) for one in expected

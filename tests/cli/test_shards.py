@@ -134,6 +134,19 @@ class TestTheSecondRun:
         assert (result.code, "1 written, 2 skipped" in result.err) == (0, True)
         assert contents(folder) == before
 
+    @pytest.mark.parametrize("blank", [lambda data: b"", lambda data: bytes(len(data))], ids=["empty", "NUL"])
+    @pytest.mark.parametrize("number", [0, 1])
+    @pytest.mark.parametrize("ending", ["tar", "json"])
+    def test_heals_what_a_power_cut_left_blank(self, quadtok, sharded, blank, number, ending):
+        _, folder = sharded("--shard-size", "1")
+        whole, path = contents(folder), folder / f"shard-{number:06d}.{ending}"
+        path.write_bytes(blank(path.read_bytes()))
+        if ending == "tar":
+            assert quadtok("info", "--check", path).code == 1
+        result, _ = sharded("--shard-size", "1")
+        assert (result.code, "0 failed" in result.err) == (0, True)
+        assert contents(folder) == whole
+
     @pytest.mark.parametrize("flags", [["--dtype", "float16"], ["-n", "64"], ["--threshold", "0.9"]], ids=" ".join)
     def test_of_other_settings_is_refused(self, sharded, flags):
         _, folder = sharded()

@@ -347,3 +347,20 @@ def test_zeros_behind_it_are_what_a_power_cut_left(tmp_path, zeros, indexed):
         writer.add(Entry("b", "1" * 64, stream))
     assert sorted(PlanStore(path)) == ["a", "b"]
     assert bytes(zeros) not in path.read_bytes() or zeros < 64
+
+
+@pytest.mark.parametrize(
+    "kept", [0, 5, 12, 40, None], ids=lambda kept: "in the last image" if kept is None else str(kept)
+)
+def test_an_end_that_became_zeros_is_torn_wherever_they_begin(tmp_path, kept):
+    path, header, spec = tmp_path / "plans.qts", Header(16, 64, "none", {}), Spec.full(64, 64, 16, 64)
+    stream = plan_streams(random_saliency(spec, batch=1), spec)[0]
+    with PlanWriter(path, header) as writer:
+        for name in "ab":
+            writer.add(Entry(name, "0" * 64, stream))
+    data = path.read_bytes()
+    begin = data.rindex(b"PLAN") + 60 if kept is None else kept
+    path.write_bytes(data[:begin] + bytes(len(data) - begin))
+    with PlanWriter(path, header) as writer:
+        writer.add(Entry("c", "1" * 64, stream))
+    assert sorted(PlanStore(path)) == (["a", "c"] if kept is None else ["c"])

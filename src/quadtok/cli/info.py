@@ -15,7 +15,7 @@ from quadtok.cli.given import given
 from quadtok.cli.grouped import grouped
 from quadtok.cli.terminal import printable, say_problem, write_data, write_json
 from quadtok.environment import environment
-from quadtok.errors import InputError, QuadtokError, about, as_ours
+from quadtok.errors import InputError, QuadtokError, TokenFileError, about, as_ours
 from quadtok.jobs.sources import Source
 from quadtok.names import PLANS_SUFFIX, TAR_SUFFIX, TOKEN_SUFFIXES
 
@@ -133,6 +133,8 @@ def _shard(path: Path, check: bool) -> Described:
 
     places = places_in(path)
     with about(path):
+        if check and not places:  # an archive that is all NUL is one of nothing, to readers of tar files
+            raise TokenFileError("holds no sample")
         facts = [metadata_of(read_sample(place)) for place in (places if check else places[:1])]
     record = Record.of(facts[0] if facts else {})
     return {"samples": len(places), "first": facts[0] if facts else None}, {

@@ -209,7 +209,7 @@ def block_at(data: mmap.mmap | bytes, begin: int) -> Block | None:
         return None
     if kind in (HEAD, PLAN, INDEX, DONE) and zlib.crc32(data[begin + BLOCK.size : end]) == crc32:
         return Block(kind, begin, end)
-    if end == len(data) or is_all_zeros(data, begin):
+    if is_all_zeros(data, end):
         return None
     raise TokenFileError(f"damaged at byte {begin}")
 

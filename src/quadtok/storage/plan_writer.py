@@ -31,6 +31,7 @@ from quadtok.storage.plan_format import (
     stored_index,
 )
 from quadtok.storage.plan_store import PlanStore
+from quadtok.storage.torn import is_all_zeros
 
 try:
     import fcntl
@@ -215,7 +216,8 @@ def _begun(descriptor: int, header: Header) -> tuple[int, Index, bool]:
     """Where to go on in a file, the index of what it holds, and whether that is in it; a new file gets its header."""
     data = map_file(descriptor)
     first = MAGIC + encode_block(HEAD, header.encode())
-    if bytes(data[: len(first)]) == first[: len(data)] and len(data) < len(first):  # new, or torn in its header
+    begun = bytes(data[: len(first)]).rstrip(b"\0")
+    if begun != first and first.startswith(begun) and is_all_zeros(data, len(begun)):  # new, or torn in its header
         os.ftruncate(descriptor, 0)
         _write_all(descriptor, first, 0)
         return len(first), index_of({}), False

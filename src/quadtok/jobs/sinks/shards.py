@@ -17,7 +17,7 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -35,6 +35,7 @@ from quadtok.jobs.parts import Part
 from quadtok.jobs.sinks.alone import alone
 from quadtok.jobs.sources import Source
 from quadtok.jobs.words import ARGUMENTS, Words
+from quadtok.marks import holds_nothing
 from quadtok.names import IfExistsName
 from quadtok.storage.shards import SAMPLE, add_sample, facts_of, key_of, new_tar, read_tar
 
@@ -99,6 +100,7 @@ class ShardSink:
         self._clashing = {name for name, count in names.items() if count > 1}
         self._known: dict[str, str] = {}
         self._shards: list[Shard] = []
+        self._blank: list[str] = []
         self._open: _OpenShard | None = None
 
     @property
@@ -112,6 +114,7 @@ class ShardSink:
         with alone(self._folder, self._prefix, self._parts):
             remove_abandoned([self._folder])
             self._shards = shards_in(self._folder)
+            self._blank = [name for name in _names_in(self._folder) if _is_blank(self._folder / name)]
             for shard in self._shards:
                 self._known |= shard.fingerprints
             try:
@@ -174,9 +177,14 @@ class ShardSink:
             write_atomically(self._folder / shard.index, json.dumps(asdict(shard), sort_keys=True).encode())
 
     def _next(self) -> int:
-        """The number of the next shard."""
-        own = [shard.file for shard in self._shards if re.fullmatch(rf"{self._prefix}\d{{6}}\.tar", shard.file)]
-        return max((int(file[-10:-4]) + 1 for file in own), default=0)
+        """The number of the next shard: of one that holds nothing, or a new one."""
+        if blank := self._own(self._blank):
+            self._blank.remove(blank[0])
+            return int(blank[0][-10:-4])
+        return max((int(file[-10:-4]) + 1 for file in self._own(shard.file for shard in self._shards)), default=0)
+
+    def _own(self, files: Iterable[str]) -> list[str]:
+        return [file for file in files if re.fullmatch(rf"{self._prefix}\d{{6}}\.tar", file)]
 
 
 class _OpenShard:
@@ -223,12 +231,16 @@ class _Counted:
 def shards_in(folder: Path) -> list[Shard]:
     """The shards of a folder, by their names; one that has no index of its own is read, and given one.
 
+    What a power cut left empty or all NUL is no shard and no index, and is made again.
+
     Raises:
         QuadtokError: where one cannot be read, or its index does not fit it.
     """
-    if not folder.is_dir():
-        return []
-    return [_shard(folder / name) for name in sorted(os.listdir(folder)) if _SHARD.fullmatch(name)]
+    return [_shard(folder / name) for name in _names_in(folder) if not _is_blank(folder / name)]
+
+
+def _names_in(folder: Path) -> list[str]:
+    return sorted(filter(_SHARD.fullmatch, os.listdir(folder))) if folder.is_dir() else []
 
 
 def write_index(folder: Path, shards: Sequence[Shard]) -> None:
@@ -243,7 +255,7 @@ def write_index(folder: Path, shards: Sequence[Shard]) -> None:
 
 def _shard(path: Path) -> Shard:
     index = path.with_suffix(".json")
-    if not index.exists():
+    if not index.exists() or _is_blank(index):
         shard = _read_shard(path)
         write_atomically(index, json.dumps(asdict(shard), sort_keys=True).encode())
         return shard
@@ -254,6 +266,10 @@ def _shard(path: Path) -> Shard:
     except (ValueError, TypeError, AttributeError) as problem:
         raise TokenFileError(f"{index}: is no index of a shard; remove it to have it made again") from problem
     raise TokenFileError(f"{index}: is not the index of {path.name} as it is; remove it to have it made again")
+
+
+def _is_blank(path: Path) -> bool:
+    return path.is_file() and holds_nothing(path)
 
 
 def _read_shard(path: Path) -> Shard:

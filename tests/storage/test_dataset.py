@@ -1,6 +1,7 @@
 """Photographs and stored plans give the tokens that scoring anew would, at any budget, turned and cut."""
 
 import hashlib
+import tarfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from torch.utils.data import DataLoader
 
 from helpers import SAMPLE_IMAGES
 from quadtok import Plan, Spec, extract_patches, get_scorer, tokenize
-from quadtok.errors import InputError, SpecError, TokenFileError
+from quadtok.errors import ImageError, InputError, SpecError, TokenFileError
 from quadtok.geometry import make_geometry, parse_budget
 from quadtok.preprocess import Preprocess
 from quadtok.storage.dataset import TokenDataset
@@ -208,3 +209,46 @@ def test_an_epoch_below_0_and_a_name_without_a_path_are_refused(photos, plans):
         TokenDataset(photos, plans, num_tokens=100).set_epoch(-1)
     with pytest.raises(InputError, match="images do not say the path of"):
         TokenDataset({}, plans, num_tokens=100)[0]
+
+
+@pytest.fixture
+def archives(photos, tmp_path):
+    """The photographs in two tar files, and their plans under the names that `tokenize` gives."""
+    for stem, names in (("first", NAMES[:2]), ("second", NAMES[2:])):
+        with tarfile.open(tmp_path / f"{stem}.tar", "w") as archive:
+            for name in names:
+                archive.add(photos / name, name)
+    return [tmp_path / "first.tar", tmp_path / "second.tar"]
+
+
+@pytest.fixture
+def plans_of_archives(plans, tmp_path):
+    store = PlanStore(plans)
+    with PlanWriter(tmp_path / "archives.qts", store.header) as writer:
+        for entry in store.entries():
+            writer.add(entry._replace(name=f"{'second' if entry.name == NAMES[2] else 'first'}/{entry.name}"))
+    return tmp_path / "archives.qts"
+
+
+def test_photographs_in_tar_files_are_read_where_they_lie(photos, archives, plans_of_archives):
+    dataset = TokenDataset(archives, plans_of_archives, num_tokens=64)
+    for number, name in enumerate(NAMES):
+        same(dataset[number], scored(photos, name, 64))
+    loader = DataLoader(dataset, batch_size=3, collate_fn=dataset.collate, num_workers=1)
+    assert len(next(iter(loader)).plan) == 3
+
+
+def test_what_is_not_in_the_tar_files_or_not_whole_is_named(archives, plans_of_archives, tmp_path):
+    dataset = TokenDataset(archives[:1], plans_of_archives, num_tokens=64)
+    with pytest.raises(InputError, match=r"do not say the path of second/rocket\.jpg"):
+        dataset[2]
+    (tmp_path / "other").mkdir()
+    twin = (tmp_path / "other" / "first.tar").resolve()
+    twin.write_bytes(archives[0].read_bytes())
+    with pytest.raises(InputError, match=r"first/astronaut\.jpg is in .*, too"):
+        TokenDataset([archives[0], twin], plans_of_archives, num_tokens=64)
+    archives[0].write_bytes(archives[0].read_bytes()[:5000])
+    with pytest.raises(InputError, match=r"first\.tar: is no tar file as it is, or is cut short"):
+        TokenDataset(archives, plans_of_archives, num_tokens=64)
+    with pytest.raises(ImageError, match=r"first/cats/chelsea\.jpg: the archive is cut short"):
+        dataset[1]

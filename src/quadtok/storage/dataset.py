@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from numbers import Integral
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -18,12 +18,14 @@ from quadtok.batches import collate
 from quadtok.errors import InputError, QuadtokError, TokenFileError, about
 from quadtok.geometry import Budget, make_geometry, parse_threshold
 from quadtok.images import read_bytes
+from quadtok.names import IMAGE_SUFFIXES
 from quadtok.patches import extract_patches
 from quadtok.preprocess import Preprocess
 from quadtok.spec import Spec
 from quadtok.storage.plan_format import Header
 from quadtok.storage.plan_store import PlanStore
 from quadtok.storage.plan_stream import PlanStream
+from quadtok.storage.tar import Slice, members_of
 from quadtok.tokens import Tokens
 
 Item = Tokens | tuple[Tokens, Any]
@@ -36,7 +38,8 @@ class TokenDataset(Dataset[Item]):
     is drawn by chance depends on the seed, the epoch and the image alone: not on workers, batches or their order.
 
     Args:
-        images: the folder that the names in the store are relative to, or the path of each name's file.
+        images: the folder that the names in the store are relative to, or the path of each name's file; or a list of
+            the tar files that the images lie in, whose headers are read at once.
         plans: a file of plans, or a store.
         num_tokens: of every image; of one that cannot have so many, the next smaller number that it can.
         budgets: the fewest and the most: each image has any number between, anew in each epoch.
@@ -54,7 +57,7 @@ class TokenDataset(Dataset[Item]):
 
     def __init__(
         self,
-        images: str | os.PathLike[str] | Mapping[str, str | os.PathLike[str]],
+        images: str | os.PathLike[str] | Mapping[str, str | os.PathLike[str]] | Sequence[str | os.PathLike[str]],
         plans: str | os.PathLike[str] | PlanStore,
         *,
         num_tokens: int | None = None,
@@ -67,7 +70,11 @@ class TokenDataset(Dataset[Item]):
         seed: int = 0,
     ) -> None:
         self.store = plans if isinstance(plans, PlanStore) else PlanStore(Path(plans))
-        self.images = images if isinstance(images, Mapping) else Path(images)
+        self.images: Path | Mapping[str, str | os.PathLike[str] | Slice]
+        if isinstance(images, list | tuple):
+            self.images = _inside(list(map(Path, images)))
+        else:
+            self.images = images if isinstance(images, Mapping) else Path(images)  # type: ignore[arg-type]
         self.names = list(self.store if names is None else names)
         self.num_tokens, self.budgets, self.threshold = num_tokens, budgets, parse_threshold(threshold)
         self.label, self.flip, self.crop, self.seed, self.epoch = label, flip, crop, seed, 0
@@ -86,8 +93,7 @@ class TokenDataset(Dataset[Item]):
             IndexError: where there is no such number.
         """
         name = self.names[number]
-        entry, path = self.store.entry(name), self._path(name)
-        data = read_bytes(path)
+        entry, (path, data) = self.store.entry(name), self._read(name)
         if hashlib.sha256(data).hexdigest() != entry.sha256:
             raise InputError(f"{path}: is another file than the plans in {self.store.path} were made of")
         photo = self._preprocess.decode(data, path)
@@ -139,12 +145,18 @@ class TokenDataset(Dataset[Item]):
             return None
         return Spec.at_most(spec.height, spec.width, spec.min_patch, spec.max_patch, wanted).num_tokens
 
-    def _path(self, name: str) -> Path:
+    def _read(self, name: str) -> tuple[Path, bytes]:
+        """The path of an image, and its bytes."""
         if isinstance(self.images, Path):
-            return self.images / name
+            return self.images / name, read_bytes(self.images / name)
         if name not in self.images:
             raise InputError(f"images do not say the path of {name}: give names of those that they do")
-        return Path(self.images[name])
+        place = self.images[name]
+        if not isinstance(place, Slice):
+            return Path(place), read_bytes(Path(place))
+        path = place.archive.parent / name
+        with about(path):
+            return path, place.read()
 
     def _check(self, names: Sequence[str] | None) -> None:
         given = [name for name in ("num_tokens", "budgets", "threshold") if getattr(self, name) is not None]
@@ -164,6 +176,28 @@ class TokenDataset(Dataset[Item]):
         missing = next((name for name in names or () if name not in self.store), None)
         if missing is not None:
             raise InputError(f"{self.store.path} has no plans of {missing}")
+
+
+def _inside(archives: Sequence[Path]) -> dict[str, Slice]:
+    """Where the images in tar files lie, by the names that `quadtok tokenize` gives them.
+
+    Raises:
+        InputError: where one is no tar file, or is not whole; and where two of one name hold one image.
+    """
+    places: dict[str, Slice] = {}
+    for archive in archives:
+        found, problem = members_of(archive, IMAGE_SUFFIXES)
+        if problem is not None:
+            raise problem
+        inside = {
+            PurePosixPath(archive.stem, item.name).as_posix(): item.inside for item in found if item.inside is not None
+        }
+        if twice := next((name for name in inside if name in places), None):
+            raise InputError(
+                f"{archive}: {twice} is in {places[twice].archive}, too: give each archive a name of its own"
+            )
+        places |= inside
+    return places
 
 
 def _check_drawn(name: str, value: int) -> None:

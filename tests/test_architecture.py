@@ -47,6 +47,7 @@ WITHIN = {
             "device",
             "walk",
             "archives",
+            "shard_inputs",
             "sources",
             "parts",
             "manifest",
@@ -78,6 +79,7 @@ WITHIN = {
     "quadtok.jobs.sinks": ["naming", "existing", "alone", "manifest"],
     "quadtok.jobs.engines": ["pool", "reading"],
     "quadtok.storage": [
+        "safetensors_file",
         "archive",
         "record",
         "content",

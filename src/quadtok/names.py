@@ -13,7 +13,7 @@ FitName = Literal["crop", "pad", "squash"]
 PixelDtypeName = Literal["float16", "uint8", "float32", "none"]
 IfExistsName = Literal["resume", "skip", "overwrite", "error"]
 StoreName = Literal["tokens", "plans"]
-FormatName = Literal["files", "shards"]
+FormatName = Literal["files", "safetensors", "shards"]
 MinimaName = Literal["none", "float16", "float32"]
 
 # What these want to know, each image brings along: a seed, a map, points.
@@ -72,7 +72,8 @@ IMAGE_SUFFIXES = frozenset(
     + (".tif", ".tiff", ".avif", ".avifs", ".jp2", ".j2k", ".jpx", ".j2c", ".jpc", ".jpf")
 )
 TOKEN_SUFFIX = ".pt"
-TOKEN_SUFFIXES = frozenset((TOKEN_SUFFIX,))
+SAFETENSORS_SUFFIX = ".safetensors"  # of a token file in that format
+TOKEN_SUFFIXES = frozenset((TOKEN_SUFFIX, SAFETENSORS_SUFFIX))
 PLANS_SUFFIX = ".qts"  # of a file of plans
 TAR_SUFFIX = ".tar"  # of a shard, and of an archive of images
 OVERLAY_SUFFIX = ".overlay.png"  # of the picture beside a token file

@@ -44,6 +44,7 @@ from quadtok.names import (
     MANIFEST,
     OVERLAY_SUFFIX,
     PLANS_SUFFIX,
+    SAFETENSORS_SUFFIX,
     TOKEN_SUFFIX,
     FormatName,
     MinimaName,
@@ -90,8 +91,8 @@ class TokenFiles(Output):
         FormatName,
         typer.Option(
             "--format", rich_help_panel=OUTPUT,
-            help="files: one for each image, of plans one for all. shards: tar files in the layout of webdataset, "
-            "in the folder --output-dir.",
+            help="files: one for each image, of plans one for all. safetensors: likewise, in that format (an extra). "
+            "shards: tar files in the layout of webdataset, in the folder --output-dir.",
         ),
     ] = DEFAULT_FORMAT  # fmt: skip
     manifest: Annotated[
@@ -129,13 +130,17 @@ class TokenFiles(Output):
             raise InputError("--shard-size is about --format shards")
         elif self.store == "plans":
             self._check_plan_file(context)
+        elif self.output is not None and self.format == "safetensors":
+            check_ending("--output", self.output, (SAFETENSORS_SUFFIX,), "a file of safetensors")
         elif self.output is not None:
-            refuse_image_ending("--output", self.output, "a token file", TOKEN_SUFFIX)
+            refuse_image_ending("--output", self.output, "a token file", self.suffix)
 
     def _check_plans(self, context: typer.Context) -> None:
         refuse_together(context, "store", ["tokens", "threshold"], "plans are those of every budget: leave it out")
         refuse_together(context, "store", ["dtype", "overlay"], "plans have no pixels: leave it out")
         refuse_together(context, "store", ["impl"], "the order of all splits is found in one way")
+        if self.format == "safetensors":
+            raise InputError("--store plans and --format safetensors: plans have a format of their own: leave it out")
 
     def _check_plan_file(self, context: typer.Context) -> None:
         refuse_together(context, "store", ["keep_ext", "output_dir"], "plans are one file: give --output")
@@ -173,9 +178,15 @@ class TokenFiles(Output):
         return None if self.output_dir is None else self.output_dir / MANIFEST
 
     @property
+    def suffix(self) -> str:
+        """Of a token file; `--output` may ask for it by its name."""
+        named = self.output is not None and self.output.suffix.lower() == SAFETENSORS_SUFFIX
+        return SAFETENSORS_SUFFIX if self.format == "safetensors" or named else TOKEN_SUFFIX
+
+    @property
     def names(self) -> Naming:
         """What the files of an input are called."""
-        return self.naming(TOKEN_SUFFIX, *([OVERLAY_SUFFIX] if self.overlay else []))
+        return self.naming(self.suffix, *([OVERLAY_SUFFIX] if self.overlay else []))
 
 
 @grouped
@@ -225,7 +236,7 @@ def _run(
         device, sources = batches.resolve(), [outputs.source for outputs in planned]
         scoring = scorer.scoring(scorer.names[0], sources, device, report.tell)
         steps = preprocess.value(geometry)
-        job = TokenizeJob(steps, scoring, scorer.impl, output.dtype, device, output.overlay, threshold)
+        job = TokenizeJob(steps, scoring, scorer.impl, output.dtype, device, output.overlay, threshold, output.suffix)
         # Images of native sizes may be large, and seldom make batches.
         engine = running.engine(batches.batch_size, ahead=batches.batch_size if geometry.size else 0)
         settings, believed = partial(job.fingerprint, data=b""), output.policy == "resume" and not output.verify

@@ -97,7 +97,9 @@ def _has_photographs(sources: Sequence[Source]) -> bool:
 
 def _is_photograph(source: Source) -> bool:
     """Going by the name, or by the content where that is an image under the name of a token file."""
-    return source.path.suffix.lower() not in TOKEN_SUFFIXES or image_format(head_of(source.path)) is not None
+    if source.path.suffix.lower() not in TOKEN_SUFFIXES:
+        return True
+    return source.inside is None and image_format(head_of(source.path)) is not None
 
 
 def _refuse_flags_of_photographs(

@@ -28,10 +28,8 @@ from quadtok.pictures.views import FORMS, NAMED, VERSION, Form, Pen, View, ViewG
 from quadtok.preprocess import Preprocess
 from quadtok.spec import Spec
 from quadtok.storage.record import Record
-from quadtok.storage.token_file import decode_tokens
+from quadtok.storage.token_file import decode_tokens, is_token_data
 from quadtok.tokens import Tokens
-
-_ZIP = b"PK"  # what token files begin with, and no image
 
 
 @dataclass(frozen=True)
@@ -118,7 +116,7 @@ class DrawJob:
     def load(self, source: Source) -> bytes:
         """See `Job`; a token file that is not what was asked for is refused, whether its picture is there or not."""
         data = source.read()
-        if self.asked_for.anything and data.startswith(_ZIP):
+        if self.asked_for.anything and is_token_data(data):
             with about(source.path):
                 tokens = decode_tokens(data)
             record = Record.of(tokens.metadata)
@@ -138,7 +136,7 @@ class DrawJob:
             "image": self.image and hashlib.sha256(read_bytes(self.image)).hexdigest(),
             "version": VERSION,
         }
-        if not data.startswith(_ZIP):
+        if not is_token_data(data):
             extras = self._extras(source)
             if self.threshold is not None:
                 facts["threshold"] = self.threshold
@@ -151,7 +149,7 @@ class DrawJob:
 
     def read(self, source: Source, data: bytes, fingerprint: str) -> Subject:
         """See `Job`."""
-        if data.startswith(_ZIP):
+        if is_token_data(data):
             return self._token_file(source, data, fingerprint)
         path, head = source.path, data[:HEAD_BYTES]
         if path.suffix.lower() in TOKEN_SUFFIXES and image_format(head) is None:

@@ -62,7 +62,7 @@ class _RestoreJob:
     def load(self, source: Source) -> bytes:
         """See `Job`."""
         with about(source.path):
-            return read_token_file(source.path)
+            return read_token_file(source.path) if source.inside is None else source.inside.read()
 
     def read(self, source: Source, data: bytes, fingerprint: str) -> Restorable:
         """See `Job`."""

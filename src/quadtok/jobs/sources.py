@@ -11,16 +11,29 @@ import glob
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import Protocol
 
 from quadtok.errors import ImageError, InputError, about
 from quadtok.files import read_regular
-from quadtok.jobs.archives import Member, Slice, members_of
+from quadtok.jobs.archives import Member, members_of
+from quadtok.jobs.shard_inputs import Sample, samples_of
 from quadtok.jobs.walk import Refusal, matches, walk
 from quadtok.jobs.words import ARGUMENTS, Words
-from quadtok.names import IMAGE_SUFFIXES, TAR_SUFFIX
+from quadtok.names import IMAGE_SUFFIXES, TAR_SUFFIX, TOKEN_SUFFIX
 
 __all__ = ["Found", "Refusal", "Source", "find_sources"]
+
+
+class Inside(Protocol):
+    """Where an input lies in another file."""
+
+    @property
+    def archive(self) -> Path:
+        """That file."""
+
+    def read(self) -> bytes:
+        """Its own bytes."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +52,7 @@ class Source:
     path: Path
     relative: Path
     found: bool = False
-    inside: Slice | None = None
+    inside: Inside | None = None
 
     def read(self) -> bytes:
         """The bytes of the file.
@@ -176,11 +189,13 @@ def _expand(argument: str, suffixes: frozenset[str]) -> Iterable[_Item]:
 
 
 def _of_file(path: Path, suffixes: frozenset[str]) -> list[_Item]:
-    """The file; of a tar, where images are looked for, the images in it."""
-    images = suffixes & IMAGE_SUFFIXES
-    if path.suffix.lower() != TAR_SUFFIX or not images or not os.path.isfile(path):
+    """The file; of a tar, unless tars themselves are looked for, the images or the samples of tokens in it."""
+    if path.suffix.lower() != TAR_SUFFIX or TAR_SUFFIX in suffixes or not os.path.isfile(path):
         return [Source(path, Path(path.name))]
-    items = [_of_member(path, item) for item in members_of(path, images)]
+    images = suffixes & IMAGE_SUFFIXES
+    items = [_of_member(path, item) for item in members_of(path, images)] if images else []
+    if TOKEN_SUFFIX in suffixes and not items:
+        items = [_of_sample(path, item) for item in samples_of(path)]
     return items or [Refusal(path, InputError(f"no {_kind(suffixes)} found in {path}"))]
 
 
@@ -188,6 +203,13 @@ def _of_member(archive: Path, item: Member | Refusal) -> _Item:
     if isinstance(item, Refusal):
         return item
     return Source(archive / item.name, Path(archive.stem) / item.name, inside=item.inside)
+
+
+def _of_sample(archive: Path, item: tuple[PurePosixPath, Sample] | Refusal) -> _Item:
+    if isinstance(item, Refusal):
+        return item
+    name, sample = item
+    return Source(archive / name, Path(archive.stem) / name, inside=sample)
 
 
 def _in_folder(folder: Path, suffixes: frozenset[str]) -> list[_Item]:
@@ -206,7 +228,7 @@ def _in_glob(pattern: str, suffixes: frozenset[str]) -> list[_Item]:
         elif os.path.isdir(match):
             above = frozenset(os.path.realpath(parent) for parent in match.parents if parent.is_relative_to(root))
             items += [_named(item, root) for item in walk(match, suffixes, above)]
-        elif match.suffix.lower() == TAR_SUFFIX and suffixes & IMAGE_SUFFIXES:
+        elif match.suffix.lower() == TAR_SUFFIX and TAR_SUFFIX not in suffixes:
             items += _of_file(match, suffixes)
         elif match.suffix.lower() in suffixes:
             items.append(Source(match, match.relative_to(root), found=True))

@@ -48,6 +48,7 @@ class TokenizeJob(ScoredJob):
         device: where images are scored.
         overlay: also draw each image's plan.
         threshold: split only what has a larger saliency; the budget is then the most.
+        suffix: of the token file, and so its format.
 
     Raises:
         InputError: where there is no such quadtree or dtype, or the images would be too large for a token file.
@@ -60,6 +61,7 @@ class TokenizeJob(ScoredJob):
     device: str = "cpu"
     overlay: bool = False
     threshold: float | None = None
+    suffix: str = TOKEN_SUFFIX
 
     def __post_init__(self) -> None:
         get_quadtree(self.quadtree)
@@ -72,7 +74,7 @@ class TokenizeJob(ScoredJob):
     @property
     def makes(self) -> Mapping[str, FileKind]:
         """See `Job`."""
-        return {TOKEN_SUFFIX: "token file", **({OVERLAY_SUFFIX: "overlay"} if self.overlay else {})}
+        return {self.suffix: "token file", **({OVERLAY_SUFFIX: "overlay"} if self.overlay else {})}
 
     def describe(self) -> dict[str, Any]:
         """What a token file's content depends on, besides the scorer and the input."""
@@ -99,8 +101,8 @@ class TokenizeJob(ScoredJob):
     def encode(self, photo: Photo, result: Tokens, wanted: Collection[str]) -> dict[str, bytes]:
         """See `Job`."""
         files = {}
-        if TOKEN_SUFFIX in wanted:
-            files[TOKEN_SUFFIX] = encode_tokens(result, self.dtype, metadata=self._metadata(photo))
+        if self.suffix in wanted:
+            files[self.suffix] = encode_tokens(result, self.dtype, None, self._metadata(photo), self.suffix)
         if OVERLAY_SUFFIX in wanted:
             mark = Mark("picture of a plan", photo.fingerprint)
             files[OVERLAY_SUFFIX] = encode_picture(render(photo.fitted.pixels, result.plan), mark=mark)

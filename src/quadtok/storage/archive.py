@@ -15,6 +15,7 @@ from torch import Tensor
 from quadtok.errors import TokenFileError
 from quadtok.files import load_plain
 from quadtok.quiet import without_warnings
+from quadtok.storage import safetensors_file
 
 FORMAT = "quadtok"
 _PROTOCOL = 2  # of torch.save's pickles
@@ -80,6 +81,8 @@ def _trustworthy(data: bytes) -> BytesIO:
 def looks_like_ours(data: bytes) -> bool:
     """Whether bytes that do not load are a damaged token file rather than somebody else's."""
     head = data[:4096]
+    if safetensors_file.looks_like_ours(head):
+        return True
     if b"\x06\x00\x00\x00format" in head and FORMAT.encode() in head:
         return head.startswith(b"PK")
     # Cut before it says so, it holds nothing yet.

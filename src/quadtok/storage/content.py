@@ -89,6 +89,14 @@ def tokens_in(content: Mapping[str, Any]) -> Tokens:
     return Tokens(plan, patches, saliency, meta)
 
 
+def pixel_dtype(tokens: Tokens) -> PixelDtypeName:
+    """The dtype that pixels which were read were stored in, or one that loses nothing."""
+    if tokens.patches is None:
+        return "none"
+    names: tuple[PixelDtypeName, ...] = get_args(PixelDtypeName)
+    return next((name for name in names if name in DTYPES and name == tokens.metadata.get("dtype")), "float32")
+
+
 def has_right_types(content: Mapping[str, Any]) -> bool:
     """Whether the entries are plain tensors and text, of the kinds that are stored."""
     saliency = content.get("saliency")

@@ -24,7 +24,7 @@ import os
 import re
 import tarfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, Protocol
 from urllib.parse import quote
@@ -200,14 +200,15 @@ def places_in(path: Path) -> list[Place]:
     return places
 
 
-def read_sample(place: Place) -> dict[str, bytes]:
-    """The members of a sample, by their endings.
+def read_sample(place: Place, endings: Collection[str] | None = None) -> dict[str, bytes]:
+    """The members of a sample by their endings, or of these endings.
 
     Raises:
         TokenFileError: one sentence that begins with the path, where it cannot be read.
     """
     with about(place.shard), reading(place.shard, TokenFileError) as stream:
-        return {ending: _read(stream, *at) for ending, at in place.members.items()}
+        wanted = place.members if endings is None else [ending for ending in place.members if ending in endings]
+        return {ending: _read(stream, *place.members[ending]) for ending in wanted}
 
 
 def read_tar(path: Path) -> Iterator[tuple[str, dict[str, bytes]]]:

@@ -9,6 +9,7 @@ A `torch.save` archive that `torch.load(path, weights_only=True)` reads:
      "meta":     str,                    JSON: geometry, scorer, normalisation, source
      "crc32":    int}                    over everything above
 
+Under a name that ends in `.safetensors` it holds the same in that format (safetensors_file.py).
 What stands in it is that of content.py; nothing depends on the clock or on the file's own name, so the same input
 gives the same bytes.
 
@@ -31,9 +32,10 @@ import torch
 from quadtok.errors import OutputError, TokenFileError, about
 from quadtok.files import destination, reading, write_atomically
 from quadtok.marks import describe_content, head_of, image_format
-from quadtok.names import DEFAULT_PIXEL_DTYPE, PixelDtypeName
+from quadtok.names import DEFAULT_PIXEL_DTYPE, SAFETENSORS_SUFFIX, TOKEN_SUFFIX, PixelDtypeName
 from quadtok.storage.archive import FORMAT, unpickle
 from quadtok.storage.content import checksum, content_of, has_right_types, tokens_in
+from quadtok.storage.safetensors_file import decode_safetensors, encode_safetensors, is_safetensors
 from quadtok.tokens import Tokens
 
 VERSION = 1
@@ -55,7 +57,7 @@ def save_tokens(
     """Write the tokens of one image; the file appears whole or not at all.
 
     Args:
-        path: where to; missing folders are made.
+        path: where to; missing folders are made. `.safetensors` is that format (an extra), any other name a torch file.
         tokens: of one image (`tokens[i]`).
         dtype: of the stored pixels: `"float16"` keeps means of bytes exactly, `"uint8"` rounds them to the nearest
             byte, `"float32"` keeps anything, `"none"` stores the layout alone.
@@ -69,7 +71,8 @@ def save_tokens(
         OutputError: where the file cannot be written, or is an image.
     """
     _refuse_image(Path(path))
-    write_atomically(Path(path), encode_tokens(tokens, dtype, normalized_with, metadata))
+    suffix = Path(path).suffix.lower()
+    write_atomically(Path(path), encode_tokens(tokens, dtype, normalized_with, metadata, suffix))
 
 
 def _refuse_image(path: Path) -> None:
@@ -84,10 +87,13 @@ def encode_tokens(
     dtype: PixelDtypeName = DEFAULT_PIXEL_DTYPE,
     normalized_with: tuple[Sequence[float], Sequence[float]] | None = None,
     metadata: Mapping[str, Any] | None = None,
+    suffix: str = TOKEN_SUFFIX,
 ) -> bytes:
-    """The bytes that `save_tokens` writes."""
+    """The bytes that `save_tokens` writes under a name of this ending."""
     content = {"format": FORMAT, "version": VERSION, **content_of(tokens, dtype, normalized_with, metadata)}
     content["crc32"] = checksum(content)
+    if suffix == SAFETENSORS_SUFFIX:
+        return encode_safetensors(content)
     buffer = BytesIO()  # a file object of ours: torch would write the file's name into the archive
     torch.save(content, buffer)
     return buffer.getvalue()
@@ -110,9 +116,14 @@ def load_tokens(path: str | Path) -> Tokens:
         return decode_tokens(read_token_file(Path(path)))
 
 
+def is_token_data(data: bytes) -> bool:
+    """Whether bytes begin as a token file does, and no image."""
+    return data.startswith(b"PK") or is_safetensors(data)
+
+
 def decode_tokens(data: bytes) -> Tokens:
     """The tokens in the bytes of a token file; see `load_tokens`."""
-    content = unpickle(data)
+    content = decode_safetensors(data) if is_safetensors(data) else unpickle(data)
     version = content.get("version")
     if content.get("format") != FORMAT or type(version) is not int:
         raise TokenFileError("not a quadtok token file")

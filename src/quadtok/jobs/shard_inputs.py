@@ -1,0 +1,65 @@
+"""Samples of tokens inside shards: each is an input of its own, and is read as the token file that it could have been.
+
+So whatever reads token files reads shards, and says the same of both. Loads torch when it is asked for the first time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from quadtok.errors import InputError, QuadtokError, about
+from quadtok.jobs.walk import Refusal
+from quadtok.names import TOKEN_SUFFIX
+
+if TYPE_CHECKING:
+    from quadtok.storage.shards import Place
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Where a sample lies in a shard."""
+
+    archive: Path
+    place: Place
+
+    def read(self) -> bytes:
+        """Its tokens as the bytes of a token file; the saliency, which shards leave out, is not in it.
+
+        Raises:
+            TokenFileError: where it cannot be read, or is damaged.
+        """
+        from quadtok.storage.content import pixel_dtype
+        from quadtok.storage.shards import read_sample, tokens_of
+        from quadtok.storage.token_file import encode_tokens
+
+        tokens = tokens_of(read_sample(self.place))
+        return encode_tokens(tokens, pixel_dtype(tokens), metadata=tokens.metadata)
+
+    def __hash__(self) -> int:
+        return hash((self.archive, self.place.key))
+
+
+def samples_of(archive: Path) -> Iterator[tuple[PurePosixPath, Sample] | Refusal]:
+    """The samples of tokens in a shard, in its order, each with the name of its image and the ending of a token file.
+
+    What is no sample of tokens is refused: plans, and names that would lead out of the folder where outputs go.
+    """
+    from quadtok.storage.shards import LAYOUT, facts_of, places_in, read_sample
+
+    try:
+        for place in places_in(archive):
+            with about(archive):
+                name = PurePosixPath(f"{facts_of(read_sample(place, ('json',))).get('name')}{TOKEN_SUFFIX}")
+            if LAYOUT not in place.members:
+                yield Refusal(archive / name, InputError(f"{archive}: {place.key} holds no tokens: give its image"))
+            elif name.is_absolute() or ".." in name.parts:
+                yield Refusal(
+                    archive / name.name, InputError(f"{archive}: {name} leads out of the folder that it is in")
+                )
+            else:
+                yield name, Sample(archive, place)
+    except QuadtokError as problem:
+        yield Refusal(archive, problem)

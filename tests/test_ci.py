@@ -34,7 +34,7 @@ def test_a_warning_about_anybody_elses_line_is_none(module):
 
 def test_every_requirement_has_a_floor():
     for requirement in chain(PROJECT["dependencies"], *EXTRAS.values()):
-        assert re.fullmatch(r"quadtok\[[\w,-]+\]|[\w-]+>=[\d.]+", requirement), requirement
+        assert re.fullmatch(r"quadtok\[[\w,-]+\]|[\w-]+(\[\w+\])?>=[\d.]+", requirement), requirement
 
 
 def test_the_extra_test_asks_for_nothing_that_only_some_tests_need():

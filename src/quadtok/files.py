@@ -184,7 +184,7 @@ def remove_abandoned(folders: Iterable[Path]) -> None:
             for entry in entries:
                 if found := _TEMPORARY.fullmatch(entry.name):
                     with contextlib.suppress(OSError):
-                        _remove_if_abandoned(entry.path, begun_here=found[1] == _this_machine())
+                        _remove_if_abandoned(entry.path, begun_here=found[1] == this_machine())
 
 
 def sync_folders(folders: Iterable[Path]) -> None:
@@ -233,7 +233,7 @@ def _keep_mode(target: Path, temporary: Path) -> None:
 
 def new_temporary(folder: Path) -> Path:
     """A name for what becomes another file; whoever makes it holds its lock, or `remove_abandoned` removes it."""
-    return folder / f"{TEMPORARY_PREFIX}{_this_machine()}-{secrets.token_hex(6)}.tmp"
+    return folder / f"{TEMPORARY_PREFIX}{this_machine()}-{secrets.token_hex(6)}.tmp"
 
 
 def _open_temporary(folder: Path) -> tuple[Path, BinaryIO]:
@@ -274,7 +274,8 @@ def _is_old_file(facts: os.stat_result) -> bool:
     return stat.S_ISREG(facts.st_mode) and time.time() - facts.st_mtime > _A_DAY
 
 
-def _this_machine() -> str:
+def this_machine() -> str:
+    """In the name of a temporary file: where it was begun."""
     return f"{zlib.crc32(socket.gethostname().encode()):08x}"
 
 

@@ -14,6 +14,7 @@ PixelDtypeName = Literal["float16", "uint8", "float32", "none"]
 IfExistsName = Literal["resume", "skip", "overwrite", "error"]
 StoreName = Literal["tokens", "plans"]
 FormatName = Literal["files", "safetensors", "shards"]
+EngineName = Literal["threads", "ray"]
 MinimaName = Literal["none", "float16", "float32"]
 
 # What these want to know, each image brings along: a seed, a map, points.
@@ -43,6 +44,7 @@ MANIFEST = ".quadtok-manifest.jsonl"  # in an output folder
 DEFAULT_SHARD_SIZE = 1000  # samples: of tokens 80 MB
 DEFAULT_SHARD_DTYPE: PixelDtypeName = "uint8"
 DEFAULT_MINIMA: MinimaName = "none"  # of a plan store: budgets alone
+DEFAULT_ENGINE: EngineName = "threads"
 DEFAULT_BATCH_SIZE = 32  # images scored at once
 DEFAULT_STYLE: StyleName = "overlay"
 DEFAULT_SEED = 0

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import logging
+import os
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 _lock = threading.Lock()
 _blocks = 0
@@ -32,3 +34,21 @@ def without_warnings() -> Iterator[None]:
             _blocks -= 1
             if not _blocks:
                 _filters.close()
+
+
+@contextlib.contextmanager
+def silenced(loggers: Sequence[str], environment: Mapping[str, str]) -> Iterator[None]:
+    """Nothing in the block warns, or is logged by these loggers; of these variables, those that are unset are set."""
+    levels = {logger: logger.level for logger in map(logging.getLogger, loggers)}
+    added = {name: text for name, text in environment.items() if name not in os.environ}
+    os.environ.update(added)
+    for logger in levels:
+        logger.setLevel(logging.CRITICAL + 1)
+    try:
+        with without_warnings():
+            yield
+    finally:
+        for name in added:
+            os.environ.pop(name, None)
+        for logger, level in levels.items():
+            logger.setLevel(level)

@@ -250,3 +250,21 @@ def test_decoding_processes_that_are_killed_cost_no_file(photos, tmp_path):
     said = process.communicate()[1]
     assert len(killed) == 2 and process.returncode == 0, said
     assert sum(name.endswith(".pt") for name in files_in(tmp_path / "out")) == len(list(photos.rglob("*.*")))
+
+
+@pytest.mark.parametrize(
+    ("flags", "has_ray", "sentence"),
+    [
+        (["--ray-address", "auto"], True, "--ray-address goes with --engine ray"),
+        (["--engine", "ray", "-j", "0"], True, "with --engine ray give at least 1"),
+        (["--engine", "ray", "--decoders", "2"], True, "--decoders are of threads"),
+        (["--engine", "ray"], False, "--engine ray needs Ray: pip install 'quadtok[ray]'"),
+        (["--engine", "dask"], True, "'dask' is not one of"),
+    ],
+)
+def test_an_engine_that_cannot_work_is_refused_before_anything_is_read(
+    quadtok, folder, monkeypatch, flags, has_ray, sentence
+):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object() if has_ray else None)
+    result = quadtok("tokenize", folder, "-o", folder / "out", *flags)
+    assert result.code == 2 and sentence in " ".join(result.err.split()) and not (folder / "out").exists()

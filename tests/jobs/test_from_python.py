@@ -147,12 +147,38 @@ def test_a_bar_of_progress_hears_first_how_many_there_will_be(photos, tmp_path):
 
 
 def test_every_flag_of_the_command_is_an_argument(photos, tmp_path):
-    """But for those that are about a terminal, a list on stdin, the name of a single file, or files of many images."""
+    """But for those that are about a terminal, a list on stdin, the name of a single file, or files of many images;
+    a cluster is told to its engine.
+    """
     flags = {parameter.name for parameter in typer.main.get_command(app).commands["tokenize"].params}
-    renamed = {"tokens": "num_tokens", "impl": "quadtree", "scorer_option": "scorer_options"}
+    renamed = {"tokens": "num_tokens", "impl": "quadtree", "scorer_option": "scorer_options", "chosen": "engine"}
     missing = {renamed.get(name, name) for name in flags} - inspect.signature(tokenize_files).parameters.keys()
     of_many = {"store", "minima", "format", "shard_size"}
-    assert missing == {"null", "output", "overwrite", "dry_run", "as_json", "quiet", "verbose", "no_manifest", *of_many}
+    assert missing == {
+        "null",
+        "output",
+        "overwrite",
+        "dry_run",
+        "as_json",
+        "quiet",
+        "verbose",
+        "no_manifest",
+        "ray_address",
+        *of_many,
+    }
+
+
+class Nobody:
+    def run(self, job, sources, sink, hear, stop=None):
+        return "stopped"
+
+
+def test_an_engine_is_named_or_given(photos, tmp_path):
+    assert tokenize_files(photos, tmp_path / "out", **SMALL, engine="threads").written == 3
+    assert tokenize_files(photos, tmp_path / "other", **SMALL, engine=Nobody()).ending == "stopped"
+    for wrong in ("dask", Nobody, None):
+        with pytest.raises(InputError, match="is none of threads, ray, nor an engine"):
+            tokenize_files(photos, tmp_path / "out", **SMALL, engine=wrong)
 
 
 def test_fail_fast_ends_at_the_first_failure(photos, tmp_path):

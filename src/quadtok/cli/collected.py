@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from quadtok.cli.flags import FLAGS, Batches, MapScorerFlags, PreprocessFlags, Reporting, Running
+from quadtok.cli.flags import FLAGS, Batches, Engines, MapScorerFlags, PreprocessFlags, Reporting
 from quadtok.cli.running import begin, execute, finish, load
 from quadtok.cli.terminal import Report, printable, write_data
 from quadtok.geometry import Geometry
@@ -110,7 +110,7 @@ class Shards:
 
 def collect(
     found: Found, geometry: Geometry, scorer: MapScorerFlags, preprocess: PreprocessFlags, target: Target,
-    batches: Batches, running: Running, say: Reporting, dry_run: bool,
+    batches: Batches, running: Engines, say: Reporting, dry_run: bool,
 ) -> int:  # fmt: skip
     """Put all images where they go together; the exit code."""
     # A file of maps has a row for each input that is tokenized: so which are must be known first.
@@ -122,7 +122,7 @@ def collect(
         return 1 if report.counts["failed"] else 0
     if not goes_on:
         return finish(report)
-    load("jobs.scored", "jobs.engines.threads")
+    load("jobs.scored", running.module)
     with report.progress("tokenize"):
         stop = _run(sources, geometry, scorer, preprocess, target, batches, running, report)
     return finish(report, stop)
@@ -130,13 +130,12 @@ def collect(
 
 def _run(
     sources: Sequence[Source], geometry: Geometry, scorer: MapScorerFlags, preprocess: PreprocessFlags,
-    target: Target, batches: Batches, running: Running, report: Report,
+    target: Target, batches: Batches, running: Engines, report: Report,
 ) -> StopRequest:  # fmt: skip
     device = batches.resolve()
     scoring = scorer.scoring(scorer.names[0], sources, device, report.tell)
     job, sink = target.start(preprocess.value(geometry), scoring, device, sources)
-    # Images of native sizes may be large, and seldom make batches.
-    engine = running.engine(batches.batch_size, ahead=batches.batch_size if geometry.size else 0)
+    engine = running.on(device, batches.batch_size, same_size=geometry.size is not None)
     return execute(job, sink, engine, report)
 
 

@@ -16,13 +16,12 @@ from quadtok.cli.flags import (
     OUTPUT,
     RUN,
     Batches,
-    Decoding,
+    Engines,
     MapScorerFlags,
     Output,
     PartedInputs,
     PreprocessFlags,
     Reporting,
-    Running,
     ThresholdGrid,
 )
 from quadtok.cli.given import check_ending, is_given, refuse_image_ending, refuse_together
@@ -198,7 +197,7 @@ def tokenize(
     preprocess: PreprocessFlags,
     output: TokenFiles,
     batches: Batches,
-    running: Decoding,
+    running: Engines,
     say: Reporting,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", rich_help_panel=RUN, help="Show what would be written; write nothing.")
@@ -225,9 +224,9 @@ def tokenize(
 
 def _run(
     planned: list[Outputs], geometry: Geometry, threshold: float | None, scorer: MapScorerFlags,
-    preprocess: PreprocessFlags, output: TokenFiles, batches: Batches, running: Running, report: Report,
+    preprocess: PreprocessFlags, output: TokenFiles, batches: Batches, running: Engines, report: Report,
 ) -> int:  # fmt: skip
-    load("jobs.tokenize", "jobs.engines.threads")
+    load("jobs.tokenize", running.module)
     with report.progress("tokenize"):
         from quadtok.jobs.sinks.folder import FolderSink
         from quadtok.jobs.sinks.manifest import remembered
@@ -237,8 +236,7 @@ def _run(
         scoring = scorer.scoring(scorer.names[0], sources, device, report.tell)
         steps = preprocess.value(geometry)
         job = TokenizeJob(steps, scoring, scorer.impl, output.dtype, device, output.overlay, threshold, output.suffix)
-        # Images of native sizes may be large, and seldom make batches.
-        engine = running.engine(batches.batch_size, ahead=batches.batch_size if geometry.size else 0)
+        engine = running.on(device, batches.batch_size, same_size=geometry.size is not None)
         settings, believed = partial(job.fingerprint, data=b""), output.policy == "resume" and not output.verify
         with remembered(output.remembered_in, settings, planned, believed) as manifest:
             sink = FolderSink(planned, job.makes, output.policy, FLAGS, scoring.name, manifest.is_done)

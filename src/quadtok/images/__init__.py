@@ -32,7 +32,7 @@ from quadtok.images.base import (
     unsupported,
 )
 from quadtok.images.fit import CROP_FRACTION, Fitted, draft_for, fit_image, fit_native, native_size, to_pixels
-from quadtok.images.quiet import own_stderr, pixel_limit, tiff_manners
+from quadtok.images.quiet import no_stderr, own_stderr, pixel_limit, tiff_manners
 from quadtok.images.reasons import FORMATS, reason
 from quadtok.names import DEFAULT_BACKGROUND, MAX_PIXELS
 from quadtok.quiet import without_warnings
@@ -55,6 +55,7 @@ __all__ = [
     "fit_image",
     "fit_native",
     "native_size",
+    "no_stderr",
     "own_stderr",
     "read_bytes",
     "pixels_of",

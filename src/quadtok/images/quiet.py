@@ -44,7 +44,20 @@ def tiff_manners(image_format: str | None, max_pixels: int) -> Iterator[None]:
     if image_format != "TIFF":
         yield
         return
-    with pixel_limit(max_pixels), contextlib.ExitStack() as undo:
+    with pixel_limit(max_pixels), _turned_away():
+        yield
+
+
+@contextlib.contextmanager
+def no_stderr() -> Iterator[None]:
+    """What is written to file descriptor 2 in the block is lost. Meanwhile no TIFF is read."""
+    with _limit, _turned_away():
+        yield
+
+
+@contextlib.contextmanager
+def _turned_away() -> Iterator[None]:
+    with contextlib.ExitStack() as undo:
         with contextlib.suppress(OSError):  # a process without a stderr has none to keep clean
             kept = os.dup(2)
             undo.callback(os.close, kept)

@@ -11,10 +11,9 @@ from typing import Any
 from quadtok.errors import InputError
 from quadtok.geometry import Budget, make_geometry, parse_budget, parse_size, parse_threshold, usual_budget
 from quadtok.jobs.arguments import Name, check_types, path_of, texts_of
-from quadtok.jobs.base import Ending, Listener, Outcome
+from quadtok.jobs.base import Ending, Engine, Listener, Outcome
 from quadtok.jobs.device import check_device_name, resolve_device
-from quadtok.jobs.engines.base import default_workers
-from quadtok.jobs.engines.threads import Threads
+from quadtok.jobs.engines.choice import engine_of
 from quadtok.jobs.parts import parse_part
 from quadtok.jobs.scorer_options import meant_scorer, takes_weights
 from quadtok.jobs.scoring import Scoring, make_scoring, scoring_of
@@ -28,6 +27,7 @@ from quadtok.names import (
     DEFAULT_BACKGROUND,
     DEFAULT_BATCH_SIZE,
     DEFAULT_DEVICE,
+    DEFAULT_ENGINE,
     DEFAULT_IF_EXISTS,
     DEFAULT_IMAGE_SIZE,
     DEFAULT_MAX_PATCH,
@@ -40,6 +40,7 @@ from quadtok.names import (
     MAX_PIXELS,
     OVERLAY_SUFFIX,
     TOKEN_SUFFIX,
+    EngineName,
     FitName,
     IfExistsName,
     PixelDtypeName,
@@ -61,6 +62,7 @@ def tokenize_files(
     relative_to: Name | None = None, part: str | None = None, if_exists: IfExistsName = DEFAULT_IF_EXISTS,
     manifest: Name | bool = True, verify: bool = False,
     device: str = DEFAULT_DEVICE, batch_size: int = DEFAULT_BATCH_SIZE, workers: int | None = None, decoders: int = 0,
+    engine: EngineName | Engine = DEFAULT_ENGINE,
     fail_fast: bool = False, begin: Callable[[int], object] | None = None, progress: Listener | None = None,
 ) -> Summary:  # fmt: skip
     """Write one token file for each image, as `quadtok tokenize` does, byte for byte.
@@ -101,7 +103,8 @@ def tokenize_files(
         verify: open every file, whatever the manifest says.
         device: where to score: `"auto"`, `"cpu"`, `"cuda"` or `"cuda:N"`.
         batch_size: images scored at once.
-        workers: threads; None: one for each core.
+        workers: threads, or processes of Ray; None: one for each core.
+        engine: `"threads"`, `"ray"` (on this machine), or one such as `Ray(address="auto")`, whose own arguments count.
         decoders: processes that decode images: one that dies costs the file that it died of; 0: the threads decode.
         fail_fast: end at the first input that fails.
         begin: hears how many inputs there are, before the first is read.
@@ -129,24 +132,26 @@ def tokenize_files(
     hear = listener(summary, progress)
     scoring = _scoring(scorer, options, maps, points, seed, planned, place)
     job = TokenizeJob(preprocess, scoring, quadtree, dtype, place, overlay, threshold)
-    engine = _engine(workers, batch_size, fail_fast, decoders, same_size=geometry.size is not None)
+    numbers = (workers, batch_size, decoders)
+    who = engine_of(engine, *numbers, geometry.size is not None, fail_fast, place)
     believed = if_exists == "resume" and not verify
     lines = _manifest(manifest, naming.folder)
     with remembered(lines, partial(job.fingerprint, data=b""), planned, believed) as memory:
         folder = FolderSink(planned, job.makes, if_exists, scorer=scoring.name, is_done=memory.is_done)
         if begin is not None:
             begin(summary.left)
-        summary.ending = _run(engine, job, folder, known(ours, found.refused), hear, memory.hear)
+        summary.ending = _run(who, fail_fast, job, folder, known(ours, found.refused), hear, memory.hear)
     return summary
 
 
 def _run(
-    engine: Threads, job: TokenizeJob, folder: FolderSink, known: Iterable[Outcome], hear: Listener, remember: Listener
-) -> Ending:
+    engine: Engine, fail_fast: bool, job: TokenizeJob, folder: FolderSink, known: Iterable[Outcome], hear: Listener,
+    remember: Listener,
+) -> Ending:  # fmt: skip
     """Do the job, after what is known of some inputs before."""
     for outcome in known:
         hear(outcome)
-        if outcome.error and engine.fail_fast:
+        if outcome.error and fail_fast:
             return "failed fast"
 
     def hear_and_remember(outcome: Outcome) -> None:
@@ -215,12 +220,6 @@ def _scoring(
         scorer, maps=path_of("maps", maps), points=path_of("points", points), seed=seed, options=options,
         sources=sources, device=device,
     )  # fmt: skip
-
-
-def _engine(workers: int | None, batch_size: int, fail_fast: bool, decoders: int, same_size: bool) -> Threads:
-    # Images of native sizes may be large, and seldom make batches.
-    ahead = batch_size if same_size else 0
-    return Threads(default_workers() if workers is None else workers, batch_size, ahead, fail_fast, decoders)
 
 
 def _check_types(

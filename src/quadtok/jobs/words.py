@@ -28,6 +28,7 @@ class Words:
     min_patch: str = "min_patch"
     max_patch: str = "max_patch"
     scorer: str = "scorer"
+    ray: str = 'engine="ray"'
     layout_alone: str = 'dtype="none"'
 
 

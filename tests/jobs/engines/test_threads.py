@@ -13,7 +13,8 @@ import torch
 from quadtok import Spec
 from quadtok.errors import DiskFull, InputError, OutputError, ScorerError
 from quadtok.jobs.base import StopRequest
-from quadtok.jobs.engines.threads import LEAST_PATIENCE, PIXELS_IN_FLIGHT, Threads
+from quadtok.jobs.engines.finish import LEAST_PATIENCE
+from quadtok.jobs.engines.threads import PIXELS_IN_FLIGHT, Threads
 from quadtok.jobs.sources import Source
 
 WORKERS = [0, 1, 4]

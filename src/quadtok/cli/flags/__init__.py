@@ -10,7 +10,7 @@ from quadtok.cli.flags.inputs import Inputs, Listed, PartedInputs
 from quadtok.cli.flags.output import Output
 from quadtok.cli.flags.preprocess import PreprocessFlags
 from quadtok.cli.flags.reporting import Answer, Json, Reporting
-from quadtok.cli.flags.running import Batches, Decoding, Device, Running
+from quadtok.cli.flags.running import Batches, Decoding, Device, Engines, Running
 from quadtok.cli.flags.scorer import MapScorerFlags, ScorerFlags
 
 __all__ = [
@@ -21,7 +21,9 @@ __all__ = [
     "SAY",
     "Answer",
     "Batches",
+    "Decoding",
     "Device",
+    "Engines",
     "Grid",
     "Inputs",
     "Json",
@@ -32,7 +34,6 @@ __all__ = [
     "PreprocessFlags",
     "Reporting",
     "Running",
-    "Decoding",
     "ScorerFlags",
     "ThresholdGrid",
 ]

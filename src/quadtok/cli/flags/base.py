@@ -24,5 +24,6 @@ FLAGS = Words(
     min_patch="--min-patch",
     max_patch="--max-patch",
     scorer="--scorer",
+    ray="--engine ray",
     layout_alone="--dtype none",
 )

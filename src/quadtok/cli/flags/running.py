@@ -9,11 +9,13 @@ import typer
 
 from quadtok.cli.flags.base import FLAGS, RUN
 from quadtok.cli.grouped import Group
+from quadtok.errors import InputError
 from quadtok.jobs.device import check_device_name, resolve_device
-from quadtok.jobs.engines.base import MOST_WORKERS, default_workers
-from quadtok.names import DEFAULT_BATCH_SIZE, DEFAULT_DEVICE
+from quadtok.jobs.engines.base import MOST_WORKERS, check_ray, default_workers
+from quadtok.names import DEFAULT_BATCH_SIZE, DEFAULT_DEVICE, DEFAULT_ENGINE, EngineName
 
 if TYPE_CHECKING:
+    from quadtok.jobs.base import Engine
     from quadtok.jobs.engines.threads import Threads
 
 
@@ -87,3 +89,47 @@ class Decoding(Running):
     def engine(self, batch_size: int = 1, ahead: int = 0) -> Threads:
         """See `Running`."""
         return replace(super().engine(batch_size, ahead), decoders=self.decoders)
+
+
+@dataclass(frozen=True)
+class Engines(Decoding):
+    """Who works, besides how many and until when."""
+
+    chosen: Annotated[
+        EngineName,
+        typer.Option(
+            "--engine", rich_help_panel=RUN,
+            help="threads: those of this process. ray: processes of Ray, here or on a cluster; -j says how many.",
+        ),
+    ] = DEFAULT_ENGINE  # fmt: skip
+    ray_address: Annotated[
+        str | None,
+        typer.Option(
+            "--ray-address", metavar="HOST:PORT|auto", rich_help_panel=RUN,
+            help="The cluster that works, with --engine ray; without, this machine alone.",
+        ),
+    ] = None  # fmt: skip
+
+    def check(self, context: typer.Context) -> None:
+        """What is of Ray goes with Ray, which must be there, and has processes, that decode themselves."""
+        super().check(context)
+        if self.chosen == "ray":
+            check_ray(FLAGS)
+            if self.workers == 0:
+                raise InputError("--workers 0 does one thing after another here: with --engine ray give at least 1")
+            if self.decoders:
+                raise InputError("--decoders are of threads: processes of Ray decode, and are replaced, themselves")
+        elif self.ray_address is not None:
+            raise InputError("--ray-address goes with --engine ray: give both")
+
+    @property
+    def module(self) -> str:
+        """Of the engine."""
+        return f"jobs.engines.{self.chosen}"
+
+    def on(self, device: str, batch_size: int, same_size: bool) -> Engine:
+        """Who does work that scores on this device; see `Threads` and `Ray`."""
+        from quadtok.jobs.engines.choice import engine_of
+
+        numbers = (self.workers, batch_size, self.decoders)
+        return engine_of(self.chosen, *numbers, same_size, self.fail_fast, device, self.ray_address)

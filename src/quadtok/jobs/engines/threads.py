@@ -13,25 +13,23 @@ of large images fewer batches, and smaller ones.
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Generic
 
 import torch
 
 from quadtok.decoders import opened
-from quadtok.errors import DiskFull, InputError, ScorerError, let_go_of_locals, scorer_failed
+from quadtok.errors import InputError, ScorerError, scorer_failed
 from quadtok.jobs.base import DecodingJob, Ending, Job, Listener, Outcome, P, R, Sink, Status, StopRequest
+from quadtok.jobs.engines.finish import Finish, Made
 from quadtok.jobs.engines.pool import InThisThread, torch_threads, worker_threads
 from quadtok.jobs.engines.reading import MOST_ENTRIES, PIXELS_IN_FLIGHT, Entry, Reader, outcome_of, pixels_of
 from quadtok.jobs.faults import is_out_of_memory
 from quadtok.jobs.sources import Source
-
-LEAST_PATIENCE = 16
 
 
 @dataclass(frozen=True)
@@ -70,16 +68,6 @@ class Threads:
             return _Run(self, decoding, sink, hear, stop or StopRequest()).over(sources)
 
 
-@dataclass
-class _Made:
-    """An outcome, whether the job's `run` has done its part, and the files to be written before the outcome is true."""
-
-    outcome: Outcome
-    started: float
-    has_run: bool = False
-    files: dict[str, bytes] = field(default_factory=dict)
-
-
 class _Run(Generic[P, R]):
     """One run of an engine."""
 
@@ -87,34 +75,31 @@ class _Run(Generic[P, R]):
         self._engine = engine
         self._job = job
         self._sink = sink
-        self._hear = hear
         self._stop = stop
         self._reader = Reader(job, sink, engine.workers, engine.ahead)
-        self._ending: Ending | None = None
-        # Two batches and, where those are small, some more: the first images of a folder may be odd ones.
-        self._trial = _Trial(max(LEAST_PATIENCE, 2 * engine.batch_size))
+        self._end = Finish(sink, hear, engine.batch_size, engine.fail_fast)
 
     def over(self, sources: Sequence[Source]) -> Ending:
         threads = 1 if self._job.in_parallel else max(1, torch.get_num_threads() // 2)
         with torch_threads(threads), worker_threads(self._engine.workers) as pool:
             self._over(pool, sources)
-        return self._ending or ("stopped" if self._stop.asked else "done")
+        return self._end.ending or ("stopped" if self._stop.asked else "done")
 
     def _over(self, pool: Executor, sources: Sequence[Source]) -> None:
-        waiting: deque[tuple[int, Future[list[_Made]]]] = deque()
+        waiting: deque[tuple[int, Future[list[Made]]]] = deque()
         for batch in self._batches(pool, sources):
             pixels = sum(pixels_of(entry) for entry in batch)
-            while waiting and sum(size for size, _ in waiting) + pixels > PIXELS_IN_FLIGHT and not self._ending:
+            while waiting and sum(size for size, _ in waiting) + pixels > PIXELS_IN_FLIGHT and not self._end.ending:
                 self._finish(waiting.popleft()[1])
-            if self._ending:
+            if self._end.ending:
                 return
             waiting.append((pixels, self._begin(pool, batch)))
             # One more than there are threads, so that none is idle while this one writes.
-            while len(waiting) > self._engine.workers and not self._ending:
+            while len(waiting) > self._engine.workers and not self._end.ending:
                 self._finish(waiting.popleft()[1])
-            if self._ending:
+            if self._end.ending:
                 return
-        while waiting and not self._ending:
+        while waiting and not self._end.ending:
             self._finish(waiting.popleft()[1])
 
     def _batches(self, pool: Executor, sources: Sequence[Source]) -> Iterator[list[Entry[P]]]:
@@ -143,7 +128,7 @@ class _Run(Generic[P, R]):
     def _outcome(self, source: Source, status: Status, problem: Exception | None = None) -> Outcome:
         return outcome_of(self._sink, source, status, problem)
 
-    def _begin(self, pool: Executor, batch: list[Entry[P]]) -> Future[list[_Made]]:
+    def _begin(self, pool: Executor, batch: list[Entry[P]]) -> Future[list[Made]]:
         """Have a batch made. What the calling thread must do itself is done at once, and what is nothing to do."""
         if not any(entry.photo for entry in batch):
             return InThisThread().submit(self._make, batch, {})
@@ -181,63 +166,33 @@ class _Run(Generic[P, R]):
         half = len(photos) // 2  # outside the block: the traceback that was caught holds what did not fit
         return [*self._at_once(photos[:half]), *self._at_once(photos[half:])]
 
-    def _make(self, batch: list[Entry[P]], results: dict[int, R | Exception]) -> list[_Made]:
+    def _make(self, batch: list[Entry[P]], results: dict[int, R | Exception]) -> list[Made]:
         """Outcomes and files of a batch, in its order."""
         made = []
         for place, entry in enumerate(batch):
             if entry.outcome:
-                made.append(_Made(entry.outcome, entry.started))
+                made.append(Made(entry.outcome))
             elif place in results:
                 made.append(self._encoded(entry, results[place]))
             entry.photo = None  # its memory is free before the whole batch is
         return made
 
-    def _encoded(self, entry: Entry[P], result: R | Exception) -> _Made:
+    def _encoded(self, entry: Entry[P], result: R | Exception) -> Made:
         source, photo = entry.source, entry.photo
         assert photo is not None  # else there is no result
         if isinstance(result, Exception):
             problem = scorer_failed(source.path, result) if isinstance(result, ScorerError) else result
-            return _Made(replace(self._outcome(source, "failed", problem), notes=photo.notes), entry.started)
+            return Made(replace(self._outcome(source, "failed", problem), notes=photo.notes))
         try:
             files = self._job.encode(photo, result, entry.wanted) if entry.wanted else {}
             outcome = replace(self._outcome(source, "written"), facts=self._job.facts(photo, result))
         except Exception as problem:
             files, outcome = {}, self._outcome(source, "failed", problem)
-        return _Made(replace(outcome, notes=photo.notes), entry.started, has_run=True, files=files)
+        return Made(replace(outcome, notes=photo.notes), True, files, entry.started)
 
-    def _finish(self, making: Future[list[_Made]]) -> None:
-        """Write a batch and say what became of it. Whatever goes wrong with one input, the others are written."""
-        for item in making.result():
-            outcome = self._written(item) if item.outcome.status == "written" else item.outcome
-            let_go_of_locals(outcome.error)
-            self._hear(outcome)
-            self._ending = self._ending or self._trial.of(outcome, item.has_run)
-            if outcome.status == "failed" and self._engine.fail_fast:
-                self._ending = "failed fast"
-            if self._ending:
+    def _finish(self, making: Future[list[Made]]) -> None:
+        """Write a batch and say what became of it."""
+        for made in making.result():
+            self._end(made)
+            if self._end.ending:
                 return
-
-    def _written(self, item: _Made) -> Outcome:
-        outcome = item.outcome
-        try:
-            is_new = self._sink.write(outcome.source, item.files)
-        except Exception as problem:
-            if isinstance(problem, DiskFull):
-                self._ending = "disk full"
-            return replace(self._outcome(outcome.source, "failed", problem), notes=outcome.notes)
-        facts = {**outcome.facts, "ms": round((time.perf_counter() - item.started) * 1000, 1)}
-        return replace(outcome, status="written" if is_new else "skipped", facts=facts)
-
-
-class _Trial:
-    """Whether the scorer works at all: one that fails for all of the first images would do so for a million."""
-
-    def __init__(self, patience: int) -> None:
-        self._patience = patience
-        self._failures = 0
-        self._works = False
-
-    def of(self, outcome: Outcome, has_run: bool) -> Ending | None:
-        self._works = self._works or has_run
-        self._failures += isinstance(outcome.error, ScorerError)
-        return "scorer fails" if not self._works and self._failures >= self._patience else None

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
 from typing import get_args
 
 from quadtok.errors import InputError, OutputError, about
@@ -56,6 +58,18 @@ class FolderSink:
     def sources(self) -> list[Source]:
         """All that files are planned for, in their order."""
         return list(self._planned)
+
+    @property
+    def shared(self) -> Path | None:
+        """See `ShareableSink`; None under `error`, where a file that a killed process had written would be one."""
+        outputs = next(iter(self._planned.values()), None)
+        return None if outputs is None or self._if_exists == "error" else outputs.result.parent
+
+    def part(self, sources: Sequence[Source]) -> FolderSink:
+        """See `ShareableSink`; what is known to be right is looked up now."""
+        planned = [self._planned[source] for source in sources]
+        done = frozenset(outputs.source for outputs in planned if self._is_done(outputs))
+        return FolderSink(planned, self._makes, self._if_exists, self._words, self._scorer, partial(_is_of, done))
 
     @contextmanager
     def open(self) -> Iterator[FolderSink]:
@@ -112,3 +126,7 @@ class FolderSink:
             raise OutputError(f"{source.path}: {path}: {problem.strerror}") from problem
         except OutputError as problem:
             raise type(problem)(f"{source.path}: {path} {problem}") from problem
+
+
+def _is_of(sources: frozenset[Source], outputs: Outputs) -> bool:
+    return outputs.source in sources

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -45,6 +46,8 @@ class PlanFileSink:
         self._words = words
         names = Counter(source.relative.as_posix() for source in sources)
         self._clashing = {name for name, count in names.items() if count > 1}
+        self._writer: PlanWriter | None = None
+        self._known: Callable[[str], str | None] = dict[str, str]().get  # the fingerprint that is there, by the name
 
     @property
     def sources(self) -> list[Source]:
@@ -55,8 +58,22 @@ class PlanFileSink:
     def open(self) -> Iterator[PlanFileSink]:
         """While the block runs entries are appended; after it the file has an index."""
         with PlanWriter(self._path, self._header) as writer:
-            self._opened = PlanStore(self._path), writer
+            store = PlanStore(self._path)
+            self._writer, self._known = writer, lambda name: _fingerprint(store, name)
             yield self
+
+    @property
+    def shared(self) -> None:
+        """See `ShareableSink`: one process writes a file of plans."""
+
+    def part(self, sources: Sequence[Source]) -> PlanFileSink:
+        """See `ShareableSink`."""
+        names = [source.relative.as_posix() for source in sources]
+        part = copy.copy(self)
+        part._sources, part._writer = list(sources), None
+        part._clashing = self._clashing & set(names)
+        part._known = {name: self._known(name) for name in names}.get
+        return part
 
     def output(self, source: Source) -> str:
         """The file and the entry."""
@@ -70,7 +87,7 @@ class PlanFileSink:
                 f"{source.path}: several inputs would be called {name} in {self._path}; give the folder that holds "
                 f"them all, or {self._words.relative_to}"
             )
-        if self._if_exists not in ("skip", "error") or name not in self._opened[0]:
+        if self._if_exists not in ("skip", "error") or self._known(name) is None:
             return False
         if self._if_exists == "error":
             raise OutputError(f"{source.path}: {self.output(source)} exists; use {self._words.overwrite}")
@@ -78,10 +95,10 @@ class PlanFileSink:
 
     def outstanding(self, source: Source, fingerprint: str) -> frozenset[str]:
         """See `Sink`."""
-        found = self._opened[0].find(source.relative.as_posix())
+        found = self._known(source.relative.as_posix())
         if found is None or self._if_exists == "overwrite":
             return frozenset([self._suffix])
-        if found.fingerprint != fingerprint[:FINGERPRINT]:
+        if found != fingerprint[:FINGERPRINT]:
             raise OutputError(
                 f"{source.path}: {self._path} holds plans of another image of this name, or of other settings; "
                 f"use {self._words.overwrite}"
@@ -90,6 +107,12 @@ class PlanFileSink:
 
     def write(self, source: Source, files: Mapping[str, bytes]) -> bool:
         """See `Sink`."""
+        assert self._writer is not None  # whoever writes has opened it
         for body in files.values():
-            self._opened[1].add(decode_entry(body, self._header))
+            self._writer.add(decode_entry(body, self._header))
         return bool(files)
+
+
+def _fingerprint(store: PlanStore, name: str) -> str | None:
+    found = store.find(name)
+    return None if found is None else found.fingerprint

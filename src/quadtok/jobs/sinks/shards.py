@@ -12,6 +12,7 @@ had in its unfinished shard is done again. Jobs of an array write to one folder,
 from __future__ import annotations
 
 import contextlib
+import copy
 import hashlib
 import json
 import os
@@ -123,6 +124,19 @@ class ShardSink:
                 self._finish()
         write_index(self._folder, shards_in(self._folder))  # others of an array may have finished some meanwhile
         sync_folders([self._folder])
+
+    @property
+    def shared(self) -> None:
+        """See `ShareableSink`: a shard is written by one process."""
+
+    def part(self, sources: Sequence[Source]) -> ShardSink:
+        """See `ShareableSink`."""
+        names = {source.relative.as_posix() for source in sources}
+        part = copy.copy(self)
+        part._sources, part._shards, part._open = list(sources), [], None
+        part._clashing = self._clashing & names
+        part._known = {name: self._known[name] for name in names if name in self._known}
+        return part
 
     def output(self, source: Source) -> str:
         """The folder and the key."""

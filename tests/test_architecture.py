@@ -76,7 +76,7 @@ WITHIN = {
             "from_python",
         ),
     ],
-    "quadtok.jobs.sinks": ["naming", "existing", "alone", "manifest"],
+    "quadtok.jobs.sinks": ["naming", "existing", "alone", "manifest", "shard_index"],
     "quadtok.jobs.engines": [
         "pool",
         "pump",
@@ -100,6 +100,7 @@ WITHIN = {
         "plan_format",
         "plan_store",
         "tar",
+        "dali",
         "shards",
     ],
     "quadtok.cli": [

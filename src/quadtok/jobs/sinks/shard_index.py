@@ -1,0 +1,129 @@
+"""What stands beside shards, and which shards a folder holds.
+
+    DIR/shard-000000.tar    samples
+    DIR/shard-000000.idx    where they lie in it, for DALI
+    DIR/shard-000000.json   its bytes and sha256, and of each sample its key and fingerprint
+    DIR/index.json          all shards, after the last one was written
+
+They are written in this order. So whatever a killed run did not come to is missing, and made from the shard.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from quadtok.errors import TokenFileError, about
+from quadtok.files import read_regular, write_atomically
+from quadtok.marks import holds_nothing
+from quadtok.storage.dali import DALI_SUFFIX, dali_index
+from quadtok.storage.shards import facts_of, places_in, read_tar
+
+INDEX = "index.json"
+FORMAT, VERSION = "quadtok shards", 1
+_SHARD = re.compile(r"shard-(?:\d+-)?\d{6}\.tar")
+
+
+@dataclass
+class Shard:
+    """A shard that is written, as its index tells it.
+
+    Attributes:
+        file: its name.
+        fingerprints: of each sample, by its key.
+        bytes: its size.
+        sha256: of it.
+    """
+
+    file: str
+    fingerprints: dict[str, str]
+    bytes: int
+    sha256: str
+
+
+def shards_in(folder: Path) -> list[Shard]:
+    """The shards of a folder, by their names; one that lacks an index of its own is read, and given it.
+
+    What a power cut left empty or all NUL is no shard and no index, and is made again.
+
+    Raises:
+        QuadtokError: where one cannot be read, or its index does not fit it.
+    """
+    return [_shard(folder / name) for name in names_in(folder) if not is_blank(folder / name)]
+
+
+def names_in(folder: Path) -> list[str]:
+    """The names of all files that are called as shards are."""
+    return sorted(filter(_SHARD.fullmatch, os.listdir(folder))) if folder.is_dir() else []
+
+
+def is_blank(path: Path) -> bool:
+    """Whether a power cut left nothing in a file."""
+    return path.is_file() and holds_nothing(path)
+
+
+def write_indexes(folder: Path, shard: Shard, places: Mapping[str, Mapping[str, tuple[int, int]]]) -> None:
+    """What stands beside a shard.
+
+    Args:
+        folder: of the shard.
+        shard: one that is in place.
+        places: where its samples lie, as `dali_index` wants them.
+    """
+    path = folder / shard.file
+    write_atomically(path.with_suffix(DALI_SUFFIX), dali_index(places))
+    write_atomically(path.with_suffix(".json"), json.dumps(asdict(shard), sort_keys=True).encode())
+
+
+def write_index(folder: Path, shards: Sequence[Shard]) -> None:
+    """What a trainer wants to know of all shards, in one file."""
+    rows = [
+        {"file": one.file, "samples": len(one.fingerprints), "bytes": one.bytes, "sha256": one.sha256} for one in shards
+    ]
+    total = sum(len(one.fingerprints) for one in shards)
+    index = {"format": FORMAT, "version": VERSION, "samples": total, "shards": rows}
+    write_atomically(folder / INDEX, json.dumps(index, indent=1, sort_keys=True).encode())
+
+
+def _shard(path: Path) -> Shard:
+    if not _is_there(path.with_suffix(".json")):
+        shard = _read_shard(path)
+        write_indexes(path.parent, shard, _places(path))
+        return shard
+    shard = _from_index(path)
+    if not _is_there(path.with_suffix(DALI_SUFFIX)):
+        write_atomically(path.with_suffix(DALI_SUFFIX), dali_index(_places(path)))
+    return shard
+
+
+def _is_there(index: Path) -> bool:
+    return index.exists() and not is_blank(index)
+
+
+def _from_index(path: Path) -> Shard:
+    index = path.with_suffix(".json")
+    try:
+        shard = Shard(**json.loads(read_regular(index, TokenFileError)))
+        if shard.file == path.name and shard.bytes == path.stat().st_size:
+            return shard
+    except (ValueError, TypeError, AttributeError) as problem:
+        raise TokenFileError(f"{index}: is no index of a shard; remove it to have it made again") from problem
+    raise TokenFileError(f"{index}: is not the index of {path.name} as it is; remove it to have it made again")
+
+
+def _read_shard(path: Path) -> Shard:
+    fingerprints = {}
+    for key, members in read_tar(path):
+        with about(path):
+            fingerprints[key] = str(facts_of(members).get("fingerprint"))
+    data = path.read_bytes()
+    return Shard(path.name, fingerprints, len(data), hashlib.sha256(data).hexdigest())
+
+
+def _places(path: Path) -> dict[str, dict[str, tuple[int, int]]]:
+    return {place.key: place.members for place in places_in(path)}

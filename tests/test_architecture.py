@@ -72,6 +72,8 @@ WITHIN = {
             "restore",
             "sinks",
             "engines",
+            "targets",
+            "place",
             "summary",
             "from_python",
         ),

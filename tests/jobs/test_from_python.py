@@ -7,6 +7,7 @@ import shutil
 import sys
 import threading
 from importlib.resources import files
+from pathlib import Path
 from typing import get_args
 
 import numpy as np
@@ -153,19 +154,7 @@ def test_every_flag_of_the_command_is_an_argument(photos, tmp_path):
     flags = {parameter.name for parameter in typer.main.get_command(app).commands["tokenize"].params}
     renamed = {"tokens": "num_tokens", "impl": "quadtree", "scorer_option": "scorer_options", "chosen": "engine"}
     missing = {renamed.get(name, name) for name in flags} - inspect.signature(tokenize_files).parameters.keys()
-    of_many = {"store", "minima", "format", "shard_size"}
-    assert missing == {
-        "null",
-        "output",
-        "overwrite",
-        "dry_run",
-        "as_json",
-        "quiet",
-        "verbose",
-        "no_manifest",
-        "ray_address",
-        *of_many,
-    }
+    assert missing == {"null", "overwrite", "dry_run", "as_json", "quiet", "verbose", "no_manifest", "ray_address"}
 
 
 class Nobody:
@@ -275,7 +264,7 @@ WRONG = {
     "exif": ["no", None, 1],
     "draft": ["no", 0],
     "max_pixels": [0, None, "x", 1.5],
-    "dtype": ["foo", None, torch.float16],
+    "dtype": ["foo", torch.float16],
     "overlay": ["no", 1],
     "keep_ext": ["no", 1],
     "relative_to": ["nowhere", 5, b"photos"],
@@ -284,6 +273,11 @@ WRONG = {
     "batch_size": [0, -1, "4", 1.5, None, True],
     "workers": [-1, "2", 1.5],
     "fail_fast": ["no", None],
+    "decoders": [-1, "2", None],
+    "store": ["foo", None],
+    "format": ["foo", None],
+    "manifest": [5, b"m"],
+    "verify": ["no", None],
     "progress": [5, "x"],
 }
 
@@ -350,3 +344,60 @@ def test_two_runs_at_once_with_scorers_of_ones_own_leave_stdout_as_it_was(photos
     assert sys.stdout is before
     os.write(1, b"still stdout")
     assert capfd.readouterr().out == "still stdout"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "flags"),
+    [
+        ({"shard_size": 2, "num_tokens": 40}, ["--shard-size", "2", "-n", "40"]),
+        ({"dtype": "none", "part": "1/2"}, ["--dtype", "none", "--part", "1/2"]),
+        ({"store": "plans"}, ["--store", "plans"]),
+    ],
+)
+def test_shards_are_those_of_the_command_byte_for_byte(photos, tmp_path, arguments, flags):
+    arguments, flags = {"format": "shards", **arguments}, ["--format", "shards", *flags]
+    summary = tokenize_files(photos, tmp_path / "ours", scorer="blur", **arguments)
+    code = run(["tokenize", str(photos), "-o", str(tmp_path / "theirs"), "--scorer", "blur", *flags])
+    assert code == bool(summary.failed) and summary.written >= 1
+    assert files_in(tmp_path / "ours") == files_in(tmp_path / "theirs")
+    again = tokenize_files(photos, tmp_path / "ours", scorer="blur", **arguments)
+    assert (again.written, again.skipped) == (0, summary.written)
+
+
+@pytest.mark.parametrize("minima", [None, "float32"])
+def test_plans_are_those_of_the_command_byte_for_byte(photos, tmp_path, minima):
+    ours = {"store": "plans", "output": tmp_path / "ours.qts", "minima": minima}
+    assert tokenize_files(photos, scorer="blur", **ours).written == 3
+    flags = ["--store", "plans", "--output", str(tmp_path / "theirs.qts"), *(["--minima", minima] if minima else [])]
+    run(["tokenize", str(photos), "--scorer", "blur", *flags])
+    assert (tmp_path / "ours.qts").read_bytes() == (tmp_path / "theirs.qts").read_bytes()
+    assert tokenize_files(photos, scorer="blur", **ours).skipped == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"store": "plan"}, "choose one of tokens, plans"),
+        ({"format": "tar"}, "choose one of files, safetensors, shards"),
+        ({"format": "shards", "minima": "float32"}, "minima goes with"),
+        ({"store": "plans", "minima": "float8", "output": "x.qts"}, "choose one of none, float16, float32"),
+        ({"store": "plans"}, "leave output_dir out|give output="),
+        ({"store": "plans", "output": "x.pt", "output_dir": None}, "ends in .qts"),
+        ({"store": "plans", "output": "x.qts", "output_dir": None, "num_tokens": 10}, "every budget"),
+        ({"store": "plans", "output": "x.qts", "output_dir": None, "dtype": "uint8"}, "no pixels"),
+        ({"store": "plans", "format": "safetensors", "output": "x.qts", "output_dir": None}, "format of their own"),
+        ({"format": "shards", "overlay": True}, "overlay goes with"),
+        ({"format": "shards", "keep_ext": True}, "keep_ext goes with"),
+        ({"format": "shards", "output_dir": None}, "give their folder, output_dir"),
+        ({"format": "shards", "shard_size": 0}, "at least one sample"),
+        ({"format": "shards", "shard_size": "2"}, "an integer"),
+        ({"shard_size": 2}, "shard_size goes with"),
+        ({"format": "shards", "verify": True}, "manifest and verify go with"),
+        ({"format": "shards", "manifest": "m"}, "manifest and verify go with"),
+        ({"output": "x.pt"}, "give output_dir"),
+    ],
+)
+def test_arguments_of_a_place_that_do_not_go_together_are_one_sentence(photos, tmp_path, arguments, sentence):
+    with pytest.raises(QuadtokError, match=sentence):
+        tokenize_files(photos, **{"output_dir": tmp_path / "out", "scorer": "blur", **arguments})
+    assert not (tmp_path / "out").exists() and not Path("x.qts").exists()

@@ -3,109 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
-from quadtok.cli.flags import FLAGS, Batches, Engines, MapScorerFlags, PreprocessFlags, Reporting
+from quadtok.cli.flags import Batches, Engines, MapScorerFlags, PreprocessFlags, Reporting
 from quadtok.cli.running import begin, execute, finish, load
 from quadtok.cli.terminal import Report, printable, write_data
 from quadtok.geometry import Geometry
-from quadtok.jobs.parts import Part
 from quadtok.jobs.sinks.naming import without_our_pictures
 from quadtok.jobs.sources import Found, Source
-from quadtok.names import IfExistsName, MinimaName, PixelDtypeName, QuadtreeName, StoreName
+from quadtok.jobs.targets import Target
 
 if TYPE_CHECKING:
-    from quadtok.jobs.base import Job, OpenSink, StopRequest
-    from quadtok.jobs.scoring import Scoring
-    from quadtok.preprocess import Preprocess
-
-
-class Target(Protocol):
-    """Where many images go together."""
-
-    def place(self, source: Source) -> str:
-        """What a dry run calls the output of an image."""
-
-    def start(
-        self, steps: Preprocess, scoring: Scoring, device: str, sources: Sequence[Source]
-    ) -> tuple[Job[Any, Any], OpenSink]:
-        """The job, and the sink of its results. Loads torch."""
-
-
-@dataclass(frozen=True)
-class PlanFile:
-    """A file of plans.
-
-    Attributes:
-        path: of the file.
-        minima: see `plan_streams`.
-        policy: what becomes of plans that are there.
-    """
-
-    path: Path
-    minima: MinimaName
-    policy: IfExistsName
-
-    def place(self, source: Source) -> str:
-        """See `Target`."""
-        return f"{self.path}:{source.relative.as_posix()}"
-
-    def start(
-        self, steps: Preprocess, scoring: Scoring, device: str, sources: Sequence[Source]
-    ) -> tuple[Job[Any, Any], OpenSink]:
-        """See `Target`."""
-        from quadtok.jobs.plans import ENTRY_SUFFIX, PlansJob
-        from quadtok.jobs.sinks.plan_file import PlanFileSink
-
-        job = PlansJob(steps, scoring, self.minima, device)
-        return job, PlanFileSink(self.path, job.header, sources, ENTRY_SUFFIX, self.policy, FLAGS)
-
-
-@dataclass(frozen=True)
-class Shards:
-    """A folder of tar shards.
-
-    Attributes:
-        folder: of the shards.
-        size: samples of a shard.
-        store: what a sample holds.
-        dtype: of the pixels of tokens.
-        minima: see `plan_streams`.
-        impl: which quadtree chooses tokens.
-        threshold: above which tokens are split.
-        policy: what becomes of samples that are there.
-        part: of a job array, whose shards have names of its own.
-    """
-
-    folder: Path
-    size: int
-    store: StoreName
-    dtype: PixelDtypeName
-    minima: MinimaName
-    impl: QuadtreeName
-    threshold: float | None
-    policy: IfExistsName
-    part: Part | None
-
-    def place(self, source: Source) -> str:
-        """See `Target`."""
-        return f"{self.folder}:{source.relative.as_posix()}"
-
-    def start(
-        self, steps: Preprocess, scoring: Scoring, device: str, sources: Sequence[Source]
-    ) -> tuple[Job[Any, Any], OpenSink]:
-        """See `Target`."""
-        from quadtok.jobs.samples import PlanSamplesJob, TokenSamplesJob
-        from quadtok.jobs.sinks.shards import ShardSink
-
-        job = (
-            PlanSamplesJob(steps, scoring, self.minima, device)
-            if self.store == "plans"
-            else TokenSamplesJob(steps, scoring, self.impl, self.dtype, device, threshold=self.threshold)
-        )
-        return job, ShardSink(self.folder, self.size, sources, self.part, self.policy, FLAGS)
+    from quadtok.jobs.base import StopRequest
 
 
 def collect(

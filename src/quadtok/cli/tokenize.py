@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from quadtok.cli.collected import PlanFile, Shards, Target, collect
+from quadtok.cli.collected import collect
 from quadtok.cli.flags import (
     FLAGS,
     OUTPUT,
@@ -32,6 +32,7 @@ from quadtok.errors import InputError
 from quadtok.geometry import Geometry
 from quadtok.jobs.parts import Part
 from quadtok.jobs.sinks.naming import Naming, Outputs, plan_outputs
+from quadtok.jobs.targets import PlanFile, Shards, Target
 from quadtok.names import (
     DEFAULT_FORMAT,
     DEFAULT_MINIMA,
@@ -163,10 +164,10 @@ class TokenFiles(Output):
             assert self.output_dir is not None  # checked
             dtype = self.dtype if is_given(context, "dtype") else DEFAULT_SHARD_DTYPE
             size, policy = self.shard_size, self.policy
-            return Shards(self.output_dir, size, self.store, dtype, self.minima, impl, threshold, policy, part)
+            return Shards(self.output_dir, size, self.store, dtype, self.minima, impl, threshold, policy, part, FLAGS)
         if self.store == "plans":
             assert self.output is not None  # checked
-            return PlanFile(self.output, self.minima, self.policy)
+            return PlanFile(self.output, self.minima, self.policy, FLAGS)
         return None
 
     @property

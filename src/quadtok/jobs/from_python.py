@@ -9,42 +9,46 @@ from pathlib import Path
 from typing import Any
 
 from quadtok.errors import InputError
-from quadtok.geometry import Budget, make_geometry, parse_budget, parse_size, parse_threshold, usual_budget
+from quadtok.geometry import Geometry, make_geometry, parse_budget, parse_size, parse_threshold, usual_budget
 from quadtok.jobs.arguments import Name, check_types, path_of, texts_of
-from quadtok.jobs.base import Ending, Engine, Listener, Outcome
+from quadtok.jobs.base import Ending, Engine, Job, Listener, OpenSink, Outcome
 from quadtok.jobs.device import check_device_name, resolve_device
 from quadtok.jobs.engines.choice import engine_of
-from quadtok.jobs.parts import parse_part
+from quadtok.jobs.parts import Part, parse_part
+from quadtok.jobs.place import Place
 from quadtok.jobs.scorer_options import meant_scorer, takes_weights
 from quadtok.jobs.scoring import Scoring, make_scoring, scoring_of
 from quadtok.jobs.sinks.folder import FolderSink
 from quadtok.jobs.sinks.manifest import remembered
-from quadtok.jobs.sinks.naming import Naming, Outputs, plan_outputs
-from quadtok.jobs.sources import Found, find_sources
+from quadtok.jobs.sinks.naming import Naming, Outputs, plan_outputs, without_our_pictures
+from quadtok.jobs.sources import Found, Source, find_sources
 from quadtok.jobs.summary import Summary, known, listener
+from quadtok.jobs.targets import Target
 from quadtok.jobs.tokenize import TokenizeJob
 from quadtok.names import (
     DEFAULT_BACKGROUND,
     DEFAULT_BATCH_SIZE,
     DEFAULT_DEVICE,
     DEFAULT_ENGINE,
+    DEFAULT_FORMAT,
     DEFAULT_IF_EXISTS,
     DEFAULT_IMAGE_SIZE,
     DEFAULT_MAX_PATCH,
     DEFAULT_MIN_PATCH,
-    DEFAULT_PIXEL_DTYPE,
     DEFAULT_QUADTREE,
     DEFAULT_SEED,
+    DEFAULT_STORE,
     IMAGE_SUFFIXES,
     MANIFEST,
     MAX_PIXELS,
-    OVERLAY_SUFFIX,
-    TOKEN_SUFFIX,
     EngineName,
     FitName,
+    FormatName,
     IfExistsName,
+    MinimaName,
     PixelDtypeName,
     QuadtreeName,
+    StoreName,
 )
 from quadtok.preprocess import Preprocess
 from quadtok.scorers import ScorerFunction
@@ -58,14 +62,15 @@ def tokenize_files(
     scorer_options: Mapping[str, Any] | None = None, weights: Name | None = None, maps: Name | None = None,
     points: Name | None = None, seed: int = DEFAULT_SEED, fit: FitName | None = None,
     background: str = DEFAULT_BACKGROUND, exif: bool = True, draft: bool = True, max_pixels: int = MAX_PIXELS,
-    dtype: PixelDtypeName = DEFAULT_PIXEL_DTYPE, overlay: bool = False, keep_ext: bool = False,
-    relative_to: Name | None = None, part: str | None = None, if_exists: IfExistsName = DEFAULT_IF_EXISTS,
-    manifest: Name | bool = True, verify: bool = False,
+    dtype: PixelDtypeName | None = None, overlay: bool = False, keep_ext: bool = False, relative_to: Name | None = None,
+    store: StoreName = DEFAULT_STORE, minima: MinimaName | None = None, format: FormatName = DEFAULT_FORMAT,
+    shard_size: int | None = None, output: Name | None = None, part: str | None = None,
+    if_exists: IfExistsName = DEFAULT_IF_EXISTS, manifest: Name | bool = True, verify: bool = False,
     device: str = DEFAULT_DEVICE, batch_size: int = DEFAULT_BATCH_SIZE, workers: int | None = None, decoders: int = 0,
-    engine: EngineName | Engine = DEFAULT_ENGINE,
-    fail_fast: bool = False, begin: Callable[[int], object] | None = None, progress: Listener | None = None,
+    engine: EngineName | Engine = DEFAULT_ENGINE, fail_fast: bool = False,
+    begin: Callable[[int], object] | None = None, progress: Listener | None = None,
 ) -> Summary:  # fmt: skip
-    """Write one token file for each image, as `quadtok tokenize` does, byte for byte.
+    """Write a token file for each image, or one file of plans, or shards, as `quadtok tokenize` does, byte for byte.
 
     An input that fails costs itself alone: its error is in the summary. Ctrl-C raises `KeyboardInterrupt`; what is
     written by then is whole, and the same call goes on from there.
@@ -92,9 +97,15 @@ def tokenize_files(
         exif: apply the EXIF orientation.
         draft: decode large JPEGs at a part of their size.
         max_pixels: refuse larger images.
-        dtype: of the stored pixels: `"float16"`, `"uint8"`, `"float32"`, or `"none"` for the layout alone.
+        dtype: of the stored pixels: `"float16"`, `"uint8"`, `"float32"`, or `"none"` for the layout alone. None:
+            float16, in shards uint8.
         overlay: also draw each image's plan.
         keep_ext: `cat.jpg` becomes `cat.jpg.pt`.
+        store: `"tokens"`, or `"plans"`: no pixels, but the plans of every budget.
+        minima: of plans, what thresholds need: `"float32"`, `"float16"`, or `"none"`, which None is.
+        format: `"files"`, `"safetensors"` or `"shards"`.
+        shard_size: images of a shard; None: 1000.
+        output: the file of all plans, which ends in `.qts`, where they are not in shards.
         relative_to: the folder that names are relative to.
         part: `"3/8"`: only the third of eight parts of the inputs; `"auto"` as on the command line.
         if_exists: `"resume"`, `"skip"`, `"overwrite"` or `"error"`.
@@ -117,49 +128,65 @@ def tokenize_files(
     Raises:
         QuadtokError: where nothing can be done at all: no inputs, or arguments that do not fit together.
     """
-    _check_types(seed, max_pixels, batch_size, scorer_options or {}, begin, progress)
+    _check_types(seed, max_pixels, batch_size, scorer_options or {}, begin, progress, device)
     _check_switches(exif=exif, draft=draft, overlay=overlay, keep_ext=keep_ext, fail_fast=fail_fast, verify=verify)
-    budget = _budget(num_tokens, threshold := parse_threshold(threshold))
-    geometry = make_geometry(_size(image_size), budget, fit, min_patch, max_patch)
+    place = _place(store, format, output_dir, output, dtype, minima, shard_size, if_exists)
+    place.check(num_tokens is None and threshold is None, overlay, keep_ext, verify or manifest is not True)
+    geometry = _geometry(image_size, num_tokens, threshold := parse_threshold(threshold), fit, min_patch, max_patch)
     preprocess = Preprocess(geometry, max_pixels, background, exif, draft)
-    check_device_name(device)
     scorer, options = _chosen(scorer, scorer_options or {}, weights)
-    naming = Naming(_suffixes(overlay), folder=path_of("output_dir", output_dir), keep_ext=keep_ext)
-    found = _found(inputs, relative_to, part)
+    found = _found(inputs, relative_to, which := _part(part))
+    target, naming = place.target(quadtree, threshold, which), place.naming(overlay, keep_ext)
     also_read = _also_read(maps=maps, points=points, weights=options.get("weights"))
-    planned, ours = plan_outputs(found.sources, naming, look_at_all=maps is not None, also_read=also_read)
-    summary, place = Summary(left=len(planned) + len(ours) + len(found.refused)), resolve_device(device)
-    hear = listener(summary, progress)
-    scoring = _scoring(scorer, options, maps, points, seed, planned, place)
-    job = TokenizeJob(preprocess, scoring, quadtree, dtype, place, overlay, threshold)
-    numbers = (workers, batch_size, decoders)
-    who = engine_of(engine, *numbers, geometry.size is not None, fail_fast, place)
-    believed = if_exists == "resume" and not verify
-    lines = _manifest(manifest, naming.folder)
-    with remembered(lines, partial(job.fingerprint, data=b""), planned, believed) as memory:
-        folder = FolderSink(planned, job.makes, if_exists, scorer=scoring.name, is_done=memory.is_done)
-        if begin is not None:
-            begin(summary.left)
-        summary.ending = _run(who, fail_fast, job, folder, known(ours, found.refused), hear, memory.hear)
+    planned, sources, ours = _planned(target, found.sources, naming, maps is not None, also_read)
+    summary, where = Summary(left=len(sources) + len(ours) + len(found.refused)), resolve_device(device)
+    scoring = _scoring(scorer, options, maps, points, seed, sources, where)
+    who = engine_of(engine, workers, batch_size, decoders, geometry.size is not None, fail_fast, where)
+    run = partial(_run, who, fail_fast, known(ours, found.refused), listener(summary, progress), begin, summary.left)
+    if target is not None:
+        summary.ending = run(*target.start(preprocess, scoring, where, sources))
+        return summary
+    job = TokenizeJob(preprocess, scoring, quadtree, place.dtype, where, overlay, threshold, place.suffix)
+    lines = _manifest(manifest, place.folder)
+    with remembered(lines, partial(job.fingerprint, data=b""), planned, place.resumes and not verify) as memory:
+        sink = FolderSink(planned, job.makes, if_exists, scorer=scoring.name, is_done=memory.is_done)
+        summary.ending = run(job, sink, memory.hear)
     return summary
 
 
+def _planned(
+    target: Target | None, sources: Sequence[Source], naming: Naming, look_at_all: bool, also_read: Sequence[Path]
+) -> tuple[list[Outputs], Sequence[Source], list[Source]]:
+    """The files of each input where each has some of its own; the inputs; and those that are passed over."""
+    if target is None:
+        planned, ours = plan_outputs(sources, naming, look_at_all=look_at_all, also_read=also_read)
+        return planned, [outputs.source for outputs in planned], ours
+    sources, ours = without_our_pictures(sources) if look_at_all else (sources, [])
+    return [], sources, ours
+
+
 def _run(
-    engine: Engine, fail_fast: bool, job: TokenizeJob, folder: FolderSink, known: Iterable[Outcome], hear: Listener,
-    remember: Listener,
+    engine: Engine, fail_fast: bool, before: Iterable[Outcome], hear: Listener,
+    begin: Callable[[int], object] | None, number: int, job: Job[Any, Any], sink: OpenSink,
+    remember: Listener | None = None,
 ) -> Ending:  # fmt: skip
     """Do the job, after what is known of some inputs before."""
-    for outcome in known:
+    if begin is not None:
+        begin(number)
+    for outcome in before:
         hear(outcome)
         if outcome.error and fail_fast:
             return "failed fast"
+    with sink.open():
+        return engine.run(job, sink.sources, sink, hear if remember is None else _both(remember, hear))
 
-    def hear_and_remember(outcome: Outcome) -> None:
-        remember(outcome)
-        hear(outcome)
 
-    with folder.open() as sink:
-        return engine.run(job, sink.sources, sink, hear_and_remember)
+def _both(first: Listener, second: Listener) -> Listener:
+    def hear(outcome: Outcome) -> None:
+        first(outcome)
+        second(outcome)
+
+    return hear
 
 
 def _chosen(
@@ -178,20 +205,32 @@ def _chosen(
     return chosen, options
 
 
-def _found(inputs: Name | Iterable[Name], relative_to: Name | None, part: str | None) -> Found:
+def _found(inputs: Name | Iterable[Name], relative_to: Name | None, part: Part | None) -> Found:
     found = find_sources(texts_of(inputs), IMAGE_SUFFIXES, relative_to=path_of("relative_to", relative_to))
+    return found if part is None else part.of(found)
+
+
+def _part(part: str | None) -> Part | None:
     if part is None:
-        return found
+        return None
     check_types(part=(part, str, "a text"))
-    return parse_part(part, os.environ, "part").of(found)
+    return parse_part(part, os.environ, "part")
 
 
-def _suffixes(overlay: bool) -> tuple[str, ...]:
-    return (TOKEN_SUFFIX, OVERLAY_SUFFIX) if overlay else (TOKEN_SUFFIX,)
+def _place(
+    store: StoreName, format: FormatName, folder: Name | None, file: Name | None, dtype: PixelDtypeName | None,
+    minima: MinimaName | None, shard_size: int | None, if_exists: IfExistsName,
+) -> Place:  # fmt: skip
+    paths = path_of("output_dir", folder), path_of("output", file)
+    return Place(store, format, *paths, dtype, minima, shard_size, if_exists)
 
 
-def _budget(num_tokens: int | str | None, threshold: float | None) -> Budget:
-    return parse_budget(usual_budget(threshold) if num_tokens is None else str(num_tokens))
+def _geometry(
+    image_size: int | tuple[int, int] | str, num_tokens: int | str | None, threshold: float | None,
+    fit: FitName | None, min_patch: int, max_patch: int,
+) -> Geometry:  # fmt: skip
+    budget = parse_budget(usual_budget(threshold) if num_tokens is None else str(num_tokens))
+    return make_geometry(_size(image_size), budget, fit, min_patch, max_patch)
 
 
 def _also_read(**given: Name | None) -> list[Path]:
@@ -207,7 +246,7 @@ def _manifest(manifest: Name | bool, folder: Path | None) -> Path | None:
 
 def _scoring(
     scorer: str | ScorerFunction, options: Mapping[str, Any], maps: Name | None, points: Name | None, seed: int,
-    planned: Sequence[Outputs], device: str,
+    sources: Sequence[Source], device: str,
 ) -> Scoring:  # fmt: skip
     if not isinstance(scorer, str):
         if isinstance(scorer, type):
@@ -215,7 +254,6 @@ def _scoring(
         if maps is not None or points is not None or options:
             raise InputError("maps, points and scorer_options go with the name of a scorer; this one is made already")
         return scoring_of(scorer, device)
-    sources = [outputs.source for outputs in planned]
     return make_scoring(
         scorer, maps=path_of("maps", maps), points=path_of("points", points), seed=seed, options=options,
         sources=sources, device=device,
@@ -223,8 +261,10 @@ def _scoring(
 
 
 def _check_types(
-    seed: object, max_pixels: object, batch_size: object, options: Mapping[Any, Any], begin: object, progress: object
-) -> None:
+    seed: object, max_pixels: object, batch_size: object, options: Mapping[Any, Any], begin: object, progress: object,
+    device: str,
+) -> None:  # fmt: skip
+    check_device_name(device)
     whole = (int, "an integer")
     check_types(seed=(seed, *whole), max_pixels=(max_pixels, *whole), batch_size=(batch_size, *whole))
     check_types(scorer_options=(options, Mapping, "a dict of options by their names"))

@@ -83,6 +83,7 @@ WITHIN = {
         "pool",
         "pump",
         "signals",
+        "address",
         "reading",
         "finish",
         "ledger",

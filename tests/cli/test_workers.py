@@ -258,6 +258,7 @@ def test_decoding_processes_that_are_killed_cost_no_file(photos, tmp_path):
         (["--ray-address", "auto"], True, "--ray-address goes with --engine ray"),
         (["--engine", "ray", "-j", "0"], True, "with --engine ray give at least 1"),
         (["--engine", "ray", "--decoders", "2"], True, "--decoders are of threads"),
+        (["--engine", "ray", "--ray-address", "ray://head:10001"], True, "is no address of a Ray, HOST:PORT, nor auto"),
         (["--engine", "ray"], False, "--engine ray needs Ray: pip install 'quadtok[ray]'"),
         (["--engine", "dask"], True, "'dask' is not one of"),
     ],

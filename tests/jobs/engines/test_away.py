@@ -1,5 +1,6 @@
 """Chunks in another process, without that process: what comes back, and who is blamed where somebody dies over one."""
 
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from quadtok import Spec
 from quadtok.errors import DiskFull, InputError, ScorerError, UnexpectedError
 from quadtok.files import remove_abandoned
+from quadtok.jobs.engines.address import check_address, check_answers
 from quadtok.jobs.engines.away import BYTES_KEPT, Chunk, Worker
 from quadtok.jobs.engines.finish import LEAST_PATIENCE
 from quadtok.jobs.engines.ledger import DEATHS_ALONE, Ledger
@@ -194,3 +196,21 @@ def test_a_pump_that_is_left_early_closes_what_it_iterates_over():
     with Pump(endless) as pump:
         next(pump.items())
     assert closed
+
+
+@pytest.mark.parametrize("address", ["", "local", "head", "head:", "head:x", "head:70000", "ray://head:10001", ":/1"])
+def test_what_is_no_address_is_refused(address):
+    with pytest.raises(InputError, match="is no address of a Ray"):
+        check_address(address)
+
+
+def test_an_address_where_nothing_listens_is_refused_at_once():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        check_address(address)
+        with pytest.raises(InputError, match=f"no Ray answers at {address}"):
+            check_answers(address)
+        taken.listen()
+        check_answers(address)
+    check_answers("auto")

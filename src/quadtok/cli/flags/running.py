@@ -11,6 +11,7 @@ from quadtok.cli.flags.base import FLAGS, RUN
 from quadtok.cli.grouped import Group
 from quadtok.errors import InputError
 from quadtok.jobs.device import check_device_name, resolve_device
+from quadtok.jobs.engines.address import check_address
 from quadtok.jobs.engines.base import MOST_WORKERS, check_ray, default_workers
 from quadtok.names import DEFAULT_BATCH_SIZE, DEFAULT_DEVICE, DEFAULT_ENGINE, EngineName
 
@@ -115,6 +116,8 @@ class Engines(Decoding):
         super().check(context)
         if self.chosen == "ray":
             check_ray(FLAGS)
+            if self.ray_address is not None:
+                check_address(self.ray_address)
             if self.workers == 0:
                 raise InputError("--workers 0 does one thing after another here: with --engine ray give at least 1")
             if self.decoders:

@@ -25,6 +25,7 @@ from quadtok import __version__
 from quadtok.errors import InputError, QuadtokError, UnexpectedError, described
 from quadtok.images import no_stderr
 from quadtok.jobs.base import Ending, Job, Listener, P, R, Sink, StopRequest
+from quadtok.jobs.engines.address import check_address, check_answers
 from quadtok.jobs.engines.away import Actors, Chunk, Given, Row, ShareableSink, Worker, as_sentence
 from quadtok.jobs.engines.base import MOST_WORKERS, default_workers
 from quadtok.jobs.engines.finish import Finish
@@ -81,6 +82,8 @@ class Ray:
         for name, number in (("workers", 1 if self.workers is None else self.workers), ("batch_size", self.batch_size)):
             if not isinstance(number, int) or number < 1:
                 raise InputError(f"{name} must be an integer of at least 1, got {number!r}")
+        if self.address is not None:
+            check_address(self.address)
 
     def run(
         self, job: Job[P, R], sources: Sequence[Source], sink: Sink, hear: Listener, stop: StopRequest | None = None
@@ -275,13 +278,15 @@ def _running(address: str | None, workers: int | None) -> Iterator[None]:
 
 
 def _start(pool: Executor, address: str | None, cores: int | None) -> None:
+    if address is not None:
+        check_answers(address)
     here = {} if address else {"num_cpus": cores, "include_dashboard": False}
     quiet = {"log_to_driver": False, "logging_level": logging.CRITICAL}
     try:
         with handlers_kept(), no_stderr():  # there it says how much it will say
             pool.submit(partial(ray.init, address or "local", **quiet, **here)).result()
     except Exception as problem:
-        where = f"at {address} cannot be reached" if address else "cannot be started"
+        where = f"at {address} cannot be joined (its token, RAY_AUTH_MODE?)" if address else "cannot be started"
         raise InputError(f"a Ray {where}: {described(problem)}") from problem
 
 

@@ -1,0 +1,35 @@
+"""Where a cluster is: refused at once, where Ray would try for minutes."""
+
+from __future__ import annotations
+
+import socket
+
+from quadtok.errors import InputError
+
+_PATIENCE = 10  # seconds
+
+
+def check_address(address: str) -> None:
+    """Refuse what is no address of a Ray; asks nobody.
+
+    Raises:
+        InputError: with what one is.
+    """
+    _, colon, port = address.rpartition(":")
+    if address != "auto" and ("/" in address or not colon or not port.isdigit() or int(port) >= 1 << 16):
+        raise InputError(f"{address!r} is no address of a Ray, HOST:PORT, nor auto, on a machine of the cluster")
+
+
+def check_answers(address: str) -> None:
+    """Refuse an address where nothing listens.
+
+    Raises:
+        InputError: with the reason.
+    """
+    host, _, port = address.rpartition(":")
+    if address == "auto":
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _PATIENCE).close()
+    except OSError as problem:
+        raise InputError(f"no Ray answers at {address} ({problem.strerror or problem})") from problem

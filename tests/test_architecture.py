@@ -105,6 +105,7 @@ WITHIN = {
         "tar",
         "dali",
         "shards",
+        "items",
     ],
     "quadtok.cli": [
         "terminal",

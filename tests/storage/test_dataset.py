@@ -103,6 +103,26 @@ def test_budgets_differ_by_epoch_and_image_and_lie_between(photos, plans):
     assert [dataset[number].plan.spec.num_tokens for number in range(3)] == seen[2]
 
 
+@pytest.mark.parametrize(
+    ("budgets", "possible"),
+    [
+        ((65, 72), {67, 70}),
+        ((64, 65), {64}),
+        ((65, 66), {64}),  # none between: the next smaller
+        ((250, 9999), {250, 253, 256}),
+        ((1000, 2000), {256}),
+    ],
+)
+def test_budgets_are_those_between_that_the_image_can_have(budgets, possible, photos, plans):
+    dataset, seen = TokenDataset(photos, plans, budgets=budgets), set()
+    for epoch in range(40):
+        dataset.set_epoch(epoch)
+        seen.add(dataset[0].plan.spec.num_tokens)
+        if seen == possible:
+            break
+    assert seen == possible
+
+
 def test_what_is_drawn_does_not_depend_on_workers_or_batches(photos, plans):
     dataset = TokenDataset(photos, plans, budgets=(64, 160), flip=0.5, crop=(192, 128), label=len, seed=3)
     batches = [dataset.collate([dataset[number] for number in range(3)])]
@@ -133,10 +153,50 @@ def test_a_crop_is_of_whole_roots_and_states_its_own_number_of_tokens(photos, pl
         assert tokens.plan.spec == Spec(192, 128, 16, 64, 96)  # all that there are
         seen.add(tuple(tokens.patches.flatten()[:20].tolist()))
     assert len(seen) > 2
-    with pytest.raises(InputError, match="root patches"):
-        TokenDataset(photos, plans, num_tokens=100, crop=(100, 100))[0]
-    with pytest.raises(InputError, match="not inside"):
+    with pytest.raises(InputError, match=r"astronaut\.jpg: .*not inside"):
         TokenDataset(photos, plans, num_tokens=100, crop=(512, 256))[0]
+
+
+def test_a_crop_shows_the_pixels_of_the_place_that_its_plan_is_of(photos, plans):
+    dataset = TokenDataset(photos, plans, num_tokens=96, crop=(192, 128), flip=0.5)
+    image = preprocess().decode((photos / NAMES[0]).read_bytes(), Path()).fitted.pixels
+    whole, places = TokenDataset(photos, plans, num_tokens=256).store[NAMES[0]], set()
+    for epoch in range(12):
+        dataset.set_epoch(epoch)
+        ours = dataset[0]
+        for turned, stream in ((image, whole), (image.flip(-1), whole.mirrored())):
+            for top in (0, 64):
+                for left in (0, 64, 128):
+                    part = turned[:, top : top + 192, left : left + 128][None]
+                    plan = stream.cropped(top, left, 192, 128).plan(96)
+                    if torch.equal(extract_patches(part, plan), ours.patches):
+                        assert ours.plan == plan
+                        places.add((turned is image, top, left))
+    assert len(places) > 6
+    assert {place[0] for place in places} == {True, False}
+
+
+@pytest.mark.parametrize(
+    ("asked", "given"),
+    [
+        ({"num_tokens": 40}, {"num_tokens": 39}),  # of 6 roots
+        ({"threshold": 0.9}, {"threshold": 0.9}),
+        ({"threshold": 0.9, "num_tokens": 40}, {"threshold": 0.9, "num_tokens": 39}),
+    ],
+)
+def test_the_budget_of_a_crop_is_of_what_it_keeps(asked, given, photos, plans):
+    dataset = TokenDataset(photos, plans, crop=(128, 192), **asked)
+    stream = dataset.store[NAMES[1]]
+    of_all_places = [stream.cropped(top, left, 128, 192).plan(**given) for top in (0, 64, 128) for left in (0, 64)]
+    assert dataset[1].plan in of_all_places
+
+
+def test_an_image_is_refused_by_its_size_as_the_command_would(photos, plans):
+    with pytest.raises(ImageError, match=r"astronaut\.jpg: .*pixels"):
+        TokenDataset(photos, plans, num_tokens=100, max_pixels=1000)[0]
+    assert len(TokenDataset(photos, plans, num_tokens=100, max_pixels=10**12)[0]) == 1
+    with pytest.raises(InputError, match="max_pixels"):
+        TokenDataset(photos, plans, num_tokens=100, max_pixels=0)
 
 
 def test_a_file_that_is_not_the_one_that_was_scored_is_refused(photos, plans):
@@ -172,7 +232,7 @@ def test_what_does_not_fit_together_is_refused_at_once(what, photos, plans):
 
 
 def test_fewer_tokens_than_roots_are_refused(photos, plans):
-    with pytest.raises(SpecError, match="roots"):
+    with pytest.raises(SpecError, match=r"astronaut\.jpg: .*roots"):
         TokenDataset(photos, plans, num_tokens=4)[0]
 
 
@@ -196,6 +256,7 @@ def test_a_store_that_does_not_say_how_images_were_read_is_refused(photos, tmp_p
         ({"num_tokens": 100, "crop": (64,)}, "crop is"),
         ({"num_tokens": 100, "crop": (64.0, 64)}, "crop is"),
         ({"num_tokens": 100, "crop": (0, 64)}, "crop is"),
+        ({"num_tokens": 100, "crop": (64, 100)}, r"in multiples of 64 pixels, got \(64, 100\)"),
         ({"num_tokens": 100, "seed": -1}, "seed is an integer from 0 on, got -1"),
     ],
 )

@@ -86,6 +86,19 @@ def test_it_goes_on_where_it_stopped(folder, workers, given):
         assert sorted(rest) == sorted(everything[given:])
 
 
+@pytest.mark.parametrize("workers", [0, 2, 3])
+@pytest.mark.parametrize("given", [1, 2, 4, 6, 99])
+def test_it_goes_on_where_a_loader_stopped_that_leaves_out_what_fills_no_batch(folder, workers, given):
+    def batches(done):
+        dataset = ShardDataset(folder, shuffle=False)
+        dataset.set_epoch(0, batches=done, batch_size=3, drop_last=True)
+        more = {"batch_size": 3, "drop_last": True, "num_workers": workers, "collate_fn": dataset.collate}
+        return [tokens.patches[:, 0, 0, 0, 0].int().tolist() for tokens in DataLoader(dataset, **more)]
+
+    everything, rest = batches(0), batches(given)
+    assert sorted(rest) == sorted(everything[given:])
+
+
 def test_labels_come_from_names(folder):
     dataset = ShardDataset(folder, label=lambda name: int(Path(name).parts[0][-1]))
     tokens, labels = next(iter(DataLoader(dataset, batch_size=19, collate_fn=dataset.collate)))

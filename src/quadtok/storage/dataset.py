@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from numbers import Integral
 from pathlib import Path, PurePosixPath
@@ -12,43 +13,43 @@ from typing import Any
 
 import numpy as np
 from torch import Tensor
-from torch.utils.data import Dataset, default_collate
+from torch.utils.data import Dataset
 
-from quadtok.batches import collate
 from quadtok.errors import InputError, QuadtokError, TokenFileError, about
 from quadtok.geometry import Budget, make_geometry, parse_threshold
 from quadtok.images import read_bytes
-from quadtok.names import IMAGE_SUFFIXES
+from quadtok.names import IMAGE_SUFFIXES, MAX_PIXELS
 from quadtok.patches import extract_patches
 from quadtok.preprocess import Preprocess
 from quadtok.spec import Spec
+from quadtok.storage.items import Item, collate_items
 from quadtok.storage.plan_format import Header
 from quadtok.storage.plan_store import PlanStore
 from quadtok.storage.plan_stream import PlanStream
 from quadtok.storage.tar import Slice, members_of
 from quadtok.tokens import Tokens
 
-Item = Tokens | tuple[Tokens, Any]
-
 
 class TokenDataset(Dataset[Item]):
     """Map-style: the tokens of one image for a number; a `DataLoader` takes it with `collate_fn=dataset.collate`.
 
     Each image is read from its file, brought to size as it was when it was scored, and cut up by its stored plan. What
-    is drawn by chance depends on the seed, the epoch and the image alone: not on workers, batches or their order.
+    is drawn by chance depends on the seed, the epoch and the image's number: not on workers, batches or their order.
 
     Args:
         images: the folder that the names in the store are relative to, or the path of each name's file; or a list of
             the tar files that the images lie in, whose headers are read at once.
         plans: a file of plans, or a store.
         num_tokens: of every image; of one that cannot have so many, the next smaller number that it can.
-        budgets: the fewest and the most: each image has any number between, anew in each epoch.
+        budgets: the fewest and the most: each image has any number between that it can have, anew in each epoch; where
+            there is none, the next smaller, or all that it has.
         threshold: split only what has a larger saliency; `num_tokens` is then the most.
         names: of the images, in order; None: all that the store has.
         label: what belongs to an image, by its name; items are then pairs.
         flip: how often left and right are exchanged, 0 to 1.
         crop: (height, width) in pixels, of a part along root patches that lies anywhere.
         seed: of all that is drawn.
+        max_pixels: refuse larger images, as `quadtok tokenize --max-pixels` does.
 
     Raises:
         InputError: where these do not fit together, or a name is not in the store.
@@ -68,6 +69,7 @@ class TokenDataset(Dataset[Item]):
         flip: float = 0.0,
         crop: tuple[int, int] | None = None,
         seed: int = 0,
+        max_pixels: int = MAX_PIXELS,
     ) -> None:
         self.store = plans if isinstance(plans, PlanStore) else PlanStore(Path(plans))
         self.images: Path | Mapping[str, str | os.PathLike[str] | Slice]
@@ -80,7 +82,8 @@ class TokenDataset(Dataset[Item]):
         self.label, self.flip, self.crop, self.seed, self.epoch = label, flip, crop, seed, 0
         self._check(names)
         with about(self.store.path):
-            self._preprocess = preprocess_of(self.store.header)
+            steps = preprocess_of(self.store.header)
+        self._preprocess = replace(steps, max_pixels=max_pixels)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -104,17 +107,15 @@ class TokenDataset(Dataset[Item]):
                 f"{path}: becomes {size}, its plans are of {stream.spec.height}×{stream.spec.width} pixels"
             )
         rng = np.random.default_rng([self.seed, self.epoch, number % len(self)])
-        pixels, stream = self._cut(*self._turned(pixels, stream, rng), rng)
-        plan = stream.plan(self._wanted(stream.spec, rng), self.threshold)
+        with about(path):
+            pixels, stream = self._cut(*self._turned(pixels, stream, rng), rng)
+            plan = stream.plan(self._wanted(stream.spec, rng), self.threshold)
         tokens = Tokens(plan, extract_patches(pixels[None], plan), metadata={"source": {"name": name}})
         return tokens if self.label is None else (tokens, self.label(name))
 
     def collate(self, items: Sequence[Item]) -> Item:
         """Tokens of one batch, padded where they differ in number; labels as a `DataLoader` collates them."""
-        if self.label is None:
-            return collate([item for item in items if isinstance(item, Tokens)])
-        tokens, labels = zip(*items, strict=True)
-        return collate(tokens), default_collate(list(labels))
+        return collate_items(items)
 
     def set_epoch(self, epoch: int) -> None:
         """Draw anew: before each pass over the data, and after going on from a checkpoint, before workers start."""
@@ -137,13 +138,12 @@ class TokenDataset(Dataset[Item]):
 
     def _wanted(self, spec: Spec, rng: np.random.Generator) -> int | None:
         """The number of tokens that an image of this size can have and that is nearest below what is wanted."""
-        wanted = self.num_tokens
         if self.budgets is not None:
             least, most = self.budgets
-            wanted = int(rng.integers(least, most + 1))
-        if wanted is None:
-            return None
-        return Spec.at_most(spec.height, spec.width, spec.min_patch, spec.max_patch, wanted).num_tokens
+            most = _at_most(spec, most)
+            steps = max(0, most - least) // 3  # each split adds three tokens
+            return most - 3 * int(rng.integers(steps + 1))
+        return None if self.num_tokens is None else _at_most(spec, self.num_tokens)
 
     def _read(self, name: str) -> tuple[Path, bytes]:
         """The path of an image, and its bytes."""
@@ -172,6 +172,9 @@ class TokenDataset(Dataset[Item]):
             raise InputError(f"flip is how often, 0 to 1, got {self.flip}")
         if self.crop is not None and not (_is_pair(self.crop) and min(self.crop) > 0):
             raise InputError(f"crop is (height, width) in pixels, got {self.crop}")
+        root = self.store.header.max_patch
+        if self.crop is not None and any(side % root for side in self.crop):
+            raise InputError(f"crop is along root patches, in multiples of {root} pixels, got {self.crop}")
         _check_drawn("seed", self.seed)
         missing = next((name for name in names or () if name not in self.store), None)
         if missing is not None:
@@ -198,6 +201,11 @@ def _inside(archives: Sequence[Path]) -> dict[str, Slice]:
             )
         places |= inside
     return places
+
+
+def _at_most(spec: Spec, num_tokens: int) -> int:
+    """The largest number of tokens that an image of this size can have, up to this one."""
+    return Spec.at_most(spec.height, spec.width, spec.min_patch, spec.max_patch, num_tokens).num_tokens
 
 
 def _check_drawn(name: str, value: int) -> None:

@@ -15,14 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch.utils.data import IterableDataset, default_collate, get_worker_info
+from torch.utils.data import IterableDataset, get_worker_info
 
-from quadtok.batches import collate
 from quadtok.errors import InputError, TokenFileError, about
+from quadtok.storage.items import Item, collate_items
 from quadtok.storage.shards import JSON, Place, places_in, read_sample, tokens_of
-from quadtok.tokens import Tokens
-
-Item = Tokens | tuple[Tokens, Any]
 
 
 class ShardDataset(IterableDataset[Item]):
@@ -62,20 +59,22 @@ class ShardDataset(IterableDataset[Item]):
             raise InputError(f"there are no shards (*.tar) in {shards}")
         self.label, self.shuffle, self.seed = label, shuffle, seed
         self.rank, self.world_size = rank, world_size
-        self.epoch, self._batches, self._batch_size = 0, 0, 1
+        self.set_epoch(0)
 
-    def set_epoch(self, epoch: int, batches: int = 0, batch_size: int = 1) -> None:
+    def set_epoch(self, epoch: int, batches: int = 0, batch_size: int = 1, drop_last: bool = False) -> None:
         """Draw anew, before each pass over the data and before workers start.
 
         Args:
             epoch: its number.
             batches: how many the loader has given of this epoch before: they are left out, and what comes is what would
-                have come. With as many workers as then, and without `drop_last`.
-            batch_size: of those.
+                have come, with as many workers as then.
+            batch_size: of the loader.
+            drop_last: whether the loader leaves out what does not fill a batch, of each worker.
         """
         if min(epoch, batches) < 0 or batch_size < 1:
             raise InputError(f"epoch {epoch} and batches {batches} count from 0, batch_size {batch_size} from 1")
-        self.epoch, self._batches, self._batch_size = epoch, batches, batch_size
+        self.epoch, self._batches = epoch, batches
+        self._batch_size, self._drop_last = batch_size, drop_last
 
     def __iter__(self) -> Iterator[Item]:
         """The items of this rank and worker.
@@ -98,6 +97,8 @@ class ShardDataset(IterableDataset[Item]):
         if self._batches == 0:
             return given
         left = [sum(len(places_in(shard)) for shard in share) for share in shares]
+        if self._drop_last:
+            left = [items - items % self._batch_size for items in left]
         batches = self._batches
         while batches > 0 and any(left):
             for worker in [worker for worker, items in enumerate(left) if items][:batches]:
@@ -109,10 +110,7 @@ class ShardDataset(IterableDataset[Item]):
 
     def collate(self, items: Sequence[Item]) -> Item:
         """Tokens of one batch, padded where they differ in number; labels as a `DataLoader` collates them."""
-        if self.label is None:
-            return collate([item for item in items if isinstance(item, Tokens)])
-        tokens, labels = zip(*items, strict=True)
-        return collate(tokens), default_collate(list(labels))
+        return collate_items(items)
 
     def _order(self) -> list[Path]:
         """All shards; every rank and worker draws the same order."""

@@ -13,9 +13,9 @@ SOURCE = Path(__file__).parents[1] / "src" / "quadtok"
 
 # A folder stands for all its files. The package itself, `quadtok/__init__`, is outside: it loads names on first use.
 LEVELS = [
-    {"errors", "names", "quiet"},
+    {"errors", "names", "quiet", "places"},
     {"spec", "files", "colors", "thumbnail", "environment"},
-    {"zorder", "geometry", "marks", "download", "tracing", "shown"},
+    {"zorder", "geometry", "marks", "stores", "download", "tracing", "shown"},
     {"tiling", "precision"},
     {"plan", "pixels"},
     {"patches", "images", "scorers", "quadtrees"},
@@ -48,6 +48,7 @@ WITHIN = {
             "walk",
             "archives",
             "shard_inputs",
+            "store_inputs",
             "sources",
             "parts",
             "manifest",

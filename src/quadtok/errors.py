@@ -86,12 +86,17 @@ def about(path: object) -> Iterator[None]:
 
 def cannot_write(path: object, problem: OSError) -> OutputError:
     """Why a file cannot be written, as one sentence about it; a `DiskFull` where no space is left."""
-    kind = DiskFull if problem.errno in _NO_SPACE else OutputError
+    kind = DiskFull if is_no_space(problem) else OutputError
     return kind(f"{path}: {_reason(problem)}")
 
 
+def is_no_space(problem: BaseException) -> bool:
+    """Whether an error says that no space is left."""
+    return isinstance(problem, OSError) and problem.errno in _NO_SPACE
+
+
 def _reason(problem: OSError) -> str:
-    if problem.errno in _NO_SPACE:
+    if is_no_space(problem):
         return "no space left on device; what is written so far is complete, run the same command to go on"
     if problem.errno == errno.ENAMETOOLONG:
         return "the name is too long for this disk"

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from quadtok.errors import OutputError, QuadtokError, cannot_write
+from quadtok.places import is_elsewhere
 from quadtok.quiet import without_warnings
 
 try:
@@ -86,6 +87,8 @@ def destination(path: Path) -> Path:
             process holds open (`/dev/stdout`). Such a thing is not opened.
     """
     if not os.path.lexists(path):  # unlike Path.exists, says no to a name that is too long
+        if is_elsewhere(path):
+            raise OutputError(f"{path}: is a URL, and this is written to disks alone: write it here, and copy it")
         return path
     try:
         mode = os.stat(path).st_mode
@@ -118,7 +121,8 @@ def reading(path: Path, error: type[QuadtokError]) -> Iterator[BinaryIO]:
         with open_regular(path) as stream:
             yield stream
     except FileNotFoundError:
-        raise error("no such file") from None
+        in_store = "is a URL, and a file on a disk is needed here: copy it"
+        raise error(in_store if is_elsewhere(path) else "no such file") from None
     except PermissionError:
         raise error("permission denied") from None
     except OSError as problem:

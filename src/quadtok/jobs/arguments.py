@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from quadtok.errors import InputError
+from quadtok.places import place_of
 
 Name = str | os.PathLike[str]
 
@@ -32,7 +33,7 @@ def path_of(argument: str, name: Name | None) -> Path | None:
     Raises:
         InputError: where it is none, or nothing can have this name.
     """
-    return None if name is None else Path(_text(argument, name))
+    return None if name is None else place_of(_text(argument, name))
 
 
 def texts_of(inputs: Name | Iterable[Name]) -> list[str]:

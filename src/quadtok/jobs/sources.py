@@ -18,9 +18,11 @@ from quadtok.errors import ImageError, InputError, about
 from quadtok.files import read_regular
 from quadtok.jobs.archives import Member, members_of
 from quadtok.jobs.shard_inputs import Sample, samples_of
+from quadtok.jobs.store_inputs import StoreItem, is_folder, items_at
 from quadtok.jobs.walk import Refusal, matches, walk
 from quadtok.jobs.words import ARGUMENTS, Words
 from quadtok.names import IMAGE_SUFFIXES, TAR_SUFFIX, TOKEN_SUFFIX
+from quadtok.places import Url, is_url, place_of
 
 __all__ = ["Found", "Refusal", "Source", "find_sources"]
 
@@ -110,7 +112,7 @@ def find_sources(
     Raises:
         InputError: where nothing is found at all.
     """
-    if relative_to is not None and not os.path.isdir(relative_to):
+    if relative_to is not None and not isinstance(relative_to, Url) and not os.path.isdir(relative_to):
         problem = "not a folder" if os.path.lexists(relative_to) else "no such folder"
         raise InputError(f"{words.relative_to} {relative_to}: {problem}")
     sources: dict[str, Source] = {}
@@ -163,16 +165,25 @@ def _in_list(entries: Sequence[str], suffixes: frozenset[str]) -> Iterator[_Item
     """Entries are paths, never patterns. Names are relative to the folder that holds them all: the tree is mirrored."""
     if not entries:
         return
-    places = [_place(entry) for entry in entries]
+    places = [_place(entry, suffixes) for entry in entries]
     common = os.path.commonpath(set(places))
     for entry, place in zip(entries, places, strict=True):
-        path, below = Path(entry), Path(place).relative_to(common)
-        for item in _in_folder(path, suffixes) if os.path.isdir(entry) else _of_file(path, suffixes):
+        below = Path(place).relative_to(common)
+        for item in _of_entry(entry, suffixes):
             yield item if isinstance(item, Refusal) else replace(item, relative=below / item.relative)
 
 
-def _place(entry: str) -> str:
+def _of_entry(entry: str, suffixes: frozenset[str]) -> list[_Item]:
+    if is_url(entry):
+        return _in_store(entry, suffixes, patterns=False)
+    return _in_folder(Path(entry), suffixes) if os.path.isdir(entry) else _of_file(Path(entry), suffixes)
+
+
+def _place(entry: str, suffixes: frozenset[str]) -> str:
     """The folder that an entry is, or lies in."""
+    if is_url(entry):
+        whole = os.path.normpath(f"/{entry}")  # below a root of its own, whatever the working folder is
+        return whole if is_folder(entry, suffixes) else os.path.dirname(whole)
     whole = os.path.abspath(entry)
     return whole if os.path.isdir(whole) else os.path.dirname(whole)
 
@@ -180,6 +191,8 @@ def _place(entry: str) -> str:
 def _expand(argument: str, suffixes: frozenset[str]) -> Iterable[_Item]:
     if not argument:
         return [Refusal(Path(), InputError("an input has no name: an empty text was given"))]
+    if is_url(argument):
+        return _in_store(argument, suffixes, patterns=True)
     path = Path(argument)
     if os.path.isdir(path):
         return _in_folder(path, suffixes)
@@ -210,6 +223,15 @@ def _of_sample(archive: Path, item: tuple[PurePosixPath, Sample] | Refusal) -> _
         return item
     name, sample = item
     return Source(archive / name, Path(archive.stem) / name, inside=sample)
+
+
+def _in_store(url: str, suffixes: frozenset[str], patterns: bool) -> list[_Item]:
+    items = items_at(url, suffixes, patterns, _kind(suffixes))
+    return [_of_store(item) if isinstance(item, StoreItem) else item for item in items]
+
+
+def _of_store(item: StoreItem) -> Source:
+    return Source(place_of(item.inside.url), item.relative, item.found, item.inside)
 
 
 def _in_folder(folder: Path, suffixes: frozenset[str]) -> list[_Item]:

@@ -15,6 +15,7 @@ from quadtok.cli.stdin import read_list
 from quadtok.errors import InputError
 from quadtok.jobs.parts import Part, parse_part
 from quadtok.jobs.sources import Found, find_sources
+from quadtok.places import place_of
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,8 @@ class Listed(Group):
     inputs: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="INPUTS...", help="Image files, folders or quoted globs; - reads one path per line from stdin."
+            metavar="INPUTS...",
+            help="Image files, folders or quoted globs, or URLs of them (s3://…); - reads one per line from stdin.",
         ),
     ]
     null: Annotated[bool, typer.Option("--null", "-0", help="Paths on stdin end in NUL (for find -print0).")] = False
@@ -50,7 +52,7 @@ class Inputs(Listed):
     relative_to: Annotated[
         Path | None,
         typer.Option(
-            "--relative-to", metavar="DIR",
+            "--relative-to", metavar="DIR", parser=place_of,
             show_default="each input's folder; of a list, the folder that holds all of it",
             help="Name outputs by the inputs' paths below DIR; they mirror them, as do maps and random seeds.",
         ),

@@ -25,10 +25,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from quadtok.errors import InputError, cannot_write
+from quadtok.errors import InputError, QuadtokError, cannot_write
 from quadtok.jobs.base import Outcome
 from quadtok.jobs.sinks.naming import Outputs
 from quadtok.jobs.sources import Source
+from quadtok.jobs.store_inputs import Stored
 
 _DONE = ("written", "skipped")
 _BEGINNING = b'{"input": "'  # of each line
@@ -74,7 +75,7 @@ class Manifest:
         self._file = _opened(path) if os.path.lexists(path.parent) else None
         self._held: list[str] = []  # lines of failures alone, for which no folder is made
         self._known: set[str] = set()
-        self._before: dict[str, os.stat_result] = {}
+        self._before: dict[str, tuple[int, int]] = {}
 
     def is_done(self, outputs: Outputs) -> bool:
         """Whether nothing is to be done for an input, by what stands here and what the disk says without opening it."""
@@ -82,13 +83,13 @@ class Manifest:
         name = source.relative.as_posix()
         try:
             # Before it is read: what is written to it later must not count as what was read.
-            now = self._before[name] = _stat(source)
+            now = self._before[name] = _facts_of(source)
             line = self._lines.get(name)
-            if line is None or line.status not in _DONE or (line.source_bytes, line.source_mtime_ns) != _facts(now):
+            if line is None or line.status not in _DONE or (line.source_bytes, line.source_mtime_ns) != now:
                 return False
             if line.files != self._files(outputs) or line.settings != self._settings(source):
                 return False
-        except OSError:
+        except (OSError, QuadtokError):
             return False
         self._known.add(str(source.path))
         return True
@@ -126,7 +127,7 @@ class Manifest:
 
     def _line(self, outcome: Outcome) -> dict[str, Any]:
         source = outcome.source
-        before = self._before.get(source.relative.as_posix())
+        size, time = self._before.get(source.relative.as_posix(), (-1, -1))
         files = dict[str, list[int]]()
         if outcome.status in _DONE:
             with contextlib.suppress(OSError):
@@ -135,8 +136,8 @@ class Manifest:
             "input": source.relative.as_posix(),
             "status": outcome.status,
             "files": files,
-            "source_bytes": before.st_size if before else -1,
-            "source_mtime_ns": before.st_mtime_ns if before else -1,
+            "source_bytes": size,
+            "source_mtime_ns": time,
             "settings": self._settings(source) if outcome.status in _DONE else "",
             "error": None if outcome.error is None else str(outcome.error),
             "seconds": round(outcome.facts.get("ms", 0) / 1000, 4),
@@ -255,5 +256,7 @@ def _in_words(path: Path) -> Iterator[None]:
         raise cannot_write(path, problem) from problem
 
 
-def _stat(source: Source) -> os.stat_result:
-    return os.stat(source.path if source.inside is None else source.inside.archive)
+def _facts_of(source: Source) -> tuple[int, int]:
+    if isinstance(source.inside, Stored):
+        return source.inside.facts()
+    return _facts(os.stat(source.path if source.inside is None else source.inside.archive))

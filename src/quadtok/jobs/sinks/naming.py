@@ -16,6 +16,7 @@ from quadtok.files import destination, remove_abandoned, sync_folders
 from quadtok.jobs.sources import Source, map_in
 from quadtok.jobs.words import ARGUMENTS, Words
 from quadtok.marks import holds_nothing, is_passed_over, mark_of_file
+from quadtok.places import Url, folder_above
 
 
 @dataclass(frozen=True)
@@ -180,9 +181,10 @@ def _way_out(outputs: Outputs, other: Outputs, naming: Naming) -> str:
     mine, others, words = outputs.source, other.source, naming.words
     mirrored = outputs.result.parent != mine.path.parent
     if mirrored and mine.relative.parent == others.relative.parent and mine.path.parent != others.path.parent:
-        above = os.path.commonpath([os.path.abspath(source.path.parent) for source in (mine, others)])
-        spelled = above if mine.path.is_absolute() else os.path.relpath(above)
-        return f"use {words.relative_to} {spelled} (or another folder above both)"
+        above = folder_above(mine.path.parent, others.path.parent)
+        if above is not None:
+            spelled = above if isinstance(above, Url) or mine.path.is_absolute() else os.path.relpath(above)
+            return f"use {words.relative_to} {spelled} (or another folder above both)"
     if naming.keep_ext or mine.path.suffix == others.path.suffix:
         return "give them separate output folders"
     if ".pt" in {mine.path.suffix.lower(), others.path.suffix.lower()}:

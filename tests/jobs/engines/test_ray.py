@@ -1,5 +1,6 @@
 """The engine ray on a Ray of this machine: the bytes of `Threads`, whoever dies over them."""
 
+import json
 import os
 import signal
 import subprocess
@@ -34,6 +35,8 @@ from quadtok.jobs.sources import find_sources
 from quadtok.jobs.tokenize import TokenizeJob
 from quadtok.names import IMAGE_SUFFIXES
 from quadtok.preprocess import Preprocess
+from quadtok.storage.npy import decode_npy
+from quadtok.storage.shards import read_tar
 from quadtok.storage.token_file import load_tokens
 
 NUMBER = 2 * LEAST_CHUNK + 6  # three chunks
@@ -138,6 +141,22 @@ def test_token_files_shards_and_plans_are_those_of_threads(folder):
         assert heard(Ray(2, batch_size=4), job, make(f"ray{number}")) == expected
         assert expected[0] == "done" and [line[1] for line in expected[1]].count("failed") == 1
         assert files_in(folder / f"ray{number}") == files_in(folder / f"threads{number}")
+
+
+def test_ray_data_reads_shards(folder):
+    for place in (Path("in/sub"), Path("in")):
+        for path in sorted(place.glob("*.png"))[3:]:
+            path.unlink()
+    job = TokenSamplesJob(steps(), make_scoring("blur"), dtype="uint8")
+    assert heard(Threads(0), job, shards("made"))[0] == "done"
+    rows = ray.data.read_webdataset(str(folder / "made"), file_extensions=["tar"]).take_all()
+    samples = dict(read_tar(folder / "made" / "shard-000000.tar"))
+    assert len(rows) == len(samples) == 6
+    for row in rows:
+        members = samples[row["__key__"]]
+        assert row["json"] == json.loads(members["json"])
+        for ending in ("patches.npy", "layout.npy"):
+            assert row[ending].tolist() == decode_npy(members[ending]).tolist()
 
 
 def test_an_image_that_kills_every_process_is_named_and_one_that_kills_once_is_done(folder):

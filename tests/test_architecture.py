@@ -47,6 +47,7 @@ WITHIN = {
             "device",
             "walk",
             "archives",
+            "parquet",
             "shard_inputs",
             "store_inputs",
             "sources",

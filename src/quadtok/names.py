@@ -78,6 +78,7 @@ SAFETENSORS_SUFFIX = ".safetensors"  # of a token file in that format
 TOKEN_SUFFIXES = frozenset((TOKEN_SUFFIX, SAFETENSORS_SUFFIX))
 PLANS_SUFFIX = ".qts"  # of a file of plans
 TAR_SUFFIX = ".tar"  # of a shard, and of an archive of images
+PARQUET_SUFFIX = ".parquet"  # of a table of images
 OVERLAY_SUFFIX = ".overlay.png"  # of the picture beside a token file
 # What a picture can be written as: formats that can hold the mark of quadtok, by which folders pass over it.
 PICTURE_SUFFIXES = (".png", ".webp", ".tif", ".tiff", ".jpg", ".jpeg", ".gif")

@@ -52,9 +52,9 @@ def test_in_folders_archives_are_not_looked_into(tmp_path):
     assert [source.path.name for source in find_sources([str(tmp_path)], SUFFIXES).sources] == ["y.jpg"]
 
 
-def test_where_no_images_are_looked_for_a_tar_is_a_file(tmp_path):
+def test_where_tars_are_looked_for_one_is_a_file(tmp_path):
     path = make_tar(tmp_path / "x.tar")
-    assert [source.path for source in find_sources([str(path)], frozenset([".pt"])).sources] == [path]
+    assert [source.path for source in find_sources([str(path)], frozenset([".pt", ".tar"])).sources] == [path]
 
 
 def test_of_two_of_one_name_the_later_counts(tmp_path):

@@ -93,11 +93,13 @@ def test_a_file_named_by_itself_may_have_any_ending(store):
         ("/empty", "no images found in {url}/empty"),
         ("/*.gif", "no images match {url}/*.gif"),
         ("/x.tar", "{url}/x.tar: a tar is not read where a store has it: copy it here"),
+        ("/x.PARQUET", "{url}/x.PARQUET: a Parquet file is not read where a store has it: copy it here"),
     ],
 )
 def test_what_cannot_be_taken_is_one_sentence(store, below, sentence):
     store.put("empty/notes.txt")
     store.put("x.tar")
+    store.put("x.PARQUET")
     with pytest.raises(InputError) as raised:
         find_sources([f"{store.url}{below}"], IMAGE_SUFFIXES)
     assert str(raised.value) == sentence.format(url=store.url)

@@ -12,16 +12,17 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from quadtok.errors import ImageError, InputError, about
 from quadtok.files import read_regular
 from quadtok.jobs.archives import Member, members_of
-from quadtok.jobs.shard_inputs import Sample, samples_of
+from quadtok.jobs.parquet import Pieces, rows_of
+from quadtok.jobs.shard_inputs import samples_of
 from quadtok.jobs.store_inputs import StoreItem, is_folder, items_at
 from quadtok.jobs.walk import Refusal, matches, walk
 from quadtok.jobs.words import ARGUMENTS, Words
-from quadtok.names import IMAGE_SUFFIXES, TAR_SUFFIX, TOKEN_SUFFIX
+from quadtok.names import IMAGE_SUFFIXES, PARQUET_SUFFIX, TAR_SUFFIX, TOKEN_SUFFIX
 from quadtok.places import Url, is_url, place_of
 
 __all__ = ["Found", "Refusal", "Source", "find_sources"]
@@ -91,6 +92,13 @@ class Found:
 _Item = Source | Refusal
 
 
+class _Wanted(NamedTuple):
+    """The endings of the files that are looked for, and what rows of Parquet files share."""
+
+    suffixes: frozenset[str]
+    pieces: Pieces
+
+
 def find_sources(
     arguments: Sequence[str],
     suffixes: frozenset[str],
@@ -117,7 +125,7 @@ def find_sources(
         raise InputError(f"{words.relative_to} {relative_to}: {problem}")
     sources: dict[str, Source] = {}
     refused: dict[Path, Refusal] = {}
-    for item in _items(arguments, suffixes, listed):
+    for item in _items(arguments, _Wanted(suffixes, Pieces()), listed):
         found = _named_below(relative_to, item, words) if relative_to is not None and isinstance(item, Source) else item
         if isinstance(found, Source):
             sources.setdefault(_identity(found.path), found)
@@ -135,12 +143,12 @@ def _nothing_found(refused: list[Refusal], from_list: bool) -> InputError:
     return InputError(f"{refused[0].problem}{others}")
 
 
-def _items(arguments: Sequence[str], suffixes: frozenset[str], listed: Sequence[str] | None) -> Iterator[_Item]:
+def _items(arguments: Sequence[str], wanted: _Wanted, listed: Sequence[str] | None) -> Iterator[_Item]:
     for argument in arguments:
         if argument == "-" and listed is not None:
-            yield from _in_list(listed, suffixes)
+            yield from _in_list(listed, wanted)
         else:
-            yield from _expand(argument, suffixes)
+            yield from _expand(argument, wanted)
 
 
 def _identity(path: Path) -> str:
@@ -161,22 +169,22 @@ def _named_below(folder: Path, source: Source, words: Words) -> _Item:
     return Refusal(source.path, InputError(f"{source.path}: does not lie in {words.relative_to} {folder}"))
 
 
-def _in_list(entries: Sequence[str], suffixes: frozenset[str]) -> Iterator[_Item]:
+def _in_list(entries: Sequence[str], wanted: _Wanted) -> Iterator[_Item]:
     """Entries are paths, never patterns. Names are relative to the folder that holds them all: the tree is mirrored."""
     if not entries:
         return
-    places = [_place(entry, suffixes) for entry in entries]
+    places = [_place(entry, wanted.suffixes) for entry in entries]
     common = os.path.commonpath(set(places))
     for entry, place in zip(entries, places, strict=True):
         below = Path(place).relative_to(common)
-        for item in _of_entry(entry, suffixes):
+        for item in _of_entry(entry, wanted):
             yield item if isinstance(item, Refusal) else replace(item, relative=below / item.relative)
 
 
-def _of_entry(entry: str, suffixes: frozenset[str]) -> list[_Item]:
+def _of_entry(entry: str, wanted: _Wanted) -> list[_Item]:
     if is_url(entry):
-        return _in_store(entry, suffixes, patterns=False)
-    return _in_folder(Path(entry), suffixes) if os.path.isdir(entry) else _of_file(Path(entry), suffixes)
+        return _in_store(entry, wanted.suffixes, patterns=False)
+    return _in_folder(Path(entry), wanted.suffixes) if os.path.isdir(entry) else _of_file(Path(entry), wanted)
 
 
 def _place(entry: str, suffixes: frozenset[str]) -> str:
@@ -188,41 +196,47 @@ def _place(entry: str, suffixes: frozenset[str]) -> str:
     return whole if os.path.isdir(whole) else os.path.dirname(whole)
 
 
-def _expand(argument: str, suffixes: frozenset[str]) -> Iterable[_Item]:
+def _expand(argument: str, wanted: _Wanted) -> Iterable[_Item]:
     if not argument:
         return [Refusal(Path(), InputError("an input has no name: an empty text was given"))]
     if is_url(argument):
-        return _in_store(argument, suffixes, patterns=True)
+        return _in_store(argument, wanted.suffixes, patterns=True)
     path = Path(argument)
     if os.path.isdir(path):
-        return _in_folder(path, suffixes)
+        return _in_folder(path, wanted.suffixes)
     if os.path.lexists(path) or not glob.has_magic(argument):
-        return _of_file(path, suffixes)
-    return _in_glob(argument, suffixes)
+        return _of_file(path, wanted)
+    return _in_glob(argument, wanted)
 
 
-def _of_file(path: Path, suffixes: frozenset[str]) -> list[_Item]:
-    """The file; of a tar, unless tars themselves are looked for, the images or the samples of tokens in it."""
-    if path.suffix.lower() != TAR_SUFFIX or TAR_SUFFIX in suffixes or not os.path.isfile(path):
+def _of_file(path: Path, wanted: _Wanted) -> list[_Item]:
+    """The file; of one that is looked into, what is in it."""
+    if not _is_looked_into(path, wanted.suffixes) or not os.path.isfile(path):
         return [Source(path, Path(path.name))]
-    images = suffixes & IMAGE_SUFFIXES
-    items = [_of_member(path, item) for item in members_of(path, images)] if images else []
-    if TOKEN_SUFFIX in suffixes and not items:
-        items = [_of_sample(path, item) for item in samples_of(path)]
-    return items or [Refusal(path, InputError(f"no {_kind(suffixes)} found in {path}"))]
+    items = [
+        item if isinstance(item, Refusal) else Source(path / item[0], Path(path.stem) / item[0], inside=item[1])
+        for item in _in_archive(path, wanted)
+    ]
+    return items or [Refusal(path, InputError(f"no {_kind(wanted.suffixes)} found in {path}"))]
 
 
-def _of_member(archive: Path, item: Member | Refusal) -> _Item:
-    if isinstance(item, Refusal):
-        return item
-    return Source(archive / item.name, Path(archive.stem) / item.name, inside=item.inside)
+def _is_looked_into(path: Path, suffixes: frozenset[str]) -> bool:
+    """Tars are, unless they themselves are looked for, and Parquet files where images are."""
+    kind = path.suffix.lower()
+    return (
+        TAR_SUFFIX not in suffixes if kind == TAR_SUFFIX else kind == PARQUET_SUFFIX and bool(suffixes & IMAGE_SUFFIXES)
+    )
 
 
-def _of_sample(archive: Path, item: tuple[PurePosixPath, Sample] | Refusal) -> _Item:
-    if isinstance(item, Refusal):
-        return item
-    name, sample = item
-    return Source(archive / name, Path(archive.stem) / name, inside=sample)
+def _in_archive(path: Path, wanted: _Wanted) -> Sequence[tuple[PurePosixPath, Inside] | Refusal]:
+    """The images in a file, or else the samples of tokens."""
+    if path.suffix.lower() == PARQUET_SUFFIX:
+        return list(rows_of(path, wanted.pieces))
+    images = wanted.suffixes & IMAGE_SUFFIXES
+    members = list(members_of(path, images)) if images else []
+    if TOKEN_SUFFIX in wanted.suffixes and not members:
+        return list(samples_of(path))
+    return [(item.name, item.inside) if isinstance(item, Member) else item for item in members]
 
 
 def _in_store(url: str, suffixes: frozenset[str], patterns: bool) -> list[_Item]:
@@ -239,7 +253,7 @@ def _in_folder(folder: Path, suffixes: frozenset[str]) -> list[_Item]:
     return items or [Refusal(folder, InputError(f"no {_kind(suffixes)} found in {folder}"))]
 
 
-def _in_glob(pattern: str, suffixes: frozenset[str]) -> list[_Item]:
+def _in_glob(pattern: str, wanted: _Wanted) -> list[_Item]:
     parts = Path(pattern).parts
     fixed = next(number for number, part in enumerate(parts) if glob.has_magic(part))
     root = Path(*parts[:fixed])
@@ -249,12 +263,12 @@ def _in_glob(pattern: str, suffixes: frozenset[str]) -> list[_Item]:
             items.append(match)
         elif os.path.isdir(match):
             above = frozenset(os.path.realpath(parent) for parent in match.parents if parent.is_relative_to(root))
-            items += [_named(item, root) for item in walk(match, suffixes, above)]
-        elif match.suffix.lower() == TAR_SUFFIX and TAR_SUFFIX not in suffixes:
-            items += _of_file(match, suffixes)
-        elif match.suffix.lower() in suffixes:
+            items += [_named(item, root) for item in walk(match, wanted.suffixes, above)]
+        elif _is_looked_into(match, wanted.suffixes):
+            items += _of_file(match, wanted)
+        elif match.suffix.lower() in wanted.suffixes:
             items.append(Source(match, match.relative_to(root), found=True))
-    return items or [Refusal(Path(pattern), InputError(f"no {_kind(suffixes)} match {pattern}"))]
+    return items or [Refusal(Path(pattern), InputError(f"no {_kind(wanted.suffixes)} match {pattern}"))]
 
 
 def _by_path(found: Path | Refusal) -> str:

@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING
 
 from quadtok.errors import InputError, QuadtokError, about
 from quadtok.jobs.walk import Refusal
-from quadtok.names import TAR_SUFFIX
+from quadtok.names import PARQUET_SUFFIX, TAR_SUFFIX
 from quadtok.places import place_of
 
 if TYPE_CHECKING:
     from quadtok.stores import Facts
 
+_ARCHIVES = {TAR_SUFFIX: "a tar", PARQUET_SUFFIX: "a Parquet file"}
 _SECOND = 1_000_000_000  # nanoseconds
 
 
@@ -75,7 +76,7 @@ class StoreItem:
 
 def is_folder(url: str, suffixes: frozenset[str]) -> bool:
     """Whether a URL in a list is a folder; also where the store does not answer, which is said when it is searched."""
-    if _has_ending(url, suffixes | {TAR_SUFFIX}):
+    if _has_ending(url, suffixes | _ARCHIVES.keys()):
         return False
     from quadtok.stores import is_file
 
@@ -97,8 +98,12 @@ def items_at(url: str, suffixes: frozenset[str], patterns: bool, kind: str) -> l
     is_pattern = patterns and glob.has_magic(url)
     if not is_pattern and _has_ending(url, suffixes):
         return [_named(url)]
-    if not is_pattern and _has_ending(url, frozenset((TAR_SUFFIX,))):
-        return [_refused(url, "a tar is not read where a store has it: copy it here")]
+    if not is_pattern and _has_ending(url, frozenset(_ARCHIVES)):
+        return [
+            _refused(
+                url, f"{_ARCHIVES[PurePosixPath(url).suffix.lower()]} is not read where a store has it: copy it here"
+            )
+        ]
     try:
         with about(url):
             return _listed(url, suffixes, is_pattern, kind)

@@ -74,10 +74,6 @@ class Reader(Generic[P, R]):
         for entry in begun:
             yield entry.result() if isinstance(entry, Future) else entry
 
-    @staticmethod
-    def _is_settled(entry: Entry[P] | Future[Entry[P]]) -> bool:
-        return not isinstance(entry, Future)
-
     def _allowed(self) -> int:
         """How many may be read ahead, by the size of the last one: of images at native size perhaps none."""
         return min(self._ahead, PIXELS_IN_FLIGHT // max(1, self._last))

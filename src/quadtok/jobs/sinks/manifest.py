@@ -19,6 +19,7 @@ import contextlib
 import errno
 import json
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -36,7 +37,7 @@ _BEGINNING = b'{"input": "'  # of each line
 _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Line:
     """What became of an input, and how to tell that nothing has changed since; fields as above."""
 
@@ -92,6 +93,7 @@ class Manifest:
         except (OSError, QuadtokError):
             return False
         self._known.add(str(source.path))
+        del self._before[name]
         return True
 
     def hear(self, outcome: Outcome) -> None:
@@ -127,7 +129,7 @@ class Manifest:
 
     def _line(self, outcome: Outcome) -> dict[str, Any]:
         source = outcome.source
-        size, time = self._before.get(source.relative.as_posix(), (-1, -1))
+        size, time = self._before.pop(source.relative.as_posix(), (-1, -1))
         files = dict[str, list[int]]()
         if outcome.status in _DONE:
             with contextlib.suppress(OSError):
@@ -222,8 +224,8 @@ def _read(path: Path) -> Iterator[tuple[str, Line]]:
 def _parse(text: bytes) -> tuple[str, Line]:
     line = json.loads(text)
     files = {str(name): [int(size), int(time)] for name, (size, time) in line["files"].items()}
-    facts = (int(line["source_bytes"]), int(line["source_mtime_ns"]), str(line["settings"]))
-    return str(line["input"]), Line(str(line["status"]), files, *facts)
+    facts = (int(line["source_bytes"]), int(line["source_mtime_ns"]), sys.intern(str(line["settings"])))
+    return str(line["input"]), Line(sys.intern(str(line["status"])), files, *facts)
 
 
 def _opened(path: Path) -> int:

@@ -132,6 +132,19 @@ def test_every_flipped_bit_of_an_array_is_found(kind):
 
 
 @pytest.mark.parametrize("kind", ["tokens", "plans"])
+def test_every_flipped_bit_of_the_facts_is_found_or_says_the_same(kind):
+    whole = members_of(kind)
+    for place in range(len(whole["json"])):
+        damaged = bytearray(whole["json"])
+        damaged[place] ^= 1 << place % 7
+        try:
+            read(kind, {**whole, "json": bytes(damaged)})
+        except TokenFileError:
+            continue
+        assert json.loads(damaged) == json.loads(whole["json"])
+
+
+@pytest.mark.parametrize("kind", ["tokens", "plans"])
 @pytest.mark.parametrize(
     "change",
     [
@@ -144,6 +157,9 @@ def test_every_flipped_bit_of_an_array_is_found(kind):
         {"shapes": {"patches": [1], "layout": [-1, 3]}, "image_size": [1 << 40, 1]},
         {"meta": None, "min_patch": "x"},
         {"meta": 5, "sha256": 5, "minima": "double"},
+        {"name": "b.jpg"},
+        {"fingerprint": "0"},
+        {"more": float("nan")},
     ],
     ids=str,
 )

@@ -71,11 +71,10 @@ def token_members(
         "name": _readable(name),
         "fingerprint": fingerprint,
         "shapes": {ending[:-4]: list(array.shape) for ending, array in arrays.items() if array is not None},
-        "crc32": checksum(content),
         "meta": json.loads(content["meta"]),
     }
     members = {ending: encode_npy(array.numpy()) for ending, array in arrays.items() if array is not None}
-    return {**members, JSON: _json(facts)}
+    return {**members, JSON: _json({**facts, "crc32": _checksum(facts, checksum(content))})}
 
 
 def tokens_of(members: Members) -> Tokens:
@@ -94,8 +93,7 @@ def tokens_of(members: Members) -> Tokens:
             content[ending[:-4]] = _shaped(array, facts, ending[:-4])
     if not has_right_types(content):
         raise TokenFileError("not a sample of tokens (its members have other types)")
-    if facts.get("crc32") != checksum(content):
-        raise TokenFileError("checksum mismatch: the sample was damaged after it was written")
+    _check(facts, checksum(content))
     return tokens_in(content)
 
 
@@ -109,10 +107,10 @@ def plan_members(entry: Entry, header: Header, fingerprint: str = "") -> dict[st
         "fingerprint": fingerprint,
         "image_size": [stream.spec.height, stream.spec.width],
         "sha256": entry.sha256,
-        "crc32": zlib.crc32(stream.to_bytes()),
     }
     more = {} if minima is None else {MINIMA: encode_npy(minima)}
-    return {PLAN: encode_npy(stream.order), **more, JSON: _json(facts)}
+    whole = {**facts, "crc32": _checksum(facts, zlib.crc32(stream.to_bytes()))}
+    return {PLAN: encode_npy(stream.order), **more, JSON: _json(whole)}
 
 
 def entry_of(members: Members) -> Entry:
@@ -123,8 +121,7 @@ def entry_of(members: Members) -> Entry:
     """
     facts = facts_of(members)
     data = b"".join(decode_npy(members[ending]).tobytes() for ending in (PLAN, MINIMA) if ending in members)
-    if facts.get("crc32") != zlib.crc32(data):
-        raise TokenFileError("checksum mismatch: the sample was damaged after it was written")
+    _check(facts, zlib.crc32(data))
     try:
         header = Header(facts["min_patch"], facts["max_patch"], facts["minima"], {})
         height, width = facts["image_size"]
@@ -250,6 +247,20 @@ def facts_of(members: Members) -> dict[str, Any]:
     except (KeyError, TypeError, ValueError, RecursionError) as problem:
         raise TokenFileError("not a sample of quadtok") from problem
     return dict(facts)
+
+
+def _checksum(facts: Mapping[str, Any], of_arrays: int) -> int:
+    """Of all that a sample holds: the arrays, then what is told of them."""
+    return zlib.crc32(_json({name: fact for name, fact in facts.items() if name != "crc32"}), of_arrays)
+
+
+def _check(facts: Mapping[str, Any], of_arrays: int) -> None:
+    try:
+        is_right = facts.get("crc32") == _checksum(facts, of_arrays)
+    except (ValueError, RecursionError):  # no facts that quadtok writes
+        is_right = False
+    if not is_right:
+        raise TokenFileError("checksum mismatch: the sample was damaged after it was written")
 
 
 def _shaped(array: torch.Tensor, facts: Mapping[str, Any], name: str) -> torch.Tensor:

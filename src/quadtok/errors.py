@@ -95,6 +95,15 @@ def is_no_space(problem: BaseException) -> bool:
     return isinstance(problem, OSError) and problem.errno in _NO_SPACE
 
 
+@contextmanager
+def writing(path: object) -> Iterator[None]:
+    """What the system says against writing in the block becomes the sentence of `cannot_write`."""
+    try:
+        yield
+    except OSError as problem:
+        raise cannot_write(path, problem) from problem
+
+
 def _reason(problem: OSError) -> str:
     if is_no_space(problem):
         return "no space left on device; what is written so far is complete, run the same command to go on"

@@ -1,5 +1,6 @@
 """A file of plan streams gives back what was put in, or a sentence; and a process that dies loses nothing."""
 
+import errno
 import hashlib
 import json
 import os
@@ -15,6 +16,7 @@ import pytest
 from helpers import random_saliency
 from quadtok import Spec
 from quadtok.errors import InputError, OutputError, QuadtokError, TokenFileError
+from quadtok.storage import plan_format
 from quadtok.storage.plan_format import Entry, Header, encode_block
 from quadtok.storage.plan_store import PlanStore
 from quadtok.storage.plan_stream import plan_streams
@@ -221,6 +223,47 @@ def test_an_image_that_cannot_be_costs_itself(fault, tmp_path):
         list(PlanStore(path).entries())
 
 
+def test_names_of_one_hash_are_told_apart(tmp_path, monkeypatch):
+    monkeypatch.setattr(plan_format, "hash_of", lambda name: 7)
+    path = written(tmp_path / "plans.qts", entries(5))
+    written(path, [entry("class 0/3.jpg", 77), entry("more", 5)])
+    store = PlanStore(path)
+    assert len(store) == 6
+    assert store.entry("class 0/3.jpg").told() == entry("class 0/3.jpg", 77).told()
+    assert all(store.entry(image.name).told() == image.told() for image in entries(3))
+    assert "more" in store and "less" not in store
+    with pytest.raises(KeyError, match="less"):
+        store["less"]
+
+
+@pytest.mark.parametrize(
+    ("header", "sentence"),
+    [
+        (replace(HEADER, minima="none"), "have minima float32, those of the file none"),
+        (replace(HEADER, minima="float16"), "have minima float32, those of the file float16"),
+        (replace(HEADER, min_patch=8), "have patches of 16 to 64, those of the file 8 to 64"),
+    ],
+)
+def test_what_could_not_be_read_again_is_not_written(tmp_path, header, sentence):
+    with PlanWriter(tmp_path / "plans.qts", header) as writer, pytest.raises(InputError, match=f"x: .*{sentence}"):
+        writer.add(entry("x"))
+    assert len(PlanStore(tmp_path / "plans.qts")) == 0
+
+
+@pytest.mark.parametrize("call", ["write", "ftruncate", "fsync"])
+def test_what_the_disk_says_is_a_sentence(tmp_path, monkeypatch, call):
+    path, torn = tmp_path / "plans.qts", written(tmp_path / "whole.qts", entries(2)).read_bytes()[:-40]
+    path.write_bytes(torn if call == "ftruncate" else b"")
+
+    def refuse(*_):
+        raise OSError(errno.EIO, "the disk is ill")
+
+    monkeypatch.setattr(os, call, refuse)
+    with pytest.raises(OutputError) as caught, PlanWriter(path, HEADER):
+        pass
+    assert str(caught.value) == f"{path}: cannot be written (the disk is ill)"
+
+
 def test_plans_that_were_made_otherwise_are_not_mixed(tmp_path):
     path, refused = written(tmp_path / "plans.qts", entries(1)), []
     for other in (
@@ -277,6 +320,16 @@ class TestMerging:
         assert len(list(tmp_path.glob(".quadtok-*"))) == 1
         merge_plans([tmp_path / "a.qts"], tmp_path / "all.qts")
         assert sorted(path.name for path in tmp_path.iterdir()) == ["a.qts", "all.qts"]
+
+    def test_a_file_that_another_process_appends_to_is_not_replaced(self, tmp_path):
+        part = written(tmp_path / "a.qts", entries(2))
+        with PlanWriter(tmp_path / "all.qts", HEADER) as writer:
+            with pytest.raises(OutputError, match="another process is writing it"):
+                merge_plans([part], tmp_path / "all.qts")
+            writer.add(entry("kept"))
+        assert list(PlanStore(tmp_path / "all.qts")) == ["kept"]
+        assert merge_plans([part], tmp_path / "all.qts") == 2
+        assert sorted(os.listdir(tmp_path)) == ["a.qts", "all.qts"]
 
     def test_a_part_may_be_what_it_becomes(self, tmp_path):
         path = written(tmp_path / "a.qts", [entry("x", 1), entry("x", 2)])

@@ -76,7 +76,10 @@ class PlanStore:
             yield entry
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and self.find(name) is not None
+        if not isinstance(name, str):
+            return False
+        with about(self.path):
+            return any(self.name_at(begin) == name for begin in self._index.candidates(name))
 
     def __iter__(self) -> Iterator[str]:
         """The names, in the order of the file."""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 
 import numpy as np
 
-from quadtok.errors import InputError, OutputError, about, cannot_write
-from quadtok.files import destination, new_temporary, remove_abandoned
+from quadtok.errors import InputError, OutputError, about, cannot_write, writing
+from quadtok.files import destination, new_temporary, remove_abandoned, sync_folders
 from quadtok.storage.plan_format import (
     DONE,
     HEAD,
@@ -31,6 +31,7 @@ from quadtok.storage.plan_format import (
     stored_index,
 )
 from quadtok.storage.plan_store import PlanStore
+from quadtok.storage.plan_stream import stream_size
 from quadtok.storage.torn import is_all_zeros
 
 try:
@@ -58,10 +59,10 @@ class PlanWriter:
     """
 
     def __init__(self, path: str | Path, header: Header) -> None:
-        self.path = Path(path)
+        self.path, self._header = Path(path), header
         self._file = _opened(self.path)
         try:
-            with about(path):
+            with writing(path), about(path):
                 self._end, self._index, self._is_indexed = _begun(self._file, header)
         except BaseException:
             _close(self._file)
@@ -73,8 +74,10 @@ class PlanWriter:
         """Append the plans of an image; those of this name that are there count no more.
 
         Raises:
+            InputError: where its stream is not of the header's patch sizes, or minima.
             OutputError: where it cannot be written; what there was stays.
         """
+        _check_fits(entry, self._header)
         begin = self._end
         self._append(encode_block(PLAN, encode_entry(entry)))
         self._added[entry.name] = begin
@@ -92,7 +95,9 @@ class PlanWriter:
                 begin = self._end
                 body = self._whole_index().encode(begin)
                 self._append(encode_block(INDEX, body) + encode_block(DONE, WORD.pack(begin)))
-            os.fsync(self._file)
+            with writing(self.path):
+                os.fsync(self._file)
+            sync_folders([destination(self.path).parent])
         finally:
             _close(self._file)
             self._file = -1
@@ -107,12 +112,13 @@ class PlanWriter:
 
     def _append(self, data: bytes) -> None:
         try:
-            _write_all(self._file, data, self._end)
-        except OSError as problem:
+            with writing(self.path):
+                _write_all(self._file, data, self._end)
+        except OutputError:
             self._has_failed = True
             with contextlib.suppress(OSError):
                 os.ftruncate(self._file, self._end)
-            raise cannot_write(self.path, problem) from problem
+            raise
         self._end += len(data)
 
     def _whole_index(self) -> Index:
@@ -147,7 +153,7 @@ def merge_plans(parts: Sequence[str | Path], path: str | Path) -> int:
     Raises:
         InputError: where there are no parts, they were made otherwise, or two differ about an image.
         TokenFileError: where one is damaged.
-        OutputError: where the new one cannot be written.
+        OutputError: where the new one cannot be written, or another process appends to one of its name.
     """
     if not parts:
         raise InputError("there are no plans to merge: name at least one file")
@@ -159,15 +165,28 @@ def merge_plans(parts: Sequence[str | Path], path: str | Path) -> int:
     remove_abandoned([target.parent])
     temporary = new_temporary(target.parent)
     try:
-        with PlanWriter(temporary, stores[0].header) as writer:
-            count = sum(_take_over(store, stores[:number], writer) for number, store in enumerate(stores))
-        os.replace(temporary, target)
-    except OSError as problem:
-        raise cannot_write(target, problem) from problem
+        with _kept_from_others(target), writing(target):
+            with PlanWriter(temporary, stores[0].header) as writer:
+                count = sum(_take_over(store, stores[:number], writer) for number, store in enumerate(stores))
+            os.replace(temporary, target)
+            sync_folders([target.parent])
     finally:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
     return count
+
+
+@contextlib.contextmanager
+def _kept_from_others(target: Path) -> Iterator[None]:
+    """Nobody appends to a file that is to be replaced: what was added to it would be gone."""
+    if not target.exists():
+        yield
+        return
+    descriptor = _opened(target)
+    try:
+        yield
+    finally:
+        _close(descriptor)
 
 
 def _take_over(store: PlanStore, earlier: Sequence[PlanStore], writer: PlanWriter) -> int:
@@ -238,6 +257,20 @@ def _check_alike(found: Header, wanted: Header, others: str) -> None:
     ):
         if ours != theirs and what not in VERSIONS:
             raise InputError(f"its plans have {what} {ours}, those of {others} {theirs}: give another file")
+
+
+def _check_fits(entry: Entry, header: Header) -> None:
+    """Refuse what could not be read again."""
+    spec, stream = entry.stream.spec, entry.stream
+    patches = (spec.min_patch, spec.max_patch)
+    if patches != (header.min_patch, header.max_patch):
+        raise InputError(
+            f"{entry.name}: its plans have patches of {patches[0]} to {patches[1]}, those of the file "
+            f"{header.min_patch} to {header.max_patch}: give another file"
+        )
+    if len(stream.to_bytes()) != stream_size(spec, header.minima):
+        kept = "none" if stream.minima is None else stream.minima.dtype
+        raise InputError(f"{entry.name}: its plans have minima {kept}, those of the file {header.minima}: make them so")
 
 
 def _write_all(descriptor: int, data: bytes, at: int) -> None:

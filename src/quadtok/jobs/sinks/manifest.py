@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from quadtok.errors import InputError, QuadtokError, cannot_write
+from quadtok.errors import InputError, QuadtokError, writing
 from quadtok.jobs.base import Outcome
 from quadtok.jobs.sinks.naming import Outputs
 from quadtok.jobs.sources import Source
@@ -123,7 +123,7 @@ class Manifest:
             self._file = _opened(self.path)
         lines, self._held = self._held, []
         data = "".join(lines).encode()
-        with _in_words(self.path):
+        with writing(self.path):
             if os.write(self._file, data) < len(data):  # the rest alone would be no line where others append, too
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -208,7 +208,7 @@ class NoManifest:
 def _read(path: Path) -> Iterator[tuple[str, Line]]:
     """Each whole line; the names of files and inputs may hold what UTF-8 cannot, as JSON escapes it."""
     is_first = True
-    with _in_words(path), path.open("rb") as stream:
+    with writing(path), path.open("rb") as stream:
         for text in stream:
             if not text.strip():
                 continue
@@ -230,7 +230,7 @@ def _parse(text: bytes) -> tuple[str, Line]:
 
 def _opened(path: Path) -> int:
     """The file, to append to it; what was torn off ends its line."""
-    with _in_words(path):
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, _APPEND, 0o666)
         if not _ends_with_a_line(path):
@@ -248,14 +248,6 @@ def _ends_with_a_line(path: Path) -> bool:
 
 def _facts(found: os.stat_result) -> tuple[int, int]:
     return found.st_size, found.st_mtime_ns
-
-
-@contextmanager
-def _in_words(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as problem:
-        raise cannot_write(path, problem) from problem
 
 
 def _facts_of(source: Source) -> tuple[int, int]:

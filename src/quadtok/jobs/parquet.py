@@ -26,6 +26,7 @@ PIECE, MOST_HELD = 16, 160  # rows that are read at once, and that are held: mor
 _BUFFER = 1 << 20  # bytes of a file that are read at once
 
 Item = tuple[PurePosixPath, "Row"] | Refusal
+Piece = Sequence[bytes | None]
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Row:
         Raises:
             ImageError: where the file cannot be read up to there, or the row has none.
         """
-        data: bytes | None = self.pieces.holding(self)[self.number % PIECE].as_py()
+        data = self.pieces.holding(self)[self.number % PIECE]
         if data is None:
             raise ImageError(f"there is nothing in the column {self.column}: the image itself must be in the file")
         return data
@@ -63,13 +64,13 @@ class Pieces:
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._held: dict[tuple[Path, int, int], Sequence[Any]] = {}
+        self._held: dict[tuple[Path, int, int], Piece] = {}
         self._group: _Group | None = None
 
     def __reduce__(self) -> tuple[type[Pieces], tuple[()]]:
         return Pieces, ()
 
-    def holding(self, row: Row) -> Sequence[Any]:
+    def holding(self, row: Row) -> Piece:
         """The piece that this row is in.
 
         Raises:
@@ -103,7 +104,7 @@ class _Group:
         """Whether this piece of the row's group is still to come."""
         return (self.archive, self.group) == (row.archive, row.group) and self.next <= number
 
-    def read(self) -> Sequence[Any]:
+    def read(self) -> Piece:
         """The next piece. Behind a place that cannot be read nothing can."""
         if self._problem:
             raise ImageError(self._problem)
@@ -119,13 +120,13 @@ class _Group:
         return piece
 
 
-def _pieces(row: Row) -> Iterator[Sequence[Any]]:
+def _pieces(row: Row) -> Iterator[Piece]:
     """The values of a group's images, `PIECE` rows at a time."""
-    file, held = _open(row.archive, ImageError), list[Any]()
+    file, held = _open(row.archive, ImageError), list[bytes | None]()
     try:
         for batch in file.iter_batches(PIECE, row_groups=[row.group], columns=[row.column], use_threads=False):
             (values,) = batch.columns
-            held += values.flatten()[0] if "." in row.column else values
+            held += (values.flatten()[0] if "." in row.column else values).to_pylist()
             while len(held) >= PIECE:  # a batch may be shorter
                 yield held[:PIECE]
                 held = held[PIECE:]

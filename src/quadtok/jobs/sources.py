@@ -213,8 +213,9 @@ def _of_file(path: Path, wanted: _Wanted) -> list[_Item]:
     """The file; of one that is looked into, what is in it."""
     if not _is_looked_into(path, wanted.suffixes) or not os.path.isfile(path):
         return [Source(path, Path(path.name))]
+    stem = Path(path.stem)
     items = [
-        item if isinstance(item, Refusal) else Source(path / item[0], Path(path.stem) / item[0], inside=item[1])
+        item if isinstance(item, Refusal) else Source(path / item[0], stem / item[0], inside=item[1])
         for item in _in_archive(path, wanted)
     ]
     return items or [Refusal(path, InputError(f"no {_kind(wanted.suffixes)} found in {path}"))]

@@ -7,7 +7,7 @@ store's own library does, and no oftener.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -101,16 +101,42 @@ def is_file(url: str) -> bool:
             return False
 
 
-def read(url: str) -> bytes:
-    """The bytes of a file.
+def read(url: str, most: int | None = None) -> bytes:
+    """The bytes of a file, or the first of them.
 
     Raises:
         ImageError: why not, for `about` to put the URL before.
     """
     with _in_words(ImageError):
         store, path = _at(url)
-        data: bytes = store.cat_file(path)
+        data: bytes = store.cat_file(path) if most is None else store.cat_file(path, start=0, end=most)
         return data
+
+
+def read_all(urls: Sequence[str]) -> list[bytes]:
+    """The bytes of files, as many at once as the store's library asks for.
+
+    Raises:
+        OutputError: where one cannot be read.
+    """
+    if not urls:
+        return []
+    with _in_words(OutputError):
+        store = _at(urls[0])[0]
+        paths = [_at(url)[1] for url in urls]
+        found = store.cat(paths)
+        return [found[path] for path in paths] if isinstance(found, dict) else [found]
+
+
+def fetch(url: str, file: Path) -> None:
+    """Copy a file to a local one.
+
+    Raises:
+        OutputError: where it cannot be read.
+    """
+    with _in_words(OutputError):
+        store, path = _at(url)
+        store.get_file(path, str(file))
 
 
 def write(url: str, data: bytes) -> None:
@@ -162,7 +188,7 @@ def _facts(told: dict[str, Any]) -> Facts:
 @contextmanager
 def _written(url: str) -> Iterator[None]:
     try:
-        with _in_words(OutputError):
+        with _in_words(OutputError, "no such bucket or folder"):
             yield
     except OSError as problem:
         raise cannot_write(url, problem) from problem
@@ -171,14 +197,14 @@ def _written(url: str) -> Iterator[None]:
 
 
 @contextmanager
-def _in_words(error: type[QuadtokError]) -> Iterator[None]:
+def _in_words(error: type[QuadtokError], missing: str = "no such file") -> Iterator[None]:
     """Whatever a library raises as a sentence; that no space is left is for whoever writes."""
     try:
         yield
     except (QuadtokError, KeyboardInterrupt):
         raise
     except FileNotFoundError as problem:
-        raise error("no such file") from problem
+        raise error(missing) from problem
     except ImportError as problem:
         raise error(f"{problem} (with pip)") from problem
     except Exception as problem:

@@ -52,6 +52,7 @@ from quadtok.names import (
     QuadtreeName,
     StoreName,
 )
+from quadtok.places import Url
 
 MANIFEST_FLAGS = ["manifest", "no_manifest", "verify"]
 
@@ -175,7 +176,7 @@ class TokenFiles(Output):
         """The manifest, if there is to be one."""
         if self.manifest is not None or self.no_manifest:
             return self.manifest
-        return None if self.output_dir is None else self.output_dir / MANIFEST
+        return None if self.output_dir is None or isinstance(self.output_dir, Url) else self.output_dir / MANIFEST
 
     @property
     def suffix(self) -> str:
@@ -231,6 +232,7 @@ def _run(
     with report.progress("tokenize"):
         from quadtok.jobs.sinks.folder import FolderSink
         from quadtok.jobs.sinks.manifest import remembered
+        from quadtok.jobs.sinks.rooms import Rooms
         from quadtok.jobs.tokenize import TokenizeJob
 
         device, sources = batches.resolve(), [outputs.source for outputs in planned]
@@ -239,13 +241,21 @@ def _run(
         job = TokenizeJob(steps, scoring, scorer.impl, output.dtype, device, output.overlay, threshold, output.suffix)
         engine = running.on(device, batches.batch_size, same_size=geometry.size is not None)
         settings, believed = partial(job.fingerprint, data=b""), output.policy == "resume" and not output.verify
-        with remembered(output.remembered_in, settings, planned, believed) as manifest:
-            sink = FolderSink(planned, job.makes, output.policy, FLAGS, scoring.name, manifest.is_done)
+        rooms = Rooms()
+        with remembered(output.remembered_in, settings, planned, believed, rooms) as manifest:
+            sink = FolderSink(planned, job.makes, output.policy, FLAGS, scoring.name, manifest.is_done, rooms)
             stop = execute(job, sink, engine, report, manifest.hear)
     return finish(report, stop, settings=job.describe())
 
 
 def _show_plan(planned: list[Outputs], report: Report) -> None:
+    from quadtok.jobs.sinks.rooms import Rooms
+
+    rooms = Rooms()
+
+    def exists(path: Path) -> bool:
+        return rooms.of(path).has(path) if isinstance(path, Url) else os.path.lexists(path)
+
     if report.counts["passed over"]:
         report.tell(passed_over(report.counts["passed over"]))
     for outputs in planned:
@@ -253,10 +263,10 @@ def _show_plan(planned: list[Outputs], report: Report) -> None:
         if outputs.refused:
             report.file("failed", source, output=result, error=outputs.refused)
             continue
-        facts: dict[str, Any] = {"output": result, "exists": os.path.lexists(result)}
+        facts: dict[str, Any] = {"output": result, "exists": exists(outputs.result)}
         if overlay := outputs.files.get(OVERLAY_SUFFIX):
-            facts |= {"overlay": str(overlay), "overlay_exists": os.path.lexists(overlay)}
+            facts |= {"overlay": str(overlay), "overlay_exists": exists(overlay)}
         report.file("planned", source, **facts)
         if not report.as_json:
-            shown = [printable(str(path)) + " (exists)" * os.path.lexists(path) for path in outputs.files.values()]
+            shown = [printable(str(path)) + " (exists)" * exists(path) for path in outputs.files.values()]
             write_data(f"{printable(source)} -> {', '.join(shown)}")

@@ -21,6 +21,7 @@ from quadtok.jobs.scoring import Scoring, make_scoring, scoring_of
 from quadtok.jobs.sinks.folder import FolderSink
 from quadtok.jobs.sinks.manifest import remembered
 from quadtok.jobs.sinks.naming import Naming, Outputs, plan_outputs, without_our_pictures
+from quadtok.jobs.sinks.rooms import Rooms
 from quadtok.jobs.sources import Found, Source, find_sources
 from quadtok.jobs.summary import Summary, known, listener
 from quadtok.jobs.targets import Target
@@ -50,6 +51,7 @@ from quadtok.names import (
     QuadtreeName,
     StoreName,
 )
+from quadtok.places import Url
 from quadtok.preprocess import Preprocess
 from quadtok.scorers import ScorerFunction
 
@@ -147,9 +149,9 @@ def tokenize_files(
         summary.ending = run(*target.start(preprocess, scoring, where, sources))
         return summary
     job = TokenizeJob(preprocess, scoring, quadtree, place.dtype, where, overlay, threshold, place.suffix)
-    lines = _manifest(manifest, place.folder)
-    with remembered(lines, partial(job.fingerprint, data=b""), planned, place.resumes and not verify) as memory:
-        sink = FolderSink(planned, job.makes, if_exists, scorer=scoring.name, is_done=memory.is_done)
+    lines, rooms, believed = _manifest(manifest, place.folder), Rooms(), place.resumes and not verify
+    with remembered(lines, partial(job.fingerprint, data=b""), planned, believed, rooms) as memory:
+        sink = FolderSink(planned, job.makes, if_exists, scorer=scoring.name, is_done=memory.is_done, rooms=rooms)
         summary.ending = run(job, sink, memory.hear)
     return summary
 
@@ -240,7 +242,7 @@ def _also_read(**given: Name | None) -> list[Path]:
 def _manifest(manifest: Name | bool, folder: Path | None) -> Path | None:
     """Where it is, if there is to be one."""
     if isinstance(manifest, bool):
-        return folder / MANIFEST if manifest and folder is not None else None
+        return folder / MANIFEST if manifest and folder is not None and not isinstance(folder, Url) else None
     return path_of("manifest", manifest)
 
 

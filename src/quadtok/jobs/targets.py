@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from quadtok.errors import InputError
 from quadtok.jobs.parts import Part
 from quadtok.jobs.sources import Source
 from quadtok.jobs.words import ARGUMENTS, Words
 from quadtok.names import IfExistsName, MinimaName, PixelDtypeName, QuadtreeName, StoreName
+from quadtok.places import is_elsewhere
 
 if TYPE_CHECKING:
     from quadtok.jobs.base import Job, OpenSink
@@ -42,12 +44,21 @@ class PlanFile:
         minima: see `plan_streams`.
         policy: what becomes of plans that are there.
         words: what sentences call things.
+
+    Raises:
+        InputError: where the path is a URL.
     """
 
     path: Path
     minima: MinimaName
     policy: IfExistsName
     words: Words = ARGUMENTS
+
+    def __post_init__(self) -> None:
+        if is_elsewhere(self.path):
+            raise InputError(
+                f"{self.path}: a file of plans grows, which one by a URL does not: write it here, and copy it"
+            )
 
     def place(self, source: Source) -> str:
         """See `Target`."""

@@ -14,6 +14,7 @@ from quadtok.cli.grouped import Group
 from quadtok.errors import InputError
 from quadtok.jobs.sinks.naming import Naming
 from quadtok.names import DEFAULT_IF_EXISTS, IfExistsName
+from quadtok.places import place_of
 
 
 @dataclass(frozen=True)
@@ -23,13 +24,20 @@ class Output(Group):
     output_dir: Annotated[
         Path | None,
         typer.Option(
-            "--output-dir", "-o", metavar="DIR", rich_help_panel=OUTPUT, show_default="beside each input",
-            help="Where to write; created; mirrors the input tree.",
+            "--output-dir", "-o", metavar="DIR", parser=place_of, rich_help_panel=OUTPUT,
+            show_default="beside each input",
+            help="Where to write, a folder or a URL (s3://…); created; mirrors the input tree.",
         ),
     ] = None  # fmt: skip
     output: Annotated[
         Path | None,
-        typer.Option("--output", metavar="FILE", rich_help_panel=OUTPUT, help="Exact output name, for one input."),
+        typer.Option(
+            "--output",
+            metavar="FILE",
+            parser=place_of,
+            rich_help_panel=OUTPUT,
+            help="Exact output name, for one input.",
+        ),
     ] = None
     keep_ext: Annotated[
         bool,

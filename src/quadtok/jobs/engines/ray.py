@@ -33,7 +33,7 @@ from quadtok.jobs.engines.ledger import Attempt, Ledger
 from quadtok.jobs.engines.pump import Pump
 from quadtok.jobs.engines.signals import handlers_kept
 from quadtok.jobs.engines.threads import Threads
-from quadtok.jobs.engines.witness import witness
+from quadtok.jobs.engines.witness import is_seen, witness
 from quadtok.jobs.sources import Source
 from quadtok.quiet import silenced
 
@@ -156,7 +156,7 @@ class _Actor:
             os.chdir(given.folder)
         except OSError:
             raise InputError(f"{here} does not see {given.folder}, where paths begin: run in a shared folder") from None
-        if given.witness is not None and not given.witness.exists():
+        if given.witness is not None and not is_seen(given.witness):
             raise InputError(f"{here} does not see {given.witness.parent} as this machine does: write to a shared disk")
         if (loads := ray.get(self._ledger.load.remote())) > _MOST_LOADS:
             raise InputError(f"{loads - 1} processes died while they loaded the job: see if memory suffices")

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from quadtok.files import TEMPORARY_PREFIX, this_machine
+from quadtok.places import Url
 
 try:
     import fcntl
@@ -20,11 +21,13 @@ except ImportError:  # Windows
 def witness(folder: Path | None) -> Iterator[Path | None]:
     """A file in this folder while the block runs; None where there is no folder, or nothing can be written.
 
+    What is in a store all machines see, or say of each input that they do not: the folder itself.
+
     A folder that is made for it goes with it, if nothing else came. It is locked: so what a killed process leaves is
     removed by `remove_abandoned`.
     """
-    if folder is None:
-        yield None
+    if folder is None or isinstance(folder, Url):
+        yield folder
         return
     is_new = not folder.exists()
     path = folder / f"{TEMPORARY_PREFIX}{this_machine()}-{secrets.token_hex(6)}.tmp"
@@ -45,3 +48,8 @@ def witness(folder: Path | None) -> Iterator[Path | None]:
             path.unlink()
             if is_new:
                 folder.rmdir()  # refused, if something is there
+
+
+def is_seen(path: Path) -> bool:
+    """Whether this machine sees a witness."""
+    return isinstance(path, Url) or path.exists()

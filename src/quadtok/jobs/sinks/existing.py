@@ -51,12 +51,26 @@ def check_place(path: Path, policy: IfExistsName, words: Words) -> None:
         OutputError: where it is no regular file, or something is there that the policy keeps.
     """
     destination(path)
-    if not os.path.exists(path):
-        return
+    if os.path.exists(path):
+        check_replaced(path, path, policy, words)
+
+
+def check_replaced(file: Path, name: Path, policy: IfExistsName, words: Words) -> None:
+    """Refuse to replace a file that a policy keeps.
+
+    Args:
+        file: that file, or a copy of it.
+        name: what sentences call it.
+        policy: what happens to files that are there.
+        words: what sentences call things.
+
+    Raises:
+        OutputError: where it is kept.
+    """
     if policy == "error":
-        raise OutputError(f"{path} exists; use {words.overwrite}")
-    if policy == "overwrite" and image_format(head_of(path)) and not holds_nothing(path) and mark_of_file(path) is None:
-        raise OutputError(f"{path} {_not_ours(path, 'made by quadtok', words)}")
+        raise OutputError(f"{name} exists; use {words.overwrite}")
+    if policy == "overwrite" and image_format(head_of(file)) and not holds_nothing(file) and mark_of_file(file) is None:
+        raise OutputError(f"{name} {_not_ours(file, 'made by quadtok', words)}")
 
 
 def is_made(path: Path, kind: FileKind, fingerprint: str, words: Words, scorer: str = "") -> bool:

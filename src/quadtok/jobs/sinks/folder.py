@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -10,10 +9,10 @@ from pathlib import Path
 from typing import get_args
 
 from quadtok.errors import InputError, OutputError, about
-from quadtok.files import write_atomically
 from quadtok.jobs.base import FileKind
-from quadtok.jobs.sinks.existing import check_place, holds, is_made
+from quadtok.jobs.sinks.existing import holds, is_made
 from quadtok.jobs.sinks.naming import Outputs, tended
+from quadtok.jobs.sinks.rooms import Rooms
 from quadtok.jobs.sources import Source
 from quadtok.jobs.words import ARGUMENTS, Words
 from quadtok.names import IfExistsName
@@ -30,6 +29,7 @@ class FolderSink:
         scorer: of the run, for the sentence about a token file that another one made; empty where none has a part.
         is_done: asked of each input before it is read: whether its files are known to be what they should be, which
             counts under `resume`.
+        rooms: where the files lie, if others ask there, too.
 
     Raises:
         InputError: where there is no such policy: one that is misspelt must not replace anything.
@@ -43,6 +43,7 @@ class FolderSink:
         words: Words = ARGUMENTS,
         scorer: str = "",
         is_done: Callable[[Outputs], bool] = lambda outputs: False,
+        rooms: Rooms | None = None,
     ) -> None:
         if if_exists not in get_args(IfExistsName):
             known = ", ".join(get_args(IfExistsName))
@@ -53,6 +54,7 @@ class FolderSink:
         self._words = words
         self._scorer = scorer
         self._is_done = is_done
+        self._rooms = rooms or Rooms()
 
     @property
     def sources(self) -> list[Source]:
@@ -69,7 +71,10 @@ class FolderSink:
         """See `ShareableSink`; what is known to be right is looked up now."""
         planned = [self._planned[source] for source in sources]
         done = frozenset(outputs.source for outputs in planned if self._is_done(outputs))
-        return FolderSink(planned, self._makes, self._if_exists, self._words, self._scorer, partial(_is_of, done))
+        rooms = self._rooms.part([path for outputs in planned for path in outputs.files.values()])
+        return FolderSink(
+            planned, self._makes, self._if_exists, self._words, self._scorer, partial(_is_of, done), rooms
+        )  # fmt: skip
 
     @contextmanager
     def open(self) -> Iterator[FolderSink]:
@@ -91,8 +96,8 @@ class FolderSink:
             return True
         with about(source.path):
             for path in planned.files.values():
-                check_place(path, self._if_exists, self._words)
-        return self._if_exists == "skip" and all(map(os.path.exists, planned.files.values()))
+                self._rooms.of(path).check(path, self._if_exists, self._words)
+        return self._if_exists == "skip" and all(self._rooms.of(path).has(path) for path in planned.files.values())
 
     def outstanding(self, source: Source, fingerprint: str) -> frozenset[str]:
         """See `Sink`. Under `resume`, a file that cannot tell how it was made is made again, and compared."""
@@ -106,22 +111,24 @@ class FolderSink:
         paths = self._planned[source].files
         with about(source.path):
             for suffix in to_write:  # once more: since the input was read, somebody may have put a file there
-                check_place(paths[suffix], self._if_exists, self._words)
+                self._rooms.of(paths[suffix]).check(paths[suffix], self._if_exists, self._words)
         for suffix, data in to_write.items():
-            write_atomically(paths[suffix], data)
+            self._rooms.of(paths[suffix]).write(paths[suffix], data)
         return bool(to_write)
 
     def _is_there(self, source: Source, suffix: str, wanted: str | bytes) -> bool:
         """Whether a file need not be written, going by its fingerprint or by its bytes."""
         path, kind = self._planned[source].files[suffix], self._makes[suffix]
-        if self._if_exists not in ("resume", "skip") or not os.path.exists(path):
+        room = self._rooms.of(path)
+        if self._if_exists not in ("resume", "skip") or not room.has(path):
             return False
         if self._if_exists == "skip":
             return True
         try:
-            if isinstance(wanted, str):
-                return is_made(path, kind, wanted, self._words, self._scorer)
-            return holds(path, kind, wanted, self._words)
+            with room.opened(path) as file:
+                if isinstance(wanted, str):
+                    return is_made(file, kind, wanted, self._words, self._scorer)
+                return holds(file, kind, wanted, self._words)
         except OSError as problem:
             raise OutputError(f"{source.path}: {path}: {problem.strerror}") from problem
         except OutputError as problem:

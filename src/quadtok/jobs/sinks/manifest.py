@@ -29,8 +29,10 @@ from typing import Any
 from quadtok.errors import InputError, QuadtokError, writing
 from quadtok.jobs.base import Outcome
 from quadtok.jobs.sinks.naming import Outputs
+from quadtok.jobs.sinks.rooms import Rooms
 from quadtok.jobs.sources import Source
 from quadtok.jobs.store_inputs import Stored
+from quadtok.places import Url, is_elsewhere
 
 _DONE = ("written", "skipped")
 _BEGINNING = b'{"input": "'  # of each line
@@ -56,6 +58,7 @@ class Manifest:
         settings: a digest of all but the input's bytes that its files depend on.
         planned: the inputs, and the files that they become.
         believed: whether what stands in it counts; else it is only written to.
+        rooms: where the files lie.
 
     Raises:
         InputError: where the file is something else.
@@ -63,9 +66,14 @@ class Manifest:
     """
 
     def __init__(
-        self, path: Path, settings: Callable[[Source], str], planned: Sequence[Outputs], believed: bool = True
+        self,
+        path: Path,
+        settings: Callable[[Source], str],
+        planned: Sequence[Outputs],
+        believed: bool = True,
+        rooms: Rooms | None = None,
     ) -> None:
-        self.path, self._settings = path, settings
+        self.path, self._settings, self._rooms = path, settings, rooms or Rooms()
         self._planned = {outputs.source: outputs for outputs in planned}
         self._names = _Names(path)
         if path.exists() and not path.is_file():  # to open a pipe would be to wait
@@ -132,7 +140,7 @@ class Manifest:
         size, time = self._before.pop(source.relative.as_posix(), (-1, -1))
         files = dict[str, list[int]]()
         if outcome.status in _DONE:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, QuadtokError):
                 files = self._files(self._planned[source])
         return {
             "input": source.relative.as_posix(),
@@ -147,8 +155,7 @@ class Manifest:
 
     def _files(self, outputs: Outputs) -> dict[str, list[int]]:
         """Sizes and times of the files of an input, by their names in the manifest."""
-        names = map(os.fspath, outputs.files.values())
-        return {self._names.of(name): [*_facts(os.stat(name))] for name in names}
+        return {self._names.of(path): [*self._rooms.of(path).facts(path)] for path in outputs.files.values()}
 
 
 class _Names:
@@ -158,8 +165,10 @@ class _Names:
         self._here = os.path.dirname(os.path.abspath(manifest))
         self._folders: dict[str, str] = {}
 
-    def of(self, path: str) -> str:
+    def of(self, path: Path) -> str:
         """Its name below the manifest's folder, if it is there."""
+        if isinstance(path, Url):
+            return str(path)
         folder, name = os.path.split(path)
         if folder not in self._folders:
             whole = os.path.abspath(folder)
@@ -171,7 +180,11 @@ class _Names:
 
 @contextmanager
 def remembered(
-    path: Path | None, settings: Callable[[Source], str], planned: Sequence[Outputs], believed: bool
+    path: Path | None,
+    settings: Callable[[Source], str],
+    planned: Sequence[Outputs],
+    believed: bool,
+    rooms: Rooms | None = None,
 ) -> Iterator[Manifest | NoManifest]:
     """The manifest while a run is on; see `Manifest`.
 
@@ -181,9 +194,11 @@ def remembered(
     if path is None:
         yield NoManifest()
         return
+    if is_elsewhere(path):
+        raise InputError(f"the manifest {path}: it grows, which a file by a URL does not: name one on a disk")
     if any(_is_same(path, other) for one in planned for other in (one.source.path, *one.files.values())):
         raise InputError(f"the manifest {path} is an input or an output of this run: name another file")
-    manifest = Manifest(path, settings, planned, believed)
+    manifest = Manifest(path, settings, planned, believed, rooms)
     try:
         yield manifest
     finally:

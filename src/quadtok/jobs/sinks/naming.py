@@ -11,11 +11,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from quadtok.errors import InputError, OutputError, QuadtokError
+from quadtok.errors import InputError, OutputError, QuadtokError, about
 from quadtok.files import destination, remove_abandoned, sync_folders
 from quadtok.jobs.sources import Source, map_in
+from quadtok.jobs.store_inputs import Stored
 from quadtok.jobs.words import ARGUMENTS, Words
-from quadtok.marks import holds_nothing, is_passed_over, mark_of_file
+from quadtok.marks import Mark, holds_nothing, is_passed_over, mark_of_file, read_mark
 from quadtok.places import Url, folder_above
 
 
@@ -107,14 +108,14 @@ def plan_outputs(
 
 def without_our_pictures(sources: Sequence[Source]) -> tuple[list[Source], list[Source]]:
     """Of the sources: what is to be read, and what is passed over. Opens all that were found in folders."""
-    ours = {source for source in sources if source.found and is_passed_over(mark_of_file(source.path))}
+    ours = {source for source in sources if source.found and is_passed_over(_mark_of(source))}
     return _without(sources, ours)
 
 
 @contextmanager
 def tended(planned: Sequence[Outputs]) -> Iterator[None]:
     """Clear the output folders of what killed runs left; after the block put the names in them on the disk."""
-    names = {_written_in(path) for outputs in planned for path in outputs.files.values()}
+    names = {_written_in(path) for one in planned for path in one.files.values() if not isinstance(path, Url)}
     folders = {Path(name) for name in names}
     remove_abandoned(folders)
     try:
@@ -157,7 +158,7 @@ class _Conflict:
         """
         theirs = {reader.source for reader in self.readers if any(one is not reader for one, _ in self.writers)}
         suspects = theirs | {one.source for one, _ in self.writers if one.source.found}
-        ours = {source for source in suspects if is_passed_over(mark_of_file(source.path))}
+        ours = {source for source in suspects if is_passed_over(_mark_of(source))}
         return ours | {source for source in theirs if _is_blank(source.path)}
 
     def refusal(self, outputs: Outputs, path: Path, naming: Naming) -> InputError:
@@ -167,6 +168,15 @@ class _Conflict:
         other = next((one for one, _ in self.writers if one is not outputs), outputs)
         way_out = _way_out(outputs, other, naming)
         return InputError(f"{outputs.source.path} and {other.source.path} would both write {path}; {way_out}")
+
+
+def _mark_of(source: Source) -> Mark | None:
+    if not isinstance(source.inside, Stored):
+        return mark_of_file(source.path)
+    try:
+        return read_mark(source.read())
+    except QuadtokError:
+        return None
 
 
 def _is_blank(path: Path) -> bool:
@@ -255,19 +265,25 @@ def _without(sources: Sequence[Source], some: set[Source]) -> tuple[list[Source]
 
 def _refuse_unwritable(naming: Naming) -> None:
     file = naming.file
+    place = file.parent if file is not None else naming.folder
+    if isinstance(place, Url):
+        from quadtok.stores import files_in
+
+        with about(place):
+            files_in(str(place))  # what cannot be reached should be said before hours of work
+        return
     if file is not None and file.is_dir():
         way_out = f"use {naming.words.output_dir}" if naming.words.output_dir else "name a file in it"
         raise OutputError(f"output {file} is a folder: {way_out}")
     if file is not None:
         destination(file)
-    folder = file.parent if file is not None else naming.folder
-    if folder is None:
+    if place is None:
         return
-    existing = _nearest_existing(folder)
+    existing = _nearest_existing(place)
     if not existing.is_dir():
-        raise OutputError(f"{folder}: {existing} is not a folder")
+        raise OutputError(f"{place}: {existing} is not a folder")
     if not os.access(existing, os.W_OK | os.X_OK):
-        raise OutputError(f"{folder}: no permission to write")
+        raise OutputError(f"{place}: no permission to write")
 
 
 def _nearest_existing(folder: Path) -> Path:

@@ -1,0 +1,191 @@
+"""Results by URLs: the same files as in a folder, by the same rules."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from helpers import files_in
+from quadtok.jobs import tokenize_files
+from quadtok.storage.token_file import decode_tokens
+
+pytest.importorskip("fsspec", reason="URLs are its; the extra fsspec has it")
+
+BLUR = ("--scorer", "blur", "-n", "22")
+
+
+@pytest.fixture
+def url(store, photos):
+    return store.put_all(photos, "photos")
+
+
+def test_the_files_are_those_of_a_folder(quadtok, store, photos, tmp_path):
+    for place in (tmp_path / "out", f"{store.url}/out"):
+        result = quadtok("tokenize", photos, "-o", place, *BLUR, "--overlay", "--no-manifest")
+        assert (result.code, "3 written" in result.err) == (0, True)
+    made = files_in(tmp_path / "out")
+    assert store.names("out") == sorted(made) and len(made) == 6
+    assert all(store.read(f"out/{name}") == (tmp_path / "out" / name).read_bytes() for name in made)
+
+
+def test_the_same_command_again_has_nothing_to_do(quadtok, store, url):
+    command = ("tokenize", url, "-o", f"{store.url}/out", *BLUR, "--overlay")
+    assert "3 written" in quadtok(*command).err
+    assert "0 written, 3 skipped" in quadtok(*command).err
+    assert not any("manifest" in name for name in store.names())
+    store.files.rm(f"{store.url}/out/coffee.pt")
+    store.put("out/rocket.pt", store.read("out/rocket.pt")[:1000])
+    assert "2 written, 1 skipped" in quadtok(*command).err
+    assert all(decode_tokens(store.read(f"out/{name}")) for name in store.names("out") if name.endswith(".pt"))
+
+
+def test_results_stand_beside_their_inputs(quadtok, store, url):
+    assert "3 written" in quadtok("tokenize", url, *BLUR, "--overlay").err
+    assert {"photos/coffee.pt", "photos/coffee.overlay.png", "photos/pets/cat.pt"} <= set(store.names())
+    again = quadtok("tokenize", url, *BLUR, "--overlay")
+    assert (again.code, "0 written, 3 skipped, 0 failed" in again.err) == (0, True)
+    assert "3 pictures made by quadtok passed over" in again.err
+
+
+@pytest.mark.parametrize(
+    ("flags", "found", "sentence"),
+    [
+        (["--if-exists", "error"], b"anything", " exists; use --overwrite"),
+        ([], b"a text\n", ", not a quadtok token file; use --overwrite"),
+        (["--overwrite"], "a photograph", " is a JPEG image, not made by quadtok; it is kept"),
+    ],
+)
+def test_what_is_not_quadtoks_is_kept(quadtok, store, photo, flags, found, sentence):
+    found = photo.read_bytes() if isinstance(found, str) else found
+    store.put("out/coffee.pt", found)
+    result = quadtok("tokenize", photo, "-o", f"{store.url}/out", *BLUR, *flags)
+    assert result.code == 1 and store.read("out/coffee.pt") == found
+    assert f"quadtok: error: {photo}: {store.url}/out/coffee.pt" in result.err and sentence in result.err
+
+
+def test_what_is_asked_to_be_replaced_is(quadtok, store, photo):
+    store.put("out/coffee.pt", b"a text")
+    assert quadtok("tokenize", photo, "-o", f"{store.url}/out", *BLUR, "--overwrite").code == 0
+    assert decode_tokens(store.read("out/coffee.pt")).plan.spec.num_tokens == 22
+    settings = quadtok("tokenize", photo, "-o", f"{store.url}/out", "--scorer", "blur")
+    assert (settings.code, "coffee.pt exists with other settings" in settings.err) == (1, True)
+    assert "1 skipped" in quadtok("tokenize", photo, "-o", f"{store.url}/out", "--if-exists", "skip").err
+
+
+def test_an_input_is_never_replaced(quadtok, store, url):
+    photo = store.read("photos/coffee.jpg")
+    for flags in (["--output", f"{url}/coffee.jpg"], ["--output", f"{url}/pets/../coffee.pt", "--relative-to", url]):
+        assert quadtok("tokenize", f"{url}/coffee.jpg", *flags, *BLUR, "--overwrite").code in (0, 2)
+    odd = store.put("photos/odd.pt", photo)
+    result = quadtok("tokenize", odd, *BLUR, "--overwrite")
+    assert (result.code, f"output {odd} is an input" in result.err) == (1, True)
+    assert store.read("photos/coffee.jpg") == store.read("photos/odd.pt") == photo
+
+
+def test_a_manifest_on_a_disk_knows_them(quadtok, store, url, tmp_path, monkeypatch):
+    command = ("tokenize", url, "-o", f"{store.url}/out", *BLUR, "--manifest", tmp_path / "m.jsonl")
+    assert "3 written" in quadtok(*command).err
+    lines = [json.loads(line) for line in (tmp_path / "m.jsonl").read_text().splitlines()]
+    assert sorted(name for line in lines for name in line["files"]) == [
+        f"{store.url}/out/{name}.pt" for name in ("coffee", "pets/cat", "rocket")
+    ]
+    with monkeypatch.context() as while_:
+        while_.setattr(type(store.files), "cat_file", None)
+        assert "0 written, 3 skipped" in quadtok(*command).err
+    assert "0 written, 3 skipped" in quadtok(*command, "--verify").err
+    store.put("out/coffee.pt", b"torn")
+    assert "2 skipped, 1 failed" in quadtok(*command).err
+
+
+def test_one_listing_a_folder_tells_what_is_there(quadtok, store, url, monkeypatch):
+    quadtok("tokenize", url, "-o", f"{store.url}/out", *BLUR)
+    asked, ls = [], type(store.files).ls
+    photos = [f"{url}/{name}" for name in ("coffee.jpg", "rocket.png", "pets/cat.jpg")]
+    with monkeypatch.context() as while_:
+        while_.setattr(type(store.files), "ls", lambda *a, **k: asked.append(a[1]) or ls(*a, **k))
+        for name in ("find", "exists", "isfile"):
+            while_.setattr(type(store.files), name, None)
+        result = quadtok("tokenize", *photos, "-o", f"{store.url}/out", *BLUR, "--relative-to", url)
+    assert "3 skipped" in result.err and len(asked) == 3  # two folders; one of them first, to see if the store answers
+
+
+def test_a_store_that_takes_nothing_is_a_sentence_an_input(quadtok, store, photos, monkeypatch):
+    def refuse(*arguments, **options):
+        raise PermissionError("Access Denied")
+
+    where = "pipe_file" if store.url.startswith("memory") else "_open"
+    if where == "_open":
+        monkeypatch.setattr("quadtok.stores.written_whole", refuse)
+    else:
+        monkeypatch.setattr(type(store.files), where, refuse)
+    result = quadtok("tokenize", photos, "-o", f"{store.url}/out", *BLUR)
+    assert (result.code, result.err.count("cannot be written (PermissionError: Access Denied)")) == (1, 3)
+
+
+def test_where_nothing_can_be_reached_nothing_is_begun(quadtok, photos):
+    result = quadtok("tokenize", photos, "-o", "nosuch://b/out", *BLUR)
+    assert (result.code, result.lines) == (
+        2,
+        ["quadtok: error: nosuch://b/out: ValueError: Protocol not known: nosuch"],
+    )
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (("--store", "plans", "--output", "s3://b/x.qts"), "s3://b/x.qts: a file of plans grows"),
+        (("-o", "out", "--manifest", "s3://b/m.jsonl"), "it grows, which a file by a URL does not: name one on a disk"),
+    ],
+)
+def test_what_grows_is_refused_and_makes_no_folder(quadtok, photo, flags, sentence, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    result = quadtok("tokenize", photo, "--scorer", "blur", *flags)
+    assert (result.code, sentence in result.err) == (2, True)
+    assert not list(tmp_path.glob("s3*"))
+
+
+def test_a_dry_run_tells_what_is_there(quadtok, store, url):
+    quadtok("tokenize", f"{url}/pets", "-o", f"{store.url}/out", *BLUR)
+    result = quadtok("tokenize", f"{url}/pets", f"{url}/coffee.jpg", "-o", f"{store.url}/out", "--dry-run")
+    assert result.out.splitlines() == [
+        f"{url}/pets/cat.jpg -> {store.url}/out/cat.pt (exists)",
+        f"{url}/coffee.jpg -> {store.url}/out/coffee.pt",
+    ]
+
+
+def test_pictures_and_restored_images_go_there_too(quadtok, store, url):
+    assert quadtok("tokenize", url, "-o", f"{store.url}/out", *BLUR).code == 0
+    for command, source, place in (("visualize", url, "drawn"), ("reverse", f"{store.url}/out", "back")):
+        run = (command, source, "-o", f"{store.url}/{place}", *(BLUR if command == "visualize" else ()))
+        assert "3 written" in quadtok(*run).err and "3 skipped" in quadtok(*run).err
+        assert len(store.names(place)) == 3
+
+
+def test_from_python_it_is_the_same(store, url):
+    for written, skipped in ((3, 0), (0, 3)):
+        summary = tokenize_files(url, f"{store.url}/out", num_tokens=22, scorer="blur")
+        assert (summary.written, summary.skipped, summary.failed) == (written, skipped, 0)
+
+
+def test_a_killed_run_goes_on(photos, tmp_path):
+    bucket, command = f"file://{tmp_path}/bucket", [sys.executable, "-m", "quadtok", "tokenize", str(tmp_path / "many")]
+    (tmp_path / "many").mkdir()
+    for number in range(150):
+        os.link(photos / "coffee.jpg", tmp_path / "many" / f"{number}.jpg")
+    command += ["-o", f"{bucket}/out", *BLUR, "--seed", "1", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as run:
+        while not list((tmp_path / "bucket").rglob("*.pt")):
+            assert run.poll() is None
+            time.sleep(0.01)
+        run.send_signal(signal.SIGKILL)
+    done = len(list((tmp_path / "bucket").rglob("*.pt")))
+    assert 0 < done < 150
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    summary = json.loads(result.stdout.splitlines()[-1])
+    assert (summary["written"], summary["skipped"], summary["failed"]) == (150 - done, done, 0)
+    assert all(decode_tokens(path.read_bytes()) for path in Path(tmp_path / "bucket").rglob("*.pt"))

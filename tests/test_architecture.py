@@ -80,7 +80,7 @@ WITHIN = {
             "from_python",
         ),
     ],
-    "quadtok.jobs.sinks": ["naming", "existing", "rooms", "alone", "manifest", "shard_index"],
+    "quadtok.jobs.sinks": ["naming", "existing", "rooms", "alone", "manifest", "shard_index", "shelves"],
     "quadtok.jobs.engines": [
         "pool",
         "pump",

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from helpers import files_in
+from quadtok.errors import OutputError
 from quadtok.jobs import tokenize_files
 from quadtok.storage.token_file import decode_tokens
 
@@ -170,6 +171,75 @@ def test_from_python_it_is_the_same(store, url):
     for written, skipped in ((3, 0), (0, 3)):
         summary = tokenize_files(url, f"{store.url}/out", num_tokens=22, scorer="blur")
         assert (summary.written, summary.skipped, summary.failed) == (written, skipped, 0)
+
+
+def shards_of(store):
+    return [name for name in store.names("out") if name.endswith(".tar")]
+
+
+def test_shards_are_those_of_a_folder(quadtok, store, photos, tmp_path):
+    for place in (tmp_path / "out", f"{store.url}/out"):
+        result = quadtok("tokenize", photos, "-o", place, *BLUR, "--format", "shards", "--shard-size", 2)
+        assert (result.code, "3 written" in result.err) == (0, True)
+    made = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert store.names("out") == made and len(made) == 7
+    assert all(store.read(f"out/{name}") == (tmp_path / "out" / name).read_bytes() for name in made)
+
+
+def test_shards_that_are_there_are_not_made_again(quadtok, store, url, monkeypatch):
+    command = ("tokenize", url, "-o", f"{store.url}/out", *BLUR, "--format", "shards", "--shard-size", 2)
+    quadtok(*command)
+    before = {name: store.read(f"out/{name}") for name in store.names("out")}
+    assert "0 written, 3 skipped" in quadtok(*command).err
+    for lost in ("shard-000000.json", "shard-000001.idx", "index.json"):
+        store.files.rm(f"{store.url}/out/{lost}")
+    assert "0 written, 3 skipped" in quadtok(*command).err
+    assert {name: store.read(f"out/{name}") for name in store.names("out")} == before
+    store.put("photos/new.jpg", store.read("photos/coffee.jpg"))
+    assert "1 written, 3 skipped" in quadtok(*command).err
+    assert shards_of(store) == [f"shard-00000{number}.tar" for number in range(3)]
+    store.put("out/shard-000000.json", b"{}")
+    result = quadtok(*command)
+    assert (result.code, "shard-000000.json: is no index of a shard" in result.err) == (2, True)
+
+
+def test_parts_put_shards_beside_each_other(quadtok, store, url):
+    for part in ("1/2", "2/2"):
+        command = ("tokenize", url, "-o", f"{store.url}/out", *BLUR, "--format", "shards", "--part", part)
+        assert quadtok(*command).code in (0, 2)  # a part may have no images
+    index = json.loads(store.read("out/index.json"))
+    assert index["samples"] == 3 and [row["file"] for row in index["shards"]] == shards_of(store)
+
+
+def test_a_shard_that_another_process_put_meanwhile_is_kept(store, photos):
+    name = "out/shard-000000.tar"
+    result = tokenize_files(
+        photos, f"{store.url}/out", num_tokens=22, scorer="blur", format="shards", shard_size=3
+    )  # fmt: skip
+    assert result.failed == 0
+    theirs = store.read(name)
+    for other in store.names("out"):
+        store.files.rm(f"{store.url}/out/{other}")
+
+    def interfere(outcome):
+        if not store.names("out"):
+            store.put(name, theirs)
+
+    with pytest.raises(OutputError, match=r"shard-000000\.tar: another process put it meanwhile: give each a part"):
+        tokenize_files(
+            photos, f"{store.url}/out", num_tokens=16, scorer="blur", format="shards", progress=interfere
+        )  # fmt: skip
+    assert store.read(name) == theirs
+
+
+def test_where_shards_cannot_be_put_nothing_is_begun(quadtok, photos, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = quadtok("tokenize", photos, "-o", "nosuch://b/out", *BLUR, "--format", "shards")
+    assert (result.code, result.lines) == (
+        2,
+        ["quadtok: error: nosuch://b/out: ValueError: Protocol not known: nosuch"],
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["photos"]
 
 
 def test_a_killed_run_goes_on(photos, tmp_path):

@@ -143,6 +143,22 @@ def test_token_files_shards_and_plans_are_those_of_threads(folder):
         assert files_in(folder / f"ray{number}") == files_in(folder / f"threads{number}")
 
 
+def test_what_is_written_by_a_url_is_what_is_written_in_a_folder_and_is_not_made_again(folder):
+    pytest.importorskip("fsspec", reason="URLs are its; the extra fsspec has it")
+    for kind in ("files", "shards"):
+        for place, engine in ((f"threads/{kind}", "threads"), (f"file://{folder}/ray/{kind}", Ray(2))):
+            summary = tokenize_files(
+                "in", place, scorer="blur", manifest=kind == "shards", engine=engine,
+                format=kind, **GEOMETRY,
+            )  # fmt: skip
+            assert (summary.written, summary.failed) == (NUMBER, 0)
+        assert files_in(folder / "ray" / kind) == files_in(folder / "threads" / kind)
+        again = tokenize_files(
+            "in", f"file://{folder}/ray/{kind}", scorer="blur", engine=Ray(2), format=kind, **GEOMETRY
+        )
+        assert (again.written, again.skipped) == (0, NUMBER)
+
+
 def test_ray_data_reads_shards(folder):
     for place in (Path("in/sub"), Path("in")):
         for path in sorted(place.glob("*.png"))[3:]:

@@ -59,7 +59,12 @@ def shards_in(folder: Path) -> list[Shard]:
 
 def names_in(folder: Path) -> list[str]:
     """The names of all files that are called as shards are."""
-    return sorted(filter(_SHARD.fullmatch, os.listdir(folder))) if folder.is_dir() else []
+    return sorted(filter(is_shard, os.listdir(folder))) if folder.is_dir() else []
+
+
+def is_shard(name: str) -> bool:
+    """Whether a file is called as shards are."""
+    return _SHARD.fullmatch(name) is not None
 
 
 def is_blank(path: Path) -> bool:
@@ -95,7 +100,7 @@ def _shard(path: Path) -> Shard:
         shard = _read_shard(path)
         write_indexes(path.parent, shard, _places(path))
         return shard
-    shard = _from_index(path)
+    shard = shard_of(read_regular(path.with_suffix(".json"), TokenFileError), path, path.stat().st_size)
     if not _is_there(path.with_suffix(DALI_SUFFIX)):
         write_atomically(path.with_suffix(DALI_SUFFIX), dali_index(_places(path)))
     return shard
@@ -105,11 +110,21 @@ def _is_there(index: Path) -> bool:
     return index.exists() and not is_blank(index)
 
 
-def _from_index(path: Path) -> Shard:
+def shard_of(data: bytes, path: Path, size: int) -> Shard:
+    """What the index of a shard tells.
+
+    Args:
+        data: of the index.
+        path: of the shard.
+        size: of the shard, in bytes.
+
+    Raises:
+        TokenFileError: where it is no index, or that of another shard.
+    """
     index = path.with_suffix(".json")
     try:
-        shard = Shard(**json.loads(read_regular(index, TokenFileError)))
-        if shard.file == path.name and shard.bytes == path.stat().st_size:
+        shard = Shard(**json.loads(data))
+        if shard.file == path.name and shard.bytes == size:
             return shard
     except (ValueError, TypeError, AttributeError) as problem:
         raise TokenFileError(f"{index}: is no index of a shard; remove it to have it made again") from problem

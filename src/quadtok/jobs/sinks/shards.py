@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from quadtok.errors import InputError, OutputError
-from quadtok.files import remove_abandoned, sync_folders, written_whole
+from quadtok.files import written_whole
 from quadtok.jobs.parts import Part
-from quadtok.jobs.sinks.alone import alone
-from quadtok.jobs.sinks.shard_index import Shard, is_blank, names_in, shards_in, write_index, write_indexes
+from quadtok.jobs.sinks.shard_index import Shard
+from quadtok.jobs.sinks.shelves import shelf_of
 from quadtok.jobs.sources import Source
 from quadtok.jobs.words import ARGUMENTS, Words
 from quadtok.names import IfExistsName
@@ -60,6 +60,7 @@ class ShardSink:
         if size < 1:
             raise InputError(f"a shard has at least one sample, got {size}")
         self._folder, self._size, self._sources = folder, size, list(sources)
+        self._shelf = shelf_of(folder)
         self._prefix, self._parts = ("shard-", 0) if part is None else (f"shard-{part.number:05d}-", part.count)
         self._if_exists, self._words = if_exists, words
         names = Counter(source.relative.as_posix() for source in sources)
@@ -77,18 +78,16 @@ class ShardSink:
     @contextmanager
     def open(self) -> Iterator[ShardSink]:
         """While the block runs samples are written; after it the last shard is in place, and an index of all."""
-        with alone(self._folder, self._prefix, self._parts):
-            remove_abandoned([self._folder])
-            self._shards = shards_in(self._folder)
-            self._blank = [name for name in names_in(self._folder) if is_blank(self._folder / name)]
+        with self._shelf.held(self._prefix, self._parts):
+            self._shards = self._shelf.shards()
+            self._blank = self._shelf.blank()
             for shard in self._shards:
                 self._known |= shard.fingerprints
             try:
                 yield self
             finally:
                 self._finish()
-        write_index(self._folder, shards_in(self._folder))  # others of an array may have finished some meanwhile
-        sync_folders([self._folder])
+        self._shelf.end()
 
     @property
     def shared(self) -> None:
@@ -98,9 +97,9 @@ class ShardSink:
         """See `ShareableSink`."""
         names = {source.relative.as_posix() for source in sources}
         part = copy.copy(self)
-        part._sources, part._shards, part._open = list(sources), [], None
+        part._sources, part._shards, part._open, part._shelf = list(sources), [], None, shelf_of(self._folder)
         part._clashing = self._clashing & names
-        part._known = {name: self._known[name] for name in names if name in self._known}
+        part._known = {key: self._known[key] for key in map(key_of, names) if key in self._known}
         return part
 
     def output(self, source: Source) -> str:
@@ -137,7 +136,7 @@ class ShardSink:
     def write(self, source: Source, files: Mapping[str, bytes]) -> bool:
         """See `Sink`. Where it fails, all of the unfinished shard is to be made again by the next run."""
         if self._open is None:
-            self._open = _OpenShard(self._folder / f"{self._prefix}{self._next():06d}.tar")
+            self._open = _OpenShard(self._shelf.path(f"{self._prefix}{self._next():06d}.tar"))
         try:
             self._open.add(source.relative.as_posix(), files)
         except BaseException as problem:
@@ -153,7 +152,7 @@ class ShardSink:
         if full is not None:
             shard = full.close()
             self._shards.append(shard)
-            write_indexes(self._folder, shard, full.places)
+            self._shelf.put(shard, full.places)
 
     def _next(self) -> int:
         """The number of the next shard: of one that holds nothing, or a new one."""

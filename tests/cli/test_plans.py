@@ -1,13 +1,16 @@
 """`quadtok tokenize --store plans`: every budget of all images in one file, bit-equal to scoring them again."""
 
 import json
+import math
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
 from PIL import Image
 
-from quadtok import load_tokens
+from quadtok import get_quadtree, get_scorer, load_tokens
+from quadtok.storage.dataset import preprocess_of
 from quadtok.storage.plan_store import PlanStore
 
 SCORERS = ["object", "blur", "random", "entropy"]
@@ -35,6 +38,22 @@ def test_every_budget_is_that_of_the_token_file(scorer, size, quadtok, store, ph
         for name in ("coffee.jpg", "rocket.png", "pets/cat.jpg"):
             plan = load_tokens((out / name).with_suffix(".pt")).plan
             assert PlanStore(path)[name].plan(plan.spec.num_tokens) == plan
+
+
+@pytest.mark.parametrize("scorer", ["object", "blur"])
+def test_every_budget_and_threshold_of_native_sizes_is_that_of_scoring_anew(scorer, store, photos):
+    _, path = store("--image-size", "native", "--minima", "float32", scorer=scorer)
+    plans, choose = PlanStore(path), get_quadtree("parallel")
+    steps = preprocess_of(plans.header)
+    for name in plans:
+        stream, photo = plans[name], steps.decode((photos / name).read_bytes(), photos / name)
+        saliency, spec = get_scorer(scorer)(photo.fitted.pixels[None], photo.spec), photo.spec
+        for num_tokens in range(spec.num_roots, spec.num_cells + 1, 3):
+            assert stream.plan(num_tokens) == choose(saliency, replace(spec, num_tokens=num_tokens))
+        full = replace(spec, num_tokens=spec.num_cells)
+        for minimum in sorted({float(value) for value in stream.minima})[::3]:
+            for threshold in (minimum, math.nextafter(minimum, -math.inf)):  # as float64, which quadtrees compare in
+                assert stream.plan(threshold=threshold) == choose(saliency, full, threshold).unpadded(0)
 
 
 def test_every_threshold_is_that_of_the_token_file_where_minima_are_kept(quadtok, store, photos, tmp_path):

@@ -15,7 +15,7 @@ import pytest
 
 from helpers import random_saliency
 from quadtok import Spec
-from quadtok.errors import InputError, OutputError, QuadtokError, TokenFileError
+from quadtok.errors import DiskFull, InputError, OutputError, QuadtokError, TokenFileError
 from quadtok.storage import plan_format
 from quadtok.storage.plan_format import Entry, Header, encode_block
 from quadtok.storage.plan_store import PlanStore
@@ -262,6 +262,40 @@ def test_what_the_disk_says_is_a_sentence(tmp_path, monkeypatch, call):
     with pytest.raises(OutputError) as caught, PlanWriter(path, HEADER):
         pass
     assert str(caught.value) == f"{path}: cannot be written (the disk is ill)"
+
+
+def test_a_write_that_fails_leaves_no_part_of_itself(tmp_path, monkeypatch):
+    path = written(tmp_path / "plans.qts", entries(1))
+    writer, size, really_write = PlanWriter(path, HEADER), path.stat().st_size, os.write
+
+    def write_half(descriptor, data):
+        really_write(descriptor, data[: len(data) // 2])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch, pytest.raises(DiskFull):
+        patch.setattr(os, "write", write_half)
+        writer.add(entry("no room"))
+    assert path.stat().st_size == size
+    writer.add(entry("smaller", 1))
+    writer.close()
+    images = [*entries(1), entry("smaller", 1)]
+    assert same(PlanStore(path).entries(), images)
+    assert b"DONE" not in path.read_bytes()[size:], "an index that the next one who appends need not write"
+    assert same(PlanStore(written(path, [])).entries(), images)
+    assert b"DONE" in path.read_bytes()[size:]
+
+
+def test_an_end_that_names_another_index_is_damage(tmp_path):
+    path = written(tmp_path / "plans.qts", entries(2))
+    whole, more = path.read_bytes(), encode_block(b"PLAN", entry("more").told())
+    ends = {"of before": whole.rindex(b"INDX"), "the header": len(b"qtplans1"), "nowhere": 1 << 63, "the magic": 0}
+    for place in ends.values():
+        path.write_bytes(whole + more + encode_block(b"DONE", place.to_bytes(8, "little")))
+        for open_it in (lambda: PlanStore(path), lambda: PlanWriter(path, HEADER)):
+            with pytest.raises(TokenFileError, match="names an index that is not there"):
+                open_it()
+    path.write_bytes(whole + encode_block(b"DONE", b"1234") + b"torn")
+    assert same(PlanStore(path).entries(), entries(2))
 
 
 def test_plans_that_were_made_otherwise_are_not_mixed(tmp_path):

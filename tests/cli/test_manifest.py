@@ -75,6 +75,17 @@ def test_so_with_other_scorers(run, opened, scorer):
     assert "3 skipped" in run(scorer=scorer).err and opened == []
 
 
+def test_a_line_that_is_written_in_part_ends_the_run(run, monkeypatch):
+    def half(descriptor, data, write=os.write):
+        return write(descriptor, data[: len(data) // 2] if bytes(data).startswith(b'{"input"') else data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", half)
+        result = run()
+    assert (result.code, "no space left on device" in result.err) == (1, True), result.err
+    assert run().code == 0
+
+
 def test_verify_opens_everything(run, opened):
     assert run().code == 0
     opened.clear()

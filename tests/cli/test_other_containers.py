@@ -69,6 +69,24 @@ def test_a_damaged_sample_costs_itself(quadtok, made):
     assert "checksum mismatch" in result.err and result.err.count("error") == 1
 
 
+@pytest.mark.parametrize(
+    ("was", "becomes", "said"),
+    [
+        (b'"quadtok sample"', b'"quidtok sample"', "not a sample of quadtok"),
+        (b'"name": "coffee.jpg", "shapes"', b'"name": 123456789012, "shapes"', "does not say the name of its image"),
+        (b'"name": "coffee.jpg", "shapes"', b'"name": "coffee.jpg,, "shapes"', "not a sample of quadtok"),
+    ],
+)
+def test_a_sample_whose_facts_are_damaged_costs_itself(quadtok, made, was, becomes, said):
+    shard = shards_of(made)[0]
+    data = shard.read_bytes()
+    assert was in data and len(was) == len(becomes)
+    shard.write_bytes(data.replace(was, becomes, 1))
+    result = quadtok("reverse", *shards_of(made), "-o", made / "x")
+    assert (result.code, "2 written, 0 skipped, 1 failed" in result.err) == (1, True), result.err
+    assert said in result.err
+
+
 def test_a_tar_of_photographs_is_drawn_as_photographs(quadtok, photos, tmp_path):
     with tarfile.open(tmp_path / "photos.tar", "w") as tar:
         tar.add(photos, arcname=".")

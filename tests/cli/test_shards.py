@@ -14,6 +14,7 @@ import torch
 
 from helpers import assert_same_plan
 from quadtok import load_tokens
+from quadtok.errors import OutputError
 from quadtok.jobs.parts import Part
 from quadtok.jobs.sinks import shards
 from quadtok.storage.plan_store import PlanStore
@@ -337,6 +338,33 @@ def test_processes_that_share_the_inputs_out_otherwise_do_no_image_twice(sharded
         assert (result.code, "an image could be in both" in result.err) == ((2, True) if is_refused else (0, False))
     assert sharded(*flags)[0].code == 0, "those who come later see what is there"
     assert [path.name for path in folder.iterdir() if path.name.startswith(".")] == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such locks")
+def test_how_the_inputs_are_shared_out_is_known_until_the_last_one_leaves(tmp_path):
+    folder = tmp_path / "shards"
+    with shards.ShardSink(folder, 10, [], Part(1, 3)).open():
+        with shards.ShardSink(folder, 10, [], Part(2, 3)).open():
+            pass
+        other = shards.ShardSink(folder, 10, [], Part(4, 4))
+        with pytest.raises(OutputError, match="an image could be in both"), other.open():
+            pass
+    with other.open():
+        pass
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such locks")
+def test_a_lock_whose_file_another_process_has_just_removed_is_none(tmp_path, monkeypatch):
+    import fcntl
+
+    def flock(descriptor, kind, really=fcntl.flock):
+        for lock in tmp_path.glob(".quadtok-*.tmp"):
+            lock.unlink()
+        really(descriptor, kind)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(OutputError, match="another process"), shards.ShardSink(tmp_path, 10, []).open():
+        pass
 
 
 @pytest.mark.parametrize("size", ["3", "10"], ids=["full", "at the end of the run"])

@@ -47,19 +47,24 @@ def samples_of(archive: Path) -> Iterator[tuple[PurePosixPath, Sample] | Refusal
 
     What is no sample of tokens is refused: plans, and names that would lead out of the folder where outputs go.
     """
-    from quadtok.storage.shards import LAYOUT, facts_of, places_in, read_sample
+    from quadtok.storage.shards import places_in
 
     try:
-        for place in places_in(archive):
-            with about(archive):
-                name = PurePosixPath(f"{facts_of(read_sample(place, ('json',))).get('name')}{TOKEN_SUFFIX}")
-            if LAYOUT not in place.members:
-                yield Refusal(archive / name, InputError(f"{archive}: {place.key} holds no tokens: give its image"))
-            elif name.is_absolute() or ".." in name.parts:
-                yield Refusal(
-                    archive / name.name, InputError(f"{archive}: {name} leads out of the folder that it is in")
-                )
-            else:
-                yield name, Sample(archive, place)
+        yield from (_sample_at(archive, place) for place in places_in(archive))
     except QuadtokError as problem:
         yield Refusal(archive, problem)
+
+
+def _sample_at(archive: Path, place: Place) -> tuple[PurePosixPath, Sample] | Refusal:
+    from quadtok.storage.shards import JSON, LAYOUT, image_of, read_sample
+
+    try:
+        with about(archive):
+            name = PurePosixPath(f"{image_of(place.key, read_sample(place, (JSON,)))}{TOKEN_SUFFIX}")
+    except QuadtokError as problem:
+        return Refusal(archive / place.key, problem)
+    if LAYOUT not in place.members:
+        return Refusal(archive / name, InputError(f"{archive}: {place.key} holds no tokens: give its image"))
+    if name.is_absolute() or ".." in name.parts:
+        return Refusal(archive / name.name, InputError(f"{archive}: {name} leads out of the folder that it is in"))
+    return name, Sample(archive, place)

@@ -8,7 +8,6 @@ from anywhere.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -17,9 +16,9 @@ from typing import Any
 import numpy as np
 from torch.utils.data import IterableDataset, get_worker_info
 
-from quadtok.errors import InputError, TokenFileError, about
+from quadtok.errors import InputError, about
 from quadtok.storage.items import Item, collate_items
-from quadtok.storage.shards import JSON, Place, places_in, read_sample, tokens_of
+from quadtok.storage.shards import Place, image_of, places_in, read_sample, tokens_of
 
 
 class ShardDataset(IterableDataset[Item]):
@@ -131,9 +130,4 @@ class ShardDataset(IterableDataset[Item]):
         members = read_sample(place)
         with about(place.shard):
             tokens = tokens_of(members)
-            if self.label is None:
-                return tokens
-            name = json.loads(members[JSON]).get("name")
-            if not isinstance(name, str):
-                raise TokenFileError(f"the sample {place.key} does not say the name of its image")
-        return tokens, self.label(name)
+            return tokens if self.label is None else (tokens, self.label(image_of(place.key, members)))

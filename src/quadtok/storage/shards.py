@@ -249,6 +249,18 @@ def facts_of(members: Members) -> dict[str, Any]:
     return dict(facts)
 
 
+def image_of(key: str, members: Members) -> str:
+    """The name of the image of a sample.
+
+    Raises:
+        TokenFileError: where it does not say, or is no sample of quadtok.
+    """
+    name = facts_of(members).get("name")
+    if not isinstance(name, str):
+        raise TokenFileError(f"the sample {key} does not say the name of its image")
+    return name
+
+
 def _checksum(facts: Mapping[str, Any], of_arrays: int) -> int:
     """Of all that a sample holds: the arrays, then what is told of them."""
     return zlib.crc32(_json({name: fact for name, fact in facts.items() if name != "crc32"}), of_arrays)

@@ -11,6 +11,7 @@ from PIL import Image
 
 from helpers import MANIFEST
 from quadtok import load_tokens
+from quadtok.errors import OutputError
 from quadtok.jobs import tokenize_files
 
 
@@ -143,6 +144,32 @@ def test_overwriting_does_not_go_by_it(run, opened):
     assert "3 written" in run("--overwrite").err
     opened.clear()
     assert "3 skipped" in run().err and opened == []
+
+
+def test_what_was_skipped_unseen_is_looked_at_by_the_next_run(run):
+    assert run("-n", "64").code == 0
+    assert "3 skipped" in run("-n", "100", "--if-exists", "skip").err
+    found = run("-n", "100")
+    assert found.code == 1 and "3 failed" in found.err and "other settings" in found.err
+
+
+def test_what_was_made_beside_something_unseen_is_looked_at_too(run, tmp_path):
+    assert run("-n", "64").code == 0
+    assert "3 written" in run("-n", "100", "--if-exists", "skip", "--overlay").err
+    assert run("-n", "100", "--overlay").code == 1
+
+
+def test_inputs_of_one_name_in_two_folders_are_told_apart(quadtok, photos, tmp_path):
+    twins = photos, shutil.copytree(photos, tmp_path / "twin", copy_function=shutil.copyfile)
+    flags = *twins, "--manifest", tmp_path / "manifest.jsonl", "--scorer", "blur"
+    assert "6 written" in quadtok("tokenize", *flags).err
+    found = [line["source_mtime_ns"] for line in lines(tmp_path) if line["input"].endswith("coffee.jpg")]
+    assert sorted(found) == sorted((folder / "coffee.jpg").stat().st_mtime_ns for folder in twins)
+
+
+def test_a_name_that_is_too_long_is_one_sentence(photos, tmp_path):
+    with pytest.raises(OutputError, match="too long"):
+        tokenize_files(photos, tmp_path / "out", scorer="blur", manifest=tmp_path / ("x" * 300))
 
 
 def test_a_torn_line_counts_for_nothing_and_the_next_begins_anew(run, opened, tmp_path):

@@ -242,7 +242,7 @@ def _run(
         engine = running.on(device, batches.batch_size, same_size=geometry.size is not None)
         settings, believed = partial(job.fingerprint, data=b""), output.policy == "resume" and not output.verify
         rooms = Rooms()
-        with remembered(output.remembered_in, settings, planned, believed, rooms) as manifest:
+        with remembered(output.remembered_in, settings, planned, believed, rooms, output.policy != "skip") as manifest:
             sink = FolderSink(planned, job.makes, output.policy, FLAGS, scoring.name, manifest.is_done, rooms)
             stop = execute(job, sink, engine, report, manifest.hear)
     return finish(report, stop, settings=job.describe())

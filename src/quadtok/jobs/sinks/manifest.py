@@ -59,6 +59,7 @@ class Manifest:
         planned: the inputs, and the files that they become.
         believed: whether what stands in it counts; else it is only written to.
         rooms: where the files lie.
+        looked: whether files that are there are looked at; else nobody knows their settings, and no line says some.
 
     Raises:
         InputError: where the file is something else.
@@ -72,13 +73,17 @@ class Manifest:
         planned: Sequence[Outputs],
         believed: bool = True,
         rooms: Rooms | None = None,
+        looked: bool = True,
     ) -> None:
+        self._looked = looked
         self.path, self._settings, self._rooms = path, settings, rooms or Rooms()
         self._planned = {outputs.source: outputs for outputs in planned}
         self._names = _Names(path)
-        if path.exists() and not path.is_file():  # to open a pipe would be to wait
+        with writing(path):
+            is_there = path.exists()
+        if is_there and not path.is_file():  # to open a pipe would be to wait
             raise InputError(f"{path}: is no file, which a manifest is: name another")
-        lines = dict(_read(path)) if path.exists() else {}
+        lines = dict(_read(path)) if is_there else {}
         self._lines = lines if believed else {}
         # At once, where there is a folder for it: what cannot be written should be said before hours of work.
         self._file = _opened(path) if os.path.lexists(path.parent) else None
@@ -92,7 +97,7 @@ class Manifest:
         name = source.relative.as_posix()
         try:
             # Before it is read: what is written to it later must not count as what was read.
-            now = self._before[name] = _facts_of(source)
+            now = self._before[str(source.path)] = _facts_of(source)
             line = self._lines.get(name)
             if line is None or line.status not in _DONE or (line.source_bytes, line.source_mtime_ns) != now:
                 return False
@@ -101,7 +106,7 @@ class Manifest:
         except (OSError, QuadtokError):
             return False
         self._known.add(str(source.path))
-        del self._before[name]
+        del self._before[str(source.path)]
         return True
 
     def hear(self, outcome: Outcome) -> None:
@@ -137,7 +142,7 @@ class Manifest:
 
     def _line(self, outcome: Outcome) -> dict[str, Any]:
         source = outcome.source
-        size, time = self._before.pop(source.relative.as_posix(), (-1, -1))
+        size, time = self._before.pop(str(source.path), (-1, -1))
         files = dict[str, list[int]]()
         if outcome.status in _DONE:
             with contextlib.suppress(OSError, QuadtokError):
@@ -148,7 +153,7 @@ class Manifest:
             "files": files,
             "source_bytes": size,
             "source_mtime_ns": time,
-            "settings": self._settings(source) if outcome.status in _DONE else "",
+            "settings": self._settings(source) if outcome.status in _DONE and self._looked else "",
             "error": None if outcome.error is None else str(outcome.error),
             "seconds": round(outcome.facts.get("ms", 0) / 1000, 4),
         }
@@ -185,6 +190,7 @@ def remembered(
     planned: Sequence[Outputs],
     believed: bool,
     rooms: Rooms | None = None,
+    looked: bool = True,
 ) -> Iterator[Manifest | NoManifest]:
     """The manifest while a run is on; see `Manifest`.
 
@@ -198,7 +204,7 @@ def remembered(
         raise InputError(f"the manifest {path}: it grows, which a file by a URL does not: name one on a disk")
     if any(_is_same(path, other) for one in planned for other in (one.source.path, *one.files.values())):
         raise InputError(f"the manifest {path} is an input or an output of this run: name another file")
-    manifest = Manifest(path, settings, planned, believed, rooms)
+    manifest = Manifest(path, settings, planned, believed, rooms, looked)
     try:
         yield manifest
     finally:

@@ -6,13 +6,18 @@ from pathlib import Path
 
 from quadtok.preprocess import Preprocess
 
-POISON, LOOKS_LIKE_POISON = b"poison", b"once"
+POISON, LOOKS_LIKE_POISON, HANGS = b"poison", b"once", b"hangs"
 
 
 class Dying(Preprocess):
-    """Dies of each file that ends in `POISON`, and once of one that ends in the path of a file, which it removes."""
+    """Dies of each file that ends in `POISON`, and once of one that ends in the path of a file, which it removes.
+
+    Of one that ends in `HANGS` it never has enough.
+    """
 
     def decode(self, data, path):
+        if data.endswith(HANGS):
+            signal.pause()
         once = data.rpartition(LOOKS_LIKE_POISON)[2]
         if data.endswith(POISON):
             os.kill(os.getpid(), signal.SIGKILL)

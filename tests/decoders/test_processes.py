@@ -1,7 +1,11 @@
 """Processes that decode: the same photos and sentences; one that dies costs at most the file that it died of."""
 
+import os
 import pickle
+import signal
+import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -9,7 +13,7 @@ import numpy as np
 import pytest
 
 import bad_images
-from decoders.dying import LOOKS_LIKE_POISON, POISON, Dying
+from decoders.dying import HANGS, LOOKS_LIKE_POISON, POISON, Dying
 from helpers import SAMPLE_IMAGES
 from quadtok.decoders import InThread, opened
 from quadtok.decoders.room import Room
@@ -91,6 +95,106 @@ def test_one_that_ends_before_it_begins_is_one_sentence(monkeypatch):
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with opened(1) as decoder, pytest.raises(QuadtokError, match="before it began .exit code 1.; decode without"):
         decoder.decode(Preprocess(GEOMETRY), JPEG, Path("x.jpg"))
+
+
+def decoding_processes(of=None):
+    """Their numbers, as the system has them; only those that this process, or another, began."""
+    found = subprocess.run(["ps", "-eww", "-o", "pid,ppid,args"], capture_output=True, text=True, check=True).stdout
+    rows = [line.split(None, 2) for line in found.splitlines() if "decoders.child import serve" in line]
+    return [int(number) for number, parent, _ in rows if int(parent) == (of or os.getpid())]
+
+
+def is_running(number):
+    try:
+        with open(f"/proc/{number}/stat") as stream:
+            return stream.read().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def eventually(is_so, seconds=20):
+    end = time.monotonic() + seconds
+    while not is_so() and time.monotonic() < end:
+        time.sleep(0.02)
+    return is_so()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_to_all_processes_of_a_terminal_end_none_even_before_it_has_begun(number):
+    with opened(2) as decoder:
+        for process in decoding_processes():
+            os.kill(process, number)
+        decoder.decode(Preprocess(GEOMETRY), JPEG, Path("x.jpg"))
+        assert len(decoding_processes()) == 2
+
+
+def test_one_that_is_killed_before_it_has_begun_is_replaced():
+    with opened(1) as decoder:
+        for process in decoding_processes():
+            os.kill(process, signal.SIGKILL)
+        for _ in range(2):
+            decoder.decode(Preprocess(GEOMETRY), JPEG, Path("x.jpg"))
+
+
+def test_a_run_that_breaks_off_waits_for_no_decoder_and_leaves_none():
+    threads = ThreadPoolExecutor(2)
+    with pytest.raises(KeyboardInterrupt), opened(1) as decoder:
+        asked = [threads.submit(decoder.decode, Dying(GEOMETRY), JPEG + HANGS, Path("x.jpg")) for _ in range(2)]
+        time.sleep(0.1)
+        raise KeyboardInterrupt
+    for one in asked:
+        assert isinstance(one.exception(timeout=20), QuadtokError)
+    assert decoding_processes() == []
+    threads.shutdown()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a promise of Linux")
+def test_one_that_is_stopped_ends_with_a_process_that_is_killed():
+    code = (
+        "import time; from quadtok.decoders import opened\nwith opened(2):\n    print(flush=True)\n    time.sleep(60)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as asking:
+        asking.stdout.readline()
+        found = decoding_processes(asking.pid)
+        time.sleep(2)  # until they have begun
+        for number in found:
+            os.kill(number, signal.SIGSTOP)
+        asking.kill()
+    assert len(found) == 2 and eventually(lambda: not any(map(is_running, found)))
+
+
+@pytest.mark.parametrize("change", ["a path that is no text", "a folder that is gone", "words on stdout"])
+def test_it_begins_where_this_python_runs(change, monkeypatch, tmp_path):
+    if change == "a path that is no text":
+        monkeypatch.setattr(sys, "path", [tmp_path, *sys.path])
+    elif change == "a folder that is gone":
+        found = [folder for folder in sys.path if not (Path(folder) / "quadtok" / "__init__.py").is_file()]
+        monkeypatch.setattr(sys, "path", found)
+    else:
+        (tmp_path / "sitecustomize.py").write_text("print('hello', end='')")
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with opened(1) as decoder:
+        decoder.decode(Preprocess(GEOMETRY), JPEG, Path("x.jpg"))
+
+
+@pytest.mark.parametrize("flags", [["-I"], ["-E"], ["-I", "-S"]])
+def test_it_is_told_what_this_python_was_told(flags, tmp_path):
+    photo = tmp_path / "x.jpg"
+    photo.write_bytes(JPEG)
+    (tmp_path / "code.py").write_text(
+        f"import sys; sys.path[:] = {sys.path!r}\n"
+        "from pathlib import Path\n"
+        "from quadtok.decoders import opened\n"
+        "from quadtok.geometry import make_geometry, parse_budget\n"
+        "from quadtok.preprocess import Preprocess\n"
+        'steps = Preprocess(make_geometry((64, 64), parse_budget("10"), "crop", 8, 32))\n'
+        f"path = Path({str(photo)!r})\n"
+        "with opened(1) as decoder:\n"
+        "    decoder.decode(steps, path.read_bytes(), path)\n"
+    )
+    elsewhere = os.environ | {"PYTHONHOME": "/nowhere"}
+    done = subprocess.run([sys.executable, *flags, tmp_path / "code.py"], env=elsewhere, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_photo_travels_without_torch():

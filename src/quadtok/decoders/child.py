@@ -12,6 +12,7 @@ import pickle
 import signal
 import struct
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,7 +21,8 @@ from quadtok.images import pixels_of
 from quadtok.preprocess import Preprocess
 
 LENGTH = struct.Struct("<Q")
-READY = "ready"  # the first message
+READY = b"quadtok decodes\n"  # comes first; what is before it was printed while Python began
+_END_WITH_PARENT = 1  # PR_SET_PDEATHSIG
 
 
 def send(stream: IO[bytes], message: Any) -> None:
@@ -46,13 +48,12 @@ def receive(stream: IO[bytes]) -> Any:
 
 def serve() -> None:
     """Decode whatever comes, until nothing more can come: then whoever asked is gone, or has all."""
-    for number in (
-        signal.SIGINT,
-        signal.SIGTERM,
-    ):  # sent to all processes of a terminal or a job; the other one decides
+    for number in (signal.SIGINT, signal.SIGTERM):  # as in `heedless`, which Windows has not
         signal.signal(number, signal.SIG_IGN)
+    _end_with_parent()
     questions, answers = _streams()
-    send(answers, READY)
+    answers.write(READY)
+    answers.flush()
     try:
         while True:
             preprocess, data, path = receive(questions)
@@ -61,6 +62,15 @@ def serve() -> None:
             send(answers, _decoded(preprocess, data, path))
     except (EOFError, BrokenPipeError):
         os._exit(0)  # nothing is open that would have to be closed
+
+
+def _end_with_parent() -> None:
+    """Linux then ends this process with the thread that began it, also where it is stopped or a codec hangs."""
+    if sys.platform == "linux":
+        with suppress(ImportError, OSError, AttributeError):
+            import ctypes
+
+            ctypes.CDLL(None).prctl(_END_WITH_PARENT, signal.SIGKILL)
 
 
 def _streams() -> tuple[IO[bytes], IO[bytes]]:

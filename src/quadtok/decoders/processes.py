@@ -18,6 +18,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from types import TracebackType
 
+import quadtok
 from quadtok.decoders.child import READY, receive, send
 from quadtok.decoders.room import Room
 from quadtok.errors import ImageError, InputError, QuadtokError
@@ -28,6 +29,10 @@ _GRACE = 2.0  # seconds to end by itself
 
 class DiedError(Exception):
     """A process ended in the middle of its work; says how."""
+
+
+class _NeverBeganError(DiedError):
+    """A process ended before its work; says how."""
 
 
 class Processes:
@@ -44,6 +49,9 @@ class Processes:
     def __init__(self, count: int, room: Room) -> None:
         self._count, self._room = count, room
         self._idle: SimpleQueue[_Process] = SimpleQueue()
+        self._asked: set[_Process] = set()
+        self._is_over = False
+        self._changing = threading.Lock()  # who is asked, and whether it is over
         self._turns = _Turns()
 
     def decode(self, preprocess: Preprocess, data: bytes, path: Path) -> Photo:
@@ -53,6 +61,10 @@ class Processes:
         try:
             with self._turns.alone():
                 return self._once(preprocess, data, path)
+        except _NeverBeganError as problem:
+            raise InputError(
+                f"{path}: a process that decodes ended before it began ({problem}); decode without"
+            ) from None
         except DiedError as problem:
             raise ImageError(
                 f"{path}: two processes that decoded it died of it, the last one alone ({problem})"
@@ -68,6 +80,11 @@ class Processes:
     def __exit__(
         self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if kind is not None:  # threads may still wait for answers that nobody wants
+            with self._changing:
+                self._is_over = True
+                for process in self._asked:
+                    process.stop()
         for process in [self._idle.get() for _ in range(self._count)] if kind is None else self._all_idle():
             process.end()
 
@@ -76,51 +93,69 @@ class Processes:
             yield self._idle.get()
 
     def _once(self, preprocess: Preprocess, data: bytes, path: Path) -> Photo:
-        process = self._idle.get()
+        process = self._taken()
         try:
             photo = process.decode(preprocess, data, path, self._room)
         except QuadtokError:
-            self._idle.put(process)
+            self._give_back(process, process)
             raise
         except BaseException:  # who knows what it would answer next
+            self._give_back(process, _Process())
             process.kill()
-            self._idle.put(_Process())
             raise
-        self._idle.put(process)
+        self._give_back(process, process)
         return photo
+
+    def _taken(self) -> _Process:
+        process = self._idle.get()
+        try:
+            with self._changing:
+                if self._is_over:
+                    raise InputError("the run is over")  # heard by nobody
+                process.start()
+                self._asked.add(process)
+        except BaseException:
+            self._idle.put(process)
+            raise
+        return process
+
+    def _give_back(self, process: _Process, next_one: _Process) -> None:
+        with self._changing:
+            self._asked.remove(process)
+        self._idle.put(next_one)
 
 
 class _Process:
-    """One process, which begins when it is told to or first asked."""
+    """One process."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         self._is_ready = False
 
     def start(self) -> None:
-        """Begin; nothing is waited for.
+        """Begin, if it has not; nothing is waited for.
 
         Raises:
             InputError: where there can be no further process.
         """
-        code = f"import sys; sys.path[:] = {sys.path!r}; from quadtok.decoders.child import serve; serve()"
+        if self._process is not None:
+            return
         try:
-            process = subprocess.Popen(
-                [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-            )
+            with heedless():
+                process = subprocess.Popen(
+                    _command(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+                )
         except OSError as problem:
             raise InputError(f"a process that decodes cannot be begun ({problem.strerror})") from problem
         assert process.stdin is not None and process.stdout is not None
         self._process, self._questions, self._answers = process, process.stdin, process.stdout
 
     def decode(self, preprocess: Preprocess, data: bytes, path: Path, room: Room) -> Photo:
-        """Ask it; see `Preprocess.decode`.
+        """Ask it, once it is started; see `Preprocess.decode`.
 
         Raises:
             DiedError: where it ends meanwhile.
         """
-        if self._process is None:
-            self.start()
         if not self._is_ready:
             self._wait_until_ready()
         try:
@@ -147,8 +182,13 @@ class _Process:
             self.kill()
         self._answers.close()
 
+    def stop(self) -> None:
+        """It is not wanted any more; whoever waits for its answer hears that it died."""
+        if self._process is not None:
+            self._process.kill()
+
     def kill(self) -> None:
-        """It is not wanted any more."""
+        """It is not wanted any more, and nobody waits for it."""
         if self._process is None:
             return
         self._process.kill()
@@ -158,11 +198,11 @@ class _Process:
                 stream.close()
 
     def _wait_until_ready(self) -> None:
-        try:
-            self._is_ready = receive(self._answers) == READY
-        except (OSError, EOFError):
-            how = self._how_it_ended()
-            raise InputError(f"a process that decodes ended before it began ({how}); decode without") from None
+        for line in self._answers:
+            if line.endswith(READY):
+                self._is_ready = True
+                return
+        raise _NeverBeganError(self._how_it_ended())
 
     def _how_it_ended(self) -> str:
         assert self._process is not None
@@ -175,6 +215,31 @@ class _Process:
             return f"exit code {code}"
         names = {number.value: number.name for number in signal.Signals}
         return f"signal {names.get(-code, -code)}"
+
+
+def _command() -> list[str]:
+    """Another one of this interpreter, which finds modules where this one does."""
+    told = [("-I", sys.flags.isolated), ("-E", sys.flags.ignore_environment), ("-S", sys.flags.no_site)]
+    home = str(Path(quadtok.__file__).parent.parent)  # the working folder may have changed since it was found
+    folders = [*(folder for folder in sys.path if isinstance(folder, str)), home]
+    code = f"import sys; sys.path[:] = {folders!r}; from quadtok.decoders.child import serve; serve()"
+    return [sys.executable or "", *(flag for flag, is_set in told if is_set), "-c", code]
+
+
+@contextmanager
+def heedless() -> Iterator[None]:
+    """What is begun in the block does not hear of SIGINT and SIGTERM, from its first moment.
+
+    Both are sent to all processes of a terminal or a job; the one that asks decides.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class _Turns:

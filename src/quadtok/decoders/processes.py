@@ -18,7 +18,6 @@ from pathlib import Path
 from queue import SimpleQueue
 from types import TracebackType
 
-import quadtok
 from quadtok.decoders.child import READY, receive, send
 from quadtok.decoders.room import Room
 from quadtok.errors import ImageError, InputError, QuadtokError
@@ -220,7 +219,7 @@ class _Process:
 def _command() -> list[str]:
     """Another one of this interpreter, which finds modules where this one does."""
     told = [("-I", sys.flags.isolated), ("-E", sys.flags.ignore_environment), ("-S", sys.flags.no_site)]
-    home = str(Path(quadtok.__file__).parent.parent)  # the working folder may have changed since it was found
+    home = str(Path(__file__).parents[2])  # the working folder may have changed since it was found
     folders = [*(folder for folder in sys.path if isinstance(folder, str)), home]
     code = f"import sys; sys.path[:] = {folders!r}; from quadtok.decoders.child import serve; serve()"
     return [sys.executable or "", *(flag for flag, is_set in told if is_set), "-c", code]

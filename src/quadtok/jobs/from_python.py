@@ -150,8 +150,7 @@ def tokenize_files(
         return summary
     job = TokenizeJob(preprocess, scoring, quadtree, place.dtype, where, overlay, threshold, place.suffix)
     lines, rooms, believed = _manifest(manifest, place.folder), Rooms(), place.resumes and not verify
-    looked, settings = if_exists != "skip", partial(job.fingerprint, data=b"")
-    with remembered(lines, settings, planned, believed, rooms, looked) as memory:
+    with remembered(lines, partial(job.fingerprint, data=b""), planned, believed, rooms, if_exists != "skip") as memory:
         sink = FolderSink(planned, job.makes, if_exists, scorer=scoring.name, is_done=memory.is_done, rooms=rooms)
         summary.ending = run(job, sink, memory.hear)
     return summary

@@ -4,10 +4,16 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers import SAMPLE_IMAGES
+from quadtok.decoders import opened
 from quadtok.decoders.room import Room
+from quadtok.geometry import make_geometry, parse_budget
+from quadtok.images import pixels_of
+from quadtok.preprocess import Preprocess
 
 
 @settings(max_examples=25, deadline=None)
@@ -55,6 +61,32 @@ def test_small_ones_do_not_pass_a_large_one_that_waits():
     for thread in threads:
         thread.join(10)
     assert order == [90, 1]
+
+
+class Counting(Preprocess):
+    """Notes how many are decoded at once."""
+
+    inside, most = 0, 0
+    lock = threading.Lock()
+
+    def decode(self, data, path):
+        with self.lock:
+            Counting.inside += 1
+            Counting.most = max(Counting.most, Counting.inside)
+        time.sleep(0.02)
+        with self.lock:
+            Counting.inside -= 1
+        return super().decode(data, path)
+
+
+@pytest.mark.parametrize(("images", "most"), [(0.1, 1), (2, 2)])
+def test_as_many_images_are_decoded_at_once_as_there_is_room_for(images, most):
+    path = SAMPLE_IMAGES / "coffee.jpg"
+    data, steps = path.read_bytes(), Counting(make_geometry((64, 64), parse_budget("100%"), None, 8, 32))
+    Counting.most = 0
+    with opened(0, int(images * pixels_of(data))) as decoder, ThreadPoolExecutor(4) as threads:
+        list(threads.map(lambda _: decoder.decode(steps, data, path), range(8)))
+    assert 0 < Counting.most <= most
 
 
 def test_whoever_fails_leaves_its_room():

@@ -328,6 +328,7 @@ class TestMerging:
     def test_what_two_parts_agree_on_is_there_once(self, tmp_path):
         parts = [written(tmp_path / "a.qts", entries(4)), written(tmp_path / "b.qts", entries(4, first=2))]
         assert merge_plans(parts, tmp_path / "all.qts") == 6
+        assert merge_plans([*parts, parts[1]], tmp_path / "all.qts") == 6
 
     def test_what_they_do_not_agree_on_is_refused_and_nothing_is_written(self, tmp_path):
         parts = [written(tmp_path / "a.qts", [entry("x", 1)]), written(tmp_path / "b.qts", [entry("x", 2)])]

@@ -59,6 +59,15 @@ def test_the_order_is_drawn_from_seed_and_epoch(folder):
     assert all(sorted(one) == list(range(sum(COUNTS))) for one in orders)
 
 
+def test_the_order_in_a_shard_is_drawn_too(folder):
+    def order(seed, epoch):
+        dataset = ShardDataset([folder / "shard-000004.tar"], seed=seed)
+        dataset.set_epoch(epoch)
+        return tuple(numbers_in(dataset))
+
+    assert len({order(seed, epoch) for seed in (0, 1) for epoch in (0, 1, 2)}) > 4
+
+
 @pytest.mark.parametrize("world_size", [1, 2, 3])
 @pytest.mark.parametrize("workers", [0, 2])
 def test_ranks_and_workers_share_all_samples(folder, world_size, workers):

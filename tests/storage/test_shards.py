@@ -101,6 +101,7 @@ ODD_ARRAYS = {
     "two-dimensional": npy(np.zeros((2, 2), np.uint8)),
     "more than its bytes": npy(np.zeros(4, np.uint8), shape=(1 << 40,)),
     "less than its bytes": npy(np.zeros(4, np.uint8), shape=(3,)),
+    "a header of another length": encode_npy(np.zeros(3))[:8] + b"\x01\x00" + encode_npy(np.zeros(3))[10:],
     "texts": npy(np.array(["a", "b"])),
     "complex": npy(np.zeros(2, np.complex64)),
     "a later version": b"\x93NUMPY\x02\x00" + encode_npy(np.zeros(3))[8:],

@@ -357,7 +357,10 @@ def test_how_the_inputs_are_shared_out_is_known_until_the_last_one_leaves(tmp_pa
 def test_a_lock_whose_file_another_process_has_just_removed_is_none(tmp_path, monkeypatch):
     import fcntl
 
-    def flock(descriptor, kind, really=fcntl.flock):
+    really = fcntl.flock
+
+    def flock(descriptor, kind):
+        monkeypatch.setattr(fcntl, "flock", really)
         for lock in tmp_path.glob(".quadtok-*.tmp"):
             lock.unlink()
         really(descriptor, kind)

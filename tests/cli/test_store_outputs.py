@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from helpers import files_in
-from quadtok.errors import OutputError
+from quadtok.errors import InputError, OutputError
 from quadtok.jobs import tokenize_files
 from quadtok.storage.token_file import decode_tokens
 
@@ -240,6 +240,12 @@ def test_where_shards_cannot_be_put_nothing_is_begun(quadtok, photos, tmp_path, 
         ["quadtok: error: nosuch://b/out: ValueError: Protocol not known: nosuch"],
     )
     assert [path.name for path in tmp_path.iterdir()] == ["photos"]
+
+
+@pytest.mark.parametrize("arguments", [("x.jpg", Path("s3://b/out")), (Path("s3://b/x.jpg"), "out")])
+def test_a_path_of_a_url_is_refused(arguments):
+    with pytest.raises(InputError, match=r"s3:/b/\w+.*: a Path of a URL lacks one of its slashes: give it as a str"):
+        tokenize_files(*arguments)
 
 
 def test_a_killed_run_goes_on(photos, tmp_path):

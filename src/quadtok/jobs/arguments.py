@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from quadtok.errors import InputError
-from quadtok.places import place_of
+from quadtok.places import is_elsewhere, is_url, place_of
 
 Name = str | os.PathLike[str]
 
@@ -55,4 +55,6 @@ def _text(argument: str, name: object, may_hold_nul: bool = False) -> str:
         raise InputError(f"{argument} {name!r}: give a path as str or Path")
     if "\0" in text and not may_hold_nul:  # as an input it fails alone
         raise InputError(f"{argument} {name!r}: nothing can have a name with a NUL")
+    if isinstance(name, os.PathLike) and is_elsewhere(name) and not is_url(text):
+        raise InputError(f"{argument} {text}: a Path of a URL lacks one of its slashes: give it as a str")
     return text

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from PIL import Image
 
 from helpers import MANIFEST
@@ -330,3 +331,17 @@ def test_processes_append_to_one_at_the_same_time(quadtok, tmp_path, opened, par
     assert {line["input"] for line in lines(tmp_path)} == {path.name for path in folder.iterdir()}
     result = quadtok("tokenize", *where, *small)
     assert "0 written, 60 skipped" in result.err and opened == []
+
+
+def test_maps_are_part_of_the_settings(quadtok, photos, tmp_path, opened):
+    for name in ("coffee", "rocket", "pets/cat"):
+        path = tmp_path / "maps" / f"{name}.pt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(torch.rand(16, 16), path)
+    command = ("tokenize", photos, "--scorer", "precomputed", "--maps", tmp_path / "maps", "-o", tmp_path / "out")
+    assert quadtok(*command, "-j", "0").code == 0
+    opened.clear()
+    assert "3 skipped" in quadtok(*command).err and opened == []
+    torch.save(torch.rand(16, 16), tmp_path / "maps" / "coffee.pt")
+    result = quadtok(*command)
+    assert (result.code, "exists with other settings" in result.err) == (1, True)

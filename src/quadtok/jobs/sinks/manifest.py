@@ -89,19 +89,19 @@ class Manifest:
         self._file = _opened(path) if os.path.lexists(path.parent) else None
         self._held: list[str] = []  # lines of failures alone, for which no folder is made
         self._known: set[str] = set()
-        self._before: dict[str, tuple[int, int]] = {}
+        self._before: dict[str, tuple[tuple[int, int], str]] = {}  # facts and settings
 
     def is_done(self, outputs: Outputs) -> bool:
         """Whether nothing is to be done for an input, by what stands here and what the disk says without opening it."""
         source = outputs.source
         name = source.relative.as_posix()
         try:
-            # Before it is read: what is written to it later must not count as what was read.
-            now = self._before[str(source.path)] = _facts_of(source)
+            # Before it is read: what is written to it, or to its importance map, later must not count as what was read.
+            now, settings = self._before[str(source.path)] = _facts_of(source), self._settings(source)
             line = self._lines.get(name)
             if line is None or line.status not in _DONE or (line.source_bytes, line.source_mtime_ns) != now:
                 return False
-            if line.files != self._files(outputs) or line.settings != self._settings(source):
+            if line.settings != settings or line.files != self._files(outputs):
                 return False
         except (OSError, QuadtokError):
             return False
@@ -142,7 +142,7 @@ class Manifest:
 
     def _line(self, outcome: Outcome) -> dict[str, Any]:
         source = outcome.source
-        size, time = self._before.pop(str(source.path), (-1, -1))
+        (size, time), settings = self._before.pop(str(source.path), ((-1, -1), ""))
         files = dict[str, list[int]]()
         if outcome.status in _DONE:
             with contextlib.suppress(OSError, QuadtokError):
@@ -153,7 +153,7 @@ class Manifest:
             "files": files,
             "source_bytes": size,
             "source_mtime_ns": time,
-            "settings": self._settings(source) if outcome.status in _DONE and self._looked else "",
+            "settings": settings if outcome.status in _DONE and self._looked else "",
             "error": None if outcome.error is None else str(outcome.error),
             "seconds": round(outcome.facts.get("ms", 0) / 1000, 4),
         }

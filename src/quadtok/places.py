@@ -24,13 +24,13 @@ class Url(PosixPath):
 
 
 def is_url(text: str) -> bool:
-    """Whether a text is `SCHEME://…`."""
-    return _URL.match(text) is not None
+    """Whether a text is `SCHEME://…`. On Windows none is: its paths are no places in a store."""
+    return os.name == "posix" and _URL.match(text) is not None
 
 
 def place_of(text: str) -> Path:
     """The path or URL that a text is."""
-    found = _URL.match(text)
+    found = _URL.match(text) if is_url(text) else None
     return Path(text) if found is None else Url(f"{found[1]}:{_SLASH * len(found[2])}{found[3]}")
 
 

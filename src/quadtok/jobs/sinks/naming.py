@@ -267,10 +267,10 @@ def _refuse_unwritable(naming: Naming) -> None:
     file = naming.file
     place = file.parent if file is not None else naming.folder
     if isinstance(place, Url):
-        from quadtok.stores import files_in
+        from quadtok.stores import is_file
 
         with about(place):
-            files_in(str(place))  # what cannot be reached should be said before hours of work
+            is_file(str(place))  # what cannot be reached should be said before hours of work
         return
     if file is not None and file.is_dir():
         way_out = f"use {naming.words.output_dir}" if naming.words.output_dir else "name a file in it"

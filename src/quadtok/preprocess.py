@@ -11,11 +11,13 @@ from quadtok.errors import InputError, about
 from quadtok.geometry import Geometry
 from quadtok.images import (
     CROP_FRACTION,
+    DraftRule,
     Fitted,
     decode_image,
     draft_for,
     fit_image,
     fit_native,
+    pixels_of,
 )
 from quadtok.names import DEFAULT_BACKGROUND, MAX_PIXELS
 from quadtok.spec import Spec
@@ -72,6 +74,15 @@ class Preprocess:
         if self.max_pixels < 1:
             raise InputError(f"max_pixels must be at least 1, got {self.max_pixels}")
 
+    @property
+    def _draft(self) -> DraftRule | None:
+        size = self.geometry.size
+        return draft_for(*size, self.geometry.fit) if size and self.draft else None
+
+    def pixels(self, data: bytes) -> int:
+        """How many pixels of an image file `decode` would decode, by its header; 0 where that cannot be read."""
+        return pixels_of(data, self._draft)
+
     def decode(self, data: bytes, path: Path) -> Photo:
         """Decode and fit the bytes of an image file.
 
@@ -85,7 +96,7 @@ class Preprocess:
             max_pixels=self.max_pixels,
             background=self.background,
             exif=self.exif,
-            draft=draft_for(*size, fit) if size and self.draft else None,
+            draft=self._draft,
         )
         if size:
             fitted = fit_image(file.image, *size, fit, file.draft)

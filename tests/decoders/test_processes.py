@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import bad_images
 from decoders.dying import HANGS, LOOKS_LIKE_POISON, POISON, Dying
@@ -199,3 +200,13 @@ def test_it_is_told_what_this_python_was_told(flags, tmp_path):
 
 def test_a_photo_travels_without_torch():
     assert b"torch" not in pickle.dumps(Preprocess(GEOMETRY).decode(JPEG, Path("x.jpg")))
+
+
+@pytest.mark.parametrize(("size", "draft", "divisor"), [((64, 64), True, 8), ((64, 64), False, 1), (None, True, 1)])
+def test_room_is_asked_for_what_is_decoded(tmp_path, size, draft, divisor):
+    Image.new("RGB", (2000, 1600)).save(tmp_path / "x.jpg")
+    Image.new("RGB", (2000, 1600)).save(tmp_path / "x.png")
+    steps = Preprocess(make_geometry(size, parse_budget("40%"), "pad", 8, 32), draft=draft)
+    assert steps.pixels((tmp_path / "x.jpg").read_bytes()) == 2000 * 1600 // divisor**2
+    assert steps.pixels((tmp_path / "x.png").read_bytes()) == 2000 * 1600
+    assert steps.pixels(b"text") == 0

@@ -12,7 +12,6 @@ from helpers import SAMPLE_IMAGES
 from quadtok.decoders import opened
 from quadtok.decoders.room import Room
 from quadtok.geometry import make_geometry, parse_budget
-from quadtok.images import pixels_of
 from quadtok.preprocess import Preprocess
 
 
@@ -84,7 +83,7 @@ def test_as_many_images_are_decoded_at_once_as_there_is_room_for(images, most):
     path = SAMPLE_IMAGES / "coffee.jpg"
     data, steps = path.read_bytes(), Counting(make_geometry((64, 64), parse_budget("100%"), None, 8, 32))
     Counting.most = 0
-    with opened(0, int(images * pixels_of(data))) as decoder, ThreadPoolExecutor(4) as threads:
+    with opened(0, int(images * steps.pixels(data))) as decoder, ThreadPoolExecutor(4) as threads:
         list(threads.map(lambda _: decoder.decode(steps, data, path), range(8)))
     assert 0 < Counting.most <= most
 

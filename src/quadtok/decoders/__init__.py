@@ -14,11 +14,10 @@ from typing import Protocol
 
 from quadtok.decoders.processes import Processes
 from quadtok.decoders.room import Room
-from quadtok.images import pixels_of
 from quadtok.preprocess import Photo, Preprocess
 
-# Of all images that are being decoded and fitted, in full size: some 0.8 GB as RGB, and a copy or two of some.
-PIXELS_IN_FLIGHT = 1 << 28
+# Of all images that are being decoded and fitted: each takes some 30 bytes a pixel meanwhile, 2 GB in all.
+PIXELS_IN_FLIGHT = 1 << 26
 
 
 class Decoder(Protocol):
@@ -40,7 +39,7 @@ class InThread:
 
     def decode(self, preprocess: Preprocess, data: bytes, path: Path) -> Photo:
         """See `Decoder`."""
-        with self._room.of(pixels_of(data)):
+        with self._room.of(preprocess.pixels(data)):
             return preprocess.decode(data, path)
 
 

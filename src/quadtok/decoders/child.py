@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import IO, Any
 
 from quadtok.errors import as_ours
-from quadtok.images import pixels_of
 from quadtok.preprocess import Preprocess
 
 LENGTH = struct.Struct("<Q")
@@ -57,7 +56,7 @@ def serve() -> None:
     try:
         while True:
             preprocess, data, path = receive(questions)
-            send(answers, pixels_of(data))
+            send(answers, preprocess.pixels(data))
             receive(questions)
             send(answers, _decoded(preprocess, data, path))
     except (EOFError, BrokenPipeError):

@@ -121,8 +121,13 @@ def read_bytes(path: str | Path) -> bytes:
         return data
 
 
-def pixels_of(data: bytes) -> int:
-    """How many pixels the header of an image file says that there are; 0 where it cannot be read."""
+def pixels_of(data: bytes, draft: DraftRule | None = None) -> int:
+    """How many pixels of an image file would be decoded, by its header; 0 where that cannot be read.
+
+    Args:
+        data: of the file.
+        draft: as of `decode_image`.
+    """
     try:
         prepared = _prepared(data)
         if prepared.decode:
@@ -130,6 +135,9 @@ def pixels_of(data: bytes) -> int:
         else:
             with without_warnings(), Image.open(BytesIO(prepared.data), formats=FORMATS) as opened:
                 width, height = opened.size
+                if draft and opened.format in _JPEG:
+                    divisor = draft(height, width)
+                    width, height = -(-width // divisor), -(-height // divisor)
     except Exception:
         return 0
     return height * width

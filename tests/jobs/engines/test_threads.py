@@ -232,6 +232,36 @@ def test_what_is_read_ahead_is_bounded():
     assert len(most) == 200 and max(most) <= 2 * 2 + 8 + 4 * (2 + 2) + 1
 
 
+@pytest.mark.parametrize("first", [[], ["small"] * 3])
+def test_of_large_photos_hardly_more_are_read_ahead_than_there_are_workers(first):
+    """Also before one is known to be large, and behind small ones."""
+    huge = Spec(4096, 8192, 16, 64, 8192 * 4096 // 64**2)
+    assert huge.height * huge.width * 2 == PIXELS_IN_FLIGHT
+
+    class Hoards(Job):
+        held, most = 0, 0
+
+        def read(self, source, data, fingerprint):
+            photo = super().read(source, data, fingerprint)
+            if "small" in source.path.name:
+                return photo
+            with lock:
+                Hoards.held += 1
+                Hoards.most = max(Hoards.most, Hoards.held)
+            return replace(photo, spec=huge)
+
+        def run(self, photos):
+            time.sleep(0.02)
+            with lock:
+                Hoards.held -= sum(photo.spec == huge for photo in photos)
+            return super().run(photos)
+
+    lock, names = threading.Lock(), [*first, *(f"{number:02}" for number in range(60))]
+    ending, said, *_ = run(names, Hoards(), workers=4, batch_size=32, ahead=32)
+    assert (ending, said) == ("done", [(name, "written") for name in names])
+    assert Hoards.most <= 4 + 6, "a photo a worker, what is waited for, and what is run"
+
+
 def test_without_workers_one_input_is_read_at_a_time():
     job = Job()
     run(["a", "b", "c"], job, workers=0, batch_size=1)

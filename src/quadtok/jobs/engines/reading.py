@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -43,6 +44,10 @@ def pixels_of(entry: Entry[Any]) -> int:
     return entry.photo.spec.height * entry.photo.spec.width if entry.photo else 0
 
 
+def _is_unread(entry: Entry[Any]) -> bool:
+    return entry.photo is None and entry.outcome is None
+
+
 class Reader(Generic[P, R]):
     """Reads the inputs of a job.
 
@@ -56,7 +61,8 @@ class Reader(Generic[P, R]):
     def __init__(self, job: Job[P, R], sink: Sink, workers: int, ahead: int) -> None:
         self._job, self._sink, self._workers = job, sink, workers
         self._ahead = workers and 2 * workers + ahead
-        self._last = 0
+        self._held = 0  # pixels of photos that are read and not handed on yet
+        self._counting = threading.Lock()
 
     def entries(self, pool: Executor, sources: Sequence[Source]) -> Iterator[Entry[P]]:
         """All inputs in their order, while some after them are read already."""
@@ -65,22 +71,28 @@ class Reader(Generic[P, R]):
         for settled in self._looked_at(pool, sources):
             begun.append(settled if settled.outcome else pool.submit(self._read, settled))
             reading += settled.outcome is None
-            while begun and (
-                reading > self._allowed() or not isinstance(begun[0], Future) or len(begun) > MOST_ENTRIES
-            ):
-                entry = begun.popleft()
-                reading -= isinstance(entry, Future)
-                yield self._passed(entry.result() if isinstance(entry, Future) else entry)
-        for entry in begun:
-            yield entry.result() if isinstance(entry, Future) else entry
+            while begun and (reading > self._ahead or not isinstance(begun[0], Future) or len(begun) > MOST_ENTRIES):
+                reading -= isinstance(begun[0], Future)
+                yield self._first(pool, begun)
+        while begun:
+            yield self._first(pool, begun)
 
-    def _allowed(self) -> int:
-        """How many may be read ahead, by the size of the last one: of images at native size perhaps none."""
-        return min(self._ahead, PIXELS_IN_FLIGHT // max(1, self._last))
-
-    def _passed(self, entry: Entry[P]) -> Entry[P]:
-        self._last = pixels_of(entry)
+    def _first(self, pool: Executor, begun: deque[Entry[P] | Future[Entry[P]]]) -> Entry[P]:
+        """The next entry. Where it was put back, it is read now, and those behind it are begun again."""
+        first = begun.popleft()
+        entry = first.result() if isinstance(first, Future) else first
+        if _is_unread(entry):
+            again = pool.submit(self._read, entry, whatever_is_held=True)
+            for place, other in enumerate(begun):
+                if isinstance(other, Future) and other.done() and _is_unread(other.result()):
+                    begun[place] = pool.submit(self._read, other.result())
+            entry = again.result()
+        self._hold(-pixels_of(entry))
         return entry
+
+    def _hold(self, pixels: int) -> None:
+        with self._counting:
+            self._held += pixels
 
     def _looked_at(self, pool: Executor, sources: Sequence[Source]) -> Iterator[Entry[P]]:
         """All inputs, those with an outcome that are settled already."""
@@ -95,8 +107,10 @@ class Reader(Generic[P, R]):
         except Exception as problem:
             return self._settled(entry, "failed", problem)
 
-    def _read(self, entry: Entry[P]) -> Entry[P]:
-        """Read one input, in any thread."""
+    def _read(self, entry: Entry[P], whatever_is_held: bool = False) -> Entry[P]:
+        """Read one input, in any thread; where enough is read that is not wanted yet, it is put back as it is."""
+        if self._held >= PIXELS_IN_FLIGHT and not whatever_is_held:
+            return entry
         job, source = self._job, entry.source
         entry.started = time.perf_counter()
         try:
@@ -108,6 +122,7 @@ class Reader(Generic[P, R]):
             if not entry.wanted and not job.tells:
                 return self._settled(entry, "skipped")
             entry.photo = job.read(source, data, fingerprint)
+            self._hold(pixels_of(entry))
         except Exception as problem:
             return self._settled(entry, "failed", problem)
         return entry

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 import bad_images
-from decoders.dying import HANGS, LOOKS_LIKE_POISON, POISON, Dying
+from decoders.dying import HANGS, LOOKS_LIKE_POISON, POISON, Dying, Timed
 from helpers import SAMPLE_IMAGES
 from quadtok.decoders import InThread, opened
 from quadtok.decoders.room import Room
@@ -210,3 +210,31 @@ def test_room_is_asked_for_what_is_decoded(tmp_path, size, draft, divisor):
     assert steps.pixels((tmp_path / "x.jpg").read_bytes()) == 2000 * 1600 // divisor**2
     assert steps.pixels((tmp_path / "x.png").read_bytes()) == 2000 * 1600
     assert steps.pixels(b"text") == 0
+
+
+def test_a_second_try_is_alone(tmp_path):
+    """So that what was killed for want of memory has all of it."""
+    mark = tmp_path / "mark"
+    mark.touch()
+    files = [JPEG] * 30
+    files[5] = JPEG + LOOKS_LIKE_POISON + bytes(mark)
+
+    with opened(3) as decoder, ThreadPoolExecutor(6) as threads:
+        list(
+            threads.map(
+                lambda number: decoder.decode(Timed(GEOMETRY), files[number], tmp_path / f"{number}.jpg"), range(30)
+            )
+        )
+    spans = {}
+    for path in tmp_path.glob("*.log"):  # of the one that died there is none of its first try
+        number, begin, end = path.stem.split()
+        spans[int(number)] = float(begin), float(end)
+    assert len(spans) == 30
+    first, last = spans.pop(5)
+    assert not [number for number, (begin, end) in spans.items() if begin < last and first < end]
+    assert any(
+        begin < other_end and other_begin < end
+        for begin, end in spans.values()
+        for other_begin, other_end in spans.values()
+        if (begin, end) != (other_begin, other_end)
+    )  # others are not

@@ -69,7 +69,7 @@ def _end_with_parent() -> None:
         with suppress(ImportError, OSError, AttributeError):
             import ctypes
 
-            ctypes.CDLL(None).prctl(_END_WITH_PARENT, signal.SIGKILL)
+            ctypes.CDLL(None).prctl(_END_WITH_PARENT, getattr(signal, "SIGKILL", 9))
 
 
 def _streams() -> tuple[IO[bytes], IO[bytes]]:

@@ -231,14 +231,15 @@ def heedless() -> Iterator[None]:
 
     Both are sent to all processes of a terminal or a job; the one that asks decides.
     """
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
+    mask = getattr(signal, "pthread_sigmask", None)
+    if mask is None:  # Windows
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    before = mask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        mask(signal.SIG_SETMASK, before)
 
 
 class _Turns:

@@ -210,7 +210,8 @@ def test_a_stop_finishes_what_was_begun_and_leaves_the_rest(folder):
     job, sources = TokenizeJob(steps(), make_scoring("mine:slow")), find_sources(["in"], IMAGE_SUFFIXES).sources
     with folder_sink("out")(job, sources).open() as sink:
         assert Ray(2, batch_size=4).run(job, sources, sink, hear, stop) == "stopped"
-    assert names == [source.relative.as_posix() for source in sources][: len(names)]
+    # In their order; a chunk that nobody had begun may be missing before one that somebody had.
+    assert names == [name for source in sources if (name := source.relative.as_posix()) in set(names)]
     assert 0 < len(names) < len(sources) - 2 * LEAST_CHUNK
     assert len(files_in(folder / "out")) == len(names)
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import os
 import pickle
+import platform
 import sys
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -149,7 +150,7 @@ class _Actor:
             yield as_sentence(problem, "a process of Ray failed")
 
     def _made(self, given: Given) -> Worker:
-        here = os.uname().nodename
+        here = platform.node()
         if given.version != __version__:
             raise InputError(f"{here} has quadtok {__version__}, and this machine {given.version}: install one version")
         try:
@@ -294,7 +295,6 @@ def _pickled(job: Job[Any, Any]) -> bytes:
     try:
         data: bytes = ray.cloudpickle.dumps(job)
     except Exception as problem:
-        raise InputError(
-            f"the job cannot be sent to other processes ({described(problem)}): see its scorer"
-        ) from problem
+        sentence = f"the job cannot be sent to other processes ({described(problem)}): see its scorer"
+        raise InputError(sentence) from problem
     return data

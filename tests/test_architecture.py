@@ -75,7 +75,7 @@ WITHIN = {
             "sinks",
             "engines",
             "targets",
-            "place",
+            "destination",
             "summary",
             "from_python",
         ),

@@ -85,6 +85,17 @@ def lite0_trunk(state: Mapping[str, Tensor], name: str) -> Lite0Trunk:
     return Lite0Trunk(net)
 
 
+def lite0_classifier() -> nn.Module:
+    """The whole net with the package's weights: ImageNet's 1,000 classes; what it wants is (x · 255 − 127) / 128.
+
+    Raises:
+        WeightsError: where the packages are not installed.
+    """
+    package = _package("efficientnet_lite_pytorch")
+    make: Callable[[], nn.Module] = lambda: package.EfficientNet.from_name("efficientnet-lite0")  # noqa: E731
+    return build_net(make, lite0_state(), "lite0", "an EfficientNet-Lite0")
+
+
 def fold_lite0(trunk: nn.Module) -> nn.Module:
     """The same function in eval mode, each norm folded into the convolution before it, weights channels last.
 

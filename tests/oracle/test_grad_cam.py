@@ -1,0 +1,207 @@
+"""Grad-CAM: what the papers' packages give, batch as single, on convnets, ViTs and adapted ViTs."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from quadtok import Plan, Spec, get_quadtree, get_scorer, normalize
+from quadtok.errors import InputError
+from quadtok.models import adapt
+from quadtok.oracle import default_layer, grad_cam
+
+timm = pytest.importorskip("timm", reason="the extra timm")
+torchvision = pytest.importorskip("torchvision")
+
+
+def seeded(make):
+    torch.manual_seed(0)
+    return make().eval()
+
+
+def with_varied_weights(model):
+    """Random networks say the same of all images; a stronger last layer and norms tell them apart."""
+    generator = torch.Generator().manual_seed(1)
+    for parameter in model.parameters():
+        parameter.data += 0.05 * torch.randn(parameter.shape, generator=generator)
+    return model
+
+
+MODELS = {
+    "resnet18": lambda: torchvision.models.resnet18(),
+    "mobilenet": lambda: torchvision.models.mobilenet_v3_small(),
+    "torchvision vit": lambda: torchvision.models.VisionTransformer(96, 16, 3, 2, 48, 96),
+    "timm vit": lambda: timm.create_model("vit_tiny_patch16_224", img_size=96, depth=3),
+    "timm vit, mean of its patches": lambda: timm.create_model(
+        "vit_tiny_patch16_224", img_size=96, depth=3, global_pool="avg", class_token=False
+    ),
+    "timm convnext": lambda: timm.create_model("convnext_atto"),
+    "timm resnet": lambda: timm.create_model("resnet18"),
+    "timm swin": lambda: timm.create_model(
+        "swin_tiny_patch4_window7_224", img_size=96, window_size=3, depths=(1, 1, 1, 1)
+    ),
+}
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def model(request):
+    return with_varied_weights(seeded(MODELS[request.param]))
+
+
+@pytest.fixture(scope="module")
+def images():
+    return torch.randn(3, 3, 96, 96, generator=torch.Generator().manual_seed(2))
+
+
+def by_hand(model, images, classes, layer):
+    """The definition, one image at a time, with torch's own gradients of the images' graph."""
+    kept, maps = [], []
+    handle = layer.register_forward_hook(lambda module, inputs, output: kept.append(output))
+    for image, wanted in zip(images, classes, strict=True):
+        logits = model(image[None].clone().requires_grad_())
+        (slopes,) = torch.autograd.grad(logits[0, wanted], kept[-1])
+        maps.append((kept[-1].detach()[0], slopes[0]))
+    handle.remove()
+    return maps
+
+
+def test_it_is_the_definition(model, images):
+    layer, classes = default_layer(model), [5, 0, 3]
+    found = grad_cam(model, images, classes)
+    for ours, (values, slopes) in zip(found, by_hand(model, images, classes, layer), strict=True):
+        if values.ndim == 2:  # tokens
+            prefix = len(values) - ours.numel()
+            values, slopes = values[prefix:].T.unflatten(1, ours.shape), slopes[prefix:].T.unflatten(1, ours.shape)
+        elif tuple(values.shape[:2]) == tuple(ours.shape):  # channels last
+            values, slopes = values.permute(2, 0, 1), slopes.permute(2, 0, 1)
+        wanted = (slopes.mean((1, 2))[:, None, None] * values).sum(0).relu()
+        wanted = (wanted - wanted.min()) / (wanted.max() - wanted.min()).clamp(min=1e-30)
+        assert torch.allclose(ours, wanted, atol=1e-4)
+
+
+def test_an_image_in_a_batch_is_as_it_is_alone(model, images):
+    together = grad_cam(model, images, size=(96, 96))
+    alone = torch.cat([grad_cam(model, image[None], size=(96, 96)) for image in images])
+    assert together.shape == (3, 96, 96) and torch.allclose(together, alone, atol=1e-4)
+    assert float(together.amin()) >= 0 and float(together.amax()) <= 1
+
+
+def test_the_model_is_left_as_it_was(model, images):
+    before = copy.deepcopy(model.state_dict())
+    frozen = copy.deepcopy(model).requires_grad_(False)
+    assert torch.allclose(grad_cam(model, images), grad_cam(frozen, images), atol=1e-6)
+    with torch.no_grad():
+        grad_cam(model, images)
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_no_target_is_the_largest_logit(model, images):
+    with torch.no_grad():
+        classes = model(images).argmax(1)
+    assert torch.equal(grad_cam(model, images), grad_cam(model, images, classes))
+    assert torch.equal(grad_cam(model, images, 2), grad_cam(model, images, [2, 2, 2]))
+
+
+def test_it_is_what_torchcam_gives(model, images):
+    torchcam = pytest.importorskip("torchcam.methods", reason="torchcam")
+    layer = default_layer(model)
+    activations = by_hand(model, images, [1, 1, 1], layer)[0][0]
+    if activations.ndim != 3 or "NHWC" in str(getattr(model, "output_fmt", "")).upper():
+        pytest.skip("torchcam takes maps alone, channels first")
+    with torchcam.GradCAM(model, target_layer=layer) as extractor:
+        logits = model(images.clone().requires_grad_())
+        wanted = extractor([5, 0, 3], logits)[0]
+    assert torch.allclose(grad_cam(model, images, [5, 0, 3]), wanted.float(), atol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def vit():
+    return with_varied_weights(seeded(MODELS["timm vit"]))
+
+
+class TestAdapted:
+    def test_on_the_full_grid_it_is_the_models_own(self, vit, images):
+        spec = Spec.full(96, 96, 16, 32)
+        adapted = adapt(vit, spec, "random", check=False)
+        plan_free = grad_cam(adapted, images, [1, 2, 3])
+        assert torch.allclose(plan_free, grad_cam(vit, images, [1, 2, 3]), atol=1e-4)
+
+    def test_tokens_are_laid_out_by_their_plan(self, vit, images):
+        spec = Spec(96, 96, 16, 32, 21)
+        adapted = adapt(vit, spec, "blur", check=False)
+        found = grad_cam(adapted, images, 1)
+        _, plan = adapted(images, return_plan=True)
+        assert found.shape == (3, 6, 6)
+        for row, image in enumerate(found):
+            for token in range(spec.num_tokens):
+                own = image[plan.cell_to_token[row] == token]
+                assert torch.all(own == own[0])
+
+    def test_bytes_are_what_they_are_normalised(self, vit):
+        pixels = torch.randint(256, (2, 3, 96, 96), dtype=torch.uint8, generator=torch.Generator().manual_seed(3))
+        adapted = adapt(vit, Spec(96, 96, 16, 32, 21), "blur", check=False)
+        mean = [0.5, 0.5, 0.5]
+        assert torch.allclose(
+            grad_cam(adapted, pixels, 1), grad_cam(adapted, normalize(pixels, mean, mean), 1), atol=1e-4
+        )
+
+
+def test_maps_choose_tokens(images):
+    model, spec = seeded(MODELS["resnet18"]), Spec(96, 96, 16, 32, 21)
+    maps = grad_cam(model, images, size=(96, 96))
+    plan = get_quadtree()(get_scorer("precomputed", maps=maps)(images, spec), spec)
+    assert isinstance(plan, Plan) and plan.scale.shape == (3, 21)
+
+
+def test_the_last_norm_of_a_vit_that_reads_its_class_token_is_refused(images):
+    vit = seeded(MODELS["timm vit"])
+    with pytest.raises(InputError, match="first norm of the last block"):
+        grad_cam(vit, images, layer="norm")
+    assert grad_cam(vit, images, layer="blocks.1").shape == (3, 6, 6)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"layer": "no.such"}, "there is no layer 'no.such': the model has conv1, bn1"),
+        ({"layer": ""}, "there is no layer ''"),
+        ({"layer": nn.Identity()}, "no part of the model"),
+        ({"layer": "fc"}, "expected maps"),
+        ({"target": 1000}, "classes 0 to 999"),
+        ({"target": -1}, "classes 0 to 999"),
+        ({"target": [1, 2]}, "names 2 classes and there are 3 images"),
+        ({"target": 0.5}, "target must be a class"),
+        ({"target": True}, "target must be a class"),
+        ({"size": (0, 4)}, "size must be"),
+        ({"images": torch.zeros(1, 3, 96, 96, dtype=torch.uint8)}, "images are uint8"),
+        ({"images": torch.zeros(3, 96, 96)}, "must be a batch"),
+    ],
+)
+def test_what_cannot_be_is_one_sentence(images, arguments, sentence):
+    with pytest.raises(InputError, match=sentence):
+        grad_cam(seeded(MODELS["resnet18"]), **{"images": images, **arguments})
+
+
+def test_a_model_in_training_mode_and_one_that_is_no_classifier_are_refused(images):
+    with pytest.raises(InputError, match=r"call model.eval\(\)"):
+        grad_cam(torchvision.models.resnet18(), images)
+    with pytest.raises(InputError, match="expected logits"):
+        grad_cam(nn.Sequential(nn.Conv2d(3, 4, 3)).eval(), images, layer="0")
+    with pytest.raises(InputError, match="which layer of a Sequential"):
+        grad_cam(nn.Sequential(nn.Conv2d(3, 4, 3)).eval(), images)
+
+
+def test_a_layer_that_runs_twice_is_refused(images):
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 3, 3, padding=1)
+
+        def forward(self, images):
+            return self.conv(self.conv(images)).mean((2, 3))
+
+    with pytest.raises(InputError, match="runs 2 times"):
+        grad_cam(Twice().eval(), images, layer="conv")

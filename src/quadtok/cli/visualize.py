@@ -87,8 +87,8 @@ def _plan(
 
 def _scorings(scorers: ComparedScorers, sources: Sequence[Source], device: str, report: Report) -> dict[str, Scoring]:
     """A scoring for each name; none where no photograph is to be scored."""
-    names = scorers.names if any(map(_is_photograph, sources)) else ()
-    return {name: scorers.scoring(name, sources, device, report.tell) for name in names}
+    rows = scorers.rows if any(map(_is_photograph, sources)) else []
+    return {row: scorers.scoring(name, sources, device, report.tell) for row, name in rows}
 
 
 def _has_photographs(sources: Sequence[Source]) -> bool:

@@ -191,17 +191,29 @@ class ComparedScorers(MapScorerFlags):
     compare: Annotated[
         str | None,
         typer.Option(
-            metavar="SCORER,...", rich_help_panel=_PICTURE,
-            help="A sheet with one row per scorer; with several --tokens, one column per budget.",
+            metavar="\\[ROW=]SCORER,...", rich_help_panel=_PICTURE,
+            help="A sheet with one row per scorer, called by it or as you say (oracle=precomputed); with several "
+            "--tokens, one column per budget.",
         ),
     ] = None  # fmt: skip
 
     @property
     def names(self) -> tuple[str, ...]:
         """Of the scorers that are compared, or of the one."""
-        return super().names if self.compare is None else tuple(self.compare.split(","))
+        return super().names if self.compare is None else tuple(scorer for _, scorer in self.rows)
+
+    @property
+    def rows(self) -> list[tuple[str, str]]:
+        """What each row is called, and its scorer."""
+        if self.compare is None:
+            return [(name, name) for name in super().names]
+        parts = [entry.rpartition("=") for entry in self.compare.split(",")]
+        return [(row or scorer, scorer) for row, _, scorer in parts]
 
     def check(self, context: typer.Context) -> None:
         """As above; and one list of scorers."""
         refuse_together(context, "compare", ["scorer"], "--compare lists the scorers: leave --scorer out")
+        called = [row for row, _ in self.rows]
+        if twice := next((row for row in called if called.count(row) > 1), None):
+            raise InputError(f"--compare {self.compare}: two rows are called {twice!r}: name one, as in other={twice}")
         super().check(context)

@@ -14,7 +14,7 @@ from torch import Tensor
 from quadtok.errors import InputError
 from quadtok.jobs.points import Box
 from quadtok.jobs.sources import Source, map_in
-from quadtok.jobs.tensors import load_tensors
+from quadtok.jobs.tensors import load_map, load_tensors
 from quadtok.jobs.words import ARGUMENTS, Words
 from quadtok.scorers import get_scorer
 from quadtok.spec import Spec
@@ -64,7 +64,7 @@ class MapScoring:
         path = self.path
         if self.maps is None:
             path = map_in(self.path, source)
-            maps = load_tensors(path, f"{source.path}: map {path}")
+            maps = load_map(path, f"{source.path}: map {path}")
         elif isinstance(self.maps, Tensor) and self.maps.ndim > 2:
             maps = self.maps[self.rows[source]]
         else:

@@ -22,7 +22,7 @@ from quadtok.jobs.shard_inputs import samples_of
 from quadtok.jobs.store_inputs import StoreItem, is_folder, items_at
 from quadtok.jobs.walk import Refusal, matches, walk
 from quadtok.jobs.words import ARGUMENTS, Words
-from quadtok.names import IMAGE_SUFFIXES, PARQUET_SUFFIX, SAFETENSORS_SUFFIX, TAR_SUFFIX, TOKEN_SUFFIX
+from quadtok.names import IMAGE_SUFFIXES, MAP_SUFFIXES, PARQUET_SUFFIX, TAR_SUFFIX, TOKEN_SUFFIX
 from quadtok.places import Url, is_url, place_of
 
 __all__ = ["Found", "Refusal", "Source", "find_sources"]
@@ -71,8 +71,9 @@ class Source:
 
 
 def map_in(folder: Path, source: Source) -> Path:
-    """The importance map of an input, in a folder that mirrors the inputs."""
-    return folder / source.relative.with_suffix(".pt")
+    """The importance map of an input, in a folder that mirrors the inputs: the first of its formats that is there."""
+    names = [folder / source.relative.with_suffix(suffix) for suffix in MAP_SUFFIXES]
+    return next((name for name in names if os.path.lexists(name)), names[0])
 
 
 @dataclass(frozen=True)
@@ -281,4 +282,4 @@ def _named(item: Path | Refusal, root: Path) -> _Item:
 
 
 def _kind(suffixes: frozenset[str]) -> str:
-    return f"token files ({TOKEN_SUFFIX}, {SAFETENSORS_SUFFIX})" if TOKEN_SUFFIX in suffixes else "images"
+    return "token files (.pt)" if ".pt" in suffixes else "images"

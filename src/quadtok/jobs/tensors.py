@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from quadtok.errors import InputError, about, described
-from quadtok.files import load_safely
+from quadtok.files import load_safely, read_regular
+from quadtok.images.quiet import pixel_limit
+from quadtok.names import MAX_PIXELS
 from quadtok.quiet import without_warnings
 
 LARGEST_VIEW = 1 << 30  # bytes that a tensor may take and not bring along: expanded, or sparse
@@ -34,6 +39,42 @@ def load_tensors(path: Path, what: str) -> Tensor | list[Tensor]:
         if isinstance(found, list | tuple) and not isinstance(found, torch.Size):
             return [_plain(entry, f"holds a {type(found).__name__} with", "tensors alone") for entry in found]
         return _plain(found, "holds", "a tensor; expected a tensor, written with torch.save(tensor, path)")
+
+
+def load_map(path: Path, what: str) -> Tensor | list[Tensor]:
+    """An importance map in any of the formats that `quadtok oracle` writes; see `load_tensors`.
+
+    Raises:
+        InputError: likewise.
+    """
+    loaders = {".npy": _from_numpy, ".png": _from_png}
+    loader = loaders.get(path.suffix.lower())
+    if loader is None:
+        return load_tensors(path, what)
+    with about(what):
+        data = read_regular(path, InputError)
+        try:
+            return loader(data)
+        except InputError:
+            raise
+        except Exception as problem:  # numpy and Pillow raise a dozen types
+            raise InputError(f"cannot be read as {path.suffix[1:]} ({described(problem)})") from problem
+
+
+def _from_numpy(data: bytes) -> Tensor:
+    array = np.load(BytesIO(data), allow_pickle=False)
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiub":
+        raise InputError("holds no array of real numbers")
+    return torch.from_numpy(array.astype(np.float32))
+
+
+def _from_png(data: bytes) -> Tensor:
+    """Gray from 0 to 1."""
+    with pixel_limit(MAX_PIXELS), Image.open(BytesIO(data), formats=["PNG"]) as image:
+        if image.mode not in ("L", "I;16", "I"):
+            raise InputError(f"is no gray picture but of mode {image.mode}: save the map as gray, or as a tensor")
+        most = 255 if image.mode == "L" else 65535
+        return torch.from_numpy(np.asarray(image).astype(np.float32) / most)
 
 
 def _plain(found: object, holds: str, expected: str) -> Tensor:

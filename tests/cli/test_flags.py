@@ -138,6 +138,9 @@ OTHERWISE = {
     ("bench", "--impl"): "takes several",
     ("bench", "--tokens"): "has no threshold",
     ("calibrate", "--tokens"): "is a mean",
+    ("oracle", "--model"): "looks, and is not timed: it has a default",
+    ("oracle", "--weights"): "of that classifier, not of a scorer",
+    ("oracle", "--format"): "of maps, not of tokens",
     ("bench", "--scorer"): "takes several, and has no maps",
     ("bench", "--seed"): "of random images, too",
     ("bench", "--device"): "times more than the scorer",
@@ -169,13 +172,9 @@ def test_no_command_has_more_than_ten_parameters(command):
 
 def test_commands_that_read_images_read_them_by_the_same_flags():
     reading = {"--fit", "--background", "--exif", "--draft", "--max-pixels"}
-    assert {command for command in COMMANDS if reading & flags_of(command).keys()} == {
-        "tokenize",
-        "visualize",
-        "calibrate",
-        "bench",
-    }
-    assert all(reading <= flags_of(command).keys() for command in ("tokenize", "visualize", "calibrate", "bench"))
+    commands = {"tokenize", "visualize", "calibrate", "oracle", "bench"}
+    assert {command for command in COMMANDS if reading & flags_of(command).keys()} == commands
+    assert all(reading <= flags_of(command).keys() for command in commands)
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from quadtok import __version__
 from quadtok.cli.bench import bench
 from quadtok.cli.calibrate import calibrate
 from quadtok.cli.info import info
+from quadtok.cli.oracle import oracle
 from quadtok.cli.plans import plans
 from quadtok.cli.reverse import reverse
 from quadtok.cli.terminal import (
@@ -49,6 +50,9 @@ app.command(
 app.command(
     epilog="quadtok calibrate photos/ -n 100 --at-most 160 · quadtok tokenize photos/ --threshold T -n 160 -o tokens/"
 )(calibrate)
+app.command(
+    epilog="quadtok oracle photos/ -o maps/ · quadtok tokenize photos/ --scorer precomputed --maps maps/ -o tokens/"
+)(oracle)
 app.command(epilog="quadtok bench --impl zcurve · quadtok bench photos/ --scorer blur -b 1,8,64 --plot b.png")(bench)
 app.command(epilog="quadtok info tokens/ --check · quadtok info (the environment, for bug reports)")(info)
 app.add_typer(plans, name="plans")

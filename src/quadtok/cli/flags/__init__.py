@@ -5,7 +5,7 @@ work takes. A command that differs subclasses a group in its own file.
 """
 
 from quadtok.cli.flags.base import FLAGS, OUTPUT, QUADTREE, RUN, SAY
-from quadtok.cli.flags.grid import Grid, ThresholdGrid
+from quadtok.cli.flags.grid import Grid, Sizes, ThresholdGrid
 from quadtok.cli.flags.inputs import Inputs, Listed, PartedInputs
 from quadtok.cli.flags.output import Output
 from quadtok.cli.flags.preprocess import PreprocessFlags
@@ -35,5 +35,6 @@ __all__ = [
     "Reporting",
     "Running",
     "ScorerFlags",
+    "Sizes",
     "ThresholdGrid",
 ]

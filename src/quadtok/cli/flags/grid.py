@@ -21,6 +21,40 @@ from quadtok.names import (
 USUAL_TOKENS = f"{DEFAULT_NUM_TOKENS}; with --threshold 100%"
 
 
+ImageSize = Annotated[
+    str,
+    typer.Option(
+        "--image-size", "-s", metavar="N|HxW|native", rich_help_panel=QUADTREE,
+        help="Size after preprocessing, in multiples of --max-patch; native: each image's own, rounded to those.",
+    ),
+]  # fmt: skip
+MinPatch = Annotated[
+    int, typer.Option(min=1, rich_help_panel=QUADTREE, help="Side of the finest patch: the resolution of a token.")
+]
+MaxPatch = Annotated[
+    int, typer.Option(min=1, rich_help_panel=QUADTREE, help="Side of the coarsest patch: min-patch × a power of two.")
+]
+
+
+@dataclass(frozen=True)
+class Sizes(Group):
+    """Size and patch sizes, where the number of tokens plays no part."""
+
+    image_size: ImageSize = str(DEFAULT_IMAGE_SIZE)
+    min_patch: MinPatch = DEFAULT_MIN_PATCH
+    max_patch: MaxPatch = DEFAULT_MAX_PATCH
+
+    def geometry(self, fit: FitName | None) -> Geometry:
+        """With the tokens of the full grid.
+
+        Raises:
+            InputError: for text that is no size.
+            SpecError: for a fixed size that does not work.
+        """
+        size = parse_size(self.image_size, FLAGS.image_size)
+        return make_geometry(size, parse_budget("100%", FLAGS.num_tokens), fit, self.min_patch, self.max_patch)
+
+
 @dataclass(frozen=True)
 class Grid(Group):
     """Size, patch sizes and number of tokens; with the fit they are a geometry."""
@@ -32,21 +66,9 @@ class Grid(Group):
             help="Tokens per image: roots + 3 × splits, or a percentage of the full grid, rounded down.",
         ),
     ] = str(DEFAULT_NUM_TOKENS)  # fmt: skip
-    image_size: Annotated[
-        str,
-        typer.Option(
-            "--image-size", "-s", metavar="N|HxW|native", rich_help_panel=QUADTREE,
-            help="Size after preprocessing, in multiples of --max-patch; native: each image's own, rounded to those.",
-        ),
-    ] = str(DEFAULT_IMAGE_SIZE)  # fmt: skip
-    min_patch: Annotated[
-        int,
-        typer.Option(min=1, rich_help_panel=QUADTREE, help="Side of the finest patch: the resolution of a token."),
-    ] = DEFAULT_MIN_PATCH
-    max_patch: Annotated[
-        int,
-        typer.Option(min=1, rich_help_panel=QUADTREE, help="Side of the coarsest patch: min-patch × a power of two."),
-    ] = DEFAULT_MAX_PATCH
+    image_size: ImageSize = str(DEFAULT_IMAGE_SIZE)
+    min_patch: MinPatch = DEFAULT_MIN_PATCH
+    max_patch: MaxPatch = DEFAULT_MAX_PATCH
 
     def geometries(self, fit: FitName | None) -> list[Geometry]:
         """One for each size and budget that is listed, a fixed size checked at once.

@@ -1,0 +1,131 @@
+"""`quadtok oracle`: image files to importance maps of a classifier."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from quadtok.cli.flags import FLAGS, Batches, Decoding, Output, PartedInputs, PreprocessFlags, Reporting, Sizes
+from quadtok.cli.given import check_ending, is_given
+from quadtok.cli.grouped import Group, grouped
+from quadtok.cli.running import begin, execute, finish, load
+from quadtok.errors import InputError
+from quadtok.jobs.sinks.naming import plan_outputs
+from quadtok.names import IMAGE_SUFFIXES, MAP_SUFFIXES, MapFormatName
+
+if TYPE_CHECKING:
+    from quadtok.oracle.classifiers import Classifier
+
+_MODEL = "Classifier"
+
+
+@dataclass(frozen=True)
+class ModelFlags(Group):
+    """Who looks at the images, and what for."""
+
+    model: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME|lite0|MODULE:NAME", rich_help_panel=_MODEL,
+            help="A classifier of timm or torchvision; lite0: EfficientNet-Lite0 with ImageNet weights (an extra); or "
+            "a torch.nn.Module of your own.",
+        ),
+    ] = "lite0"  # fmt: skip
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|imagenet", rich_help_panel=_MODEL,
+            help="Of a model by its name: a file with a state dict, or what its library has (may download).",
+        ),
+    ] = None  # fmt: skip
+    target: Annotated[
+        str,
+        typer.Option(
+            metavar="CLASS|top1|FILE", rich_help_panel=_MODEL,
+            help="The class that is looked for: its number, the likeliest of each image, or a file that names one for "
+            'each: CSV lines NAME,CLASS, or JSON {"NAME": CLASS}.',
+        ),
+    ] = "top1"  # fmt: skip
+    layer: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", rich_help_panel=_MODEL, show_default="the last one that says where",
+            help="The layer that is asked.",
+        ),
+    ] = None  # fmt: skip
+
+    def classifier(self, device: str) -> Classifier:
+        """The model, on its device. Loads torch.
+
+        Raises:
+            InputError: where there is none of this name, or no such layer.
+        """
+        from dataclasses import replace
+
+        from quadtok.oracle import default_layer
+        from quadtok.oracle.classifiers import load_classifier
+        from quadtok.oracle.layers import named_layer
+
+        found = load_classifier(self.model, self.weights)
+        _ = default_layer(found.model) if self.layer is None else named_layer(found.model, self.layer)
+        return replace(found, model=found.model.to(device))
+
+
+@dataclass(frozen=True)
+class MapFiles(Output):
+    """Where maps go."""
+
+    format: Annotated[
+        MapFormatName,
+        typer.Option("--format", help="pt: a tensor. npy: for numpy. png: 16 bits of gray.", rich_help_panel="Output"),
+    ] = "pt"
+
+    def check(self, context: typer.Context) -> None:
+        """As above; a name of an image only where one is written; the folder, since names are those of token files."""
+        super().check(context)
+        if self.output is not None:
+            endings = (self.suffix,) if is_given(context, "format") else MAP_SUFFIXES
+            check_ending("--output", self.output, endings, "an importance map")
+        elif self.output_dir is None:
+            raise InputError("maps have names that token files have: give a folder of their own, --output-dir DIR")
+
+    @property
+    def suffix(self) -> str:
+        """Of a map."""
+        return self.output.suffix.lower() if self.output is not None else f".{self.format}"
+
+
+@grouped
+def oracle(
+    context: typer.Context,
+    inputs: PartedInputs,
+    sizes: Sizes,
+    model: ModelFlags,
+    preprocess: PreprocessFlags,
+    output: MapFiles,
+    batches: Batches,
+    running: Decoding,
+    say: Reporting,
+) -> int:
+    """Write where a classifier sees a class (Grad-CAM), one importance map per image, for --scorer precomputed."""
+    geometry = sizes.geometry(preprocess.fit)
+    found = inputs.find(IMAGE_SUFFIXES)
+    also_read = [Path(given) for given in (model.weights, model.target) if given and Path(given).is_file()]
+    planned, ours = plan_outputs(found.sources, output.naming(output.suffix), also_read=also_read)
+    report, goes_on = begin(say, running, found, planned, ours)
+    if not goes_on:
+        return finish(report)
+    load("jobs.oracle", "jobs.engines.threads")
+    with report.progress("oracle"):
+        from quadtok.jobs.oracle import Classes, OracleJob
+        from quadtok.jobs.sinks.folder import FolderSink
+
+        classes, device = Classes.of(model.target), batches.resolve()
+        classifier = model.classifier(device)
+        job = OracleJob(preprocess.value(geometry), classifier, classes, model.layer, output.suffix, device)
+        engine = running.engine(batches.batch_size, ahead=batches.batch_size if geometry.size else 0)
+        stop = execute(job, FolderSink(planned, job.makes, output.policy, FLAGS), engine, report)
+    return finish(report, stop, settings=classifier.describe())

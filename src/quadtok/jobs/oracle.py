@@ -1,0 +1,197 @@
+"""The job of `quadtok oracle`: an image file becomes a map of where a classifier sees a class."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from quadtok.decoders import Decoder, decoded_by
+from quadtok.errors import InputError, about
+from quadtok.files import read_regular
+from quadtok.jobs.base import FileKind, last_ending
+from quadtok.jobs.sources import Source
+from quadtok.oracle import grad_cam
+from quadtok.oracle.classifiers import Classifier
+from quadtok.preprocess import Photo, Preprocess
+
+TOP1 = "top1"
+
+
+@dataclass(frozen=True)
+class Classes:
+    """Which class of each image is looked for.
+
+    Attributes:
+        one: the same for all, or None.
+        named: by the image's relative name; empty where none is named.
+        path: of the file that names them.
+    """
+
+    one: int | None = None
+    named: Mapping[str, int] = field(default_factory=dict)
+    path: Path | None = None
+
+    @classmethod
+    def of(cls, target: str) -> Classes:
+        """`top1`, a number, or a file: JSON `{"cats/1.jpg": 281}`, or CSV with a line `cats/1.jpg,281` for each.
+
+        Raises:
+            InputError: where it is none of these.
+        """
+        if target == TOP1:
+            return cls()
+        if target.isascii() and target.isdigit():
+            return cls(one=int(target))
+        path = Path(target)
+        with about(f"target {path}"):
+            if path.suffix.lower() not in (".json", ".csv"):
+                raise InputError("is none of top1, the number of a class, and a file that ends in .json or .csv")
+            text = read_regular(path, InputError).decode("utf-8-sig", "replace")
+            return cls(named=(_from_json if path.suffix.lower() == ".json" else _from_csv)(text), path=path)
+
+    def wanted(self, source: Source) -> int | None:
+        """Of one image; None is the class of its largest logit.
+
+        Raises:
+            InputError: where the file does not name it.
+        """
+        if self.path is None:
+            return self.one
+        name = source.relative.as_posix()
+        if name not in self.named:
+            raise InputError(f"{source.path}: {self.path} names no class for {name!r}")
+        return self.named[name]
+
+
+def _from_json(text: str) -> dict[str, int]:
+    try:
+        found = json.loads(text)
+        if all(type(value) is int for value in found.values()):
+            return dict(found)
+    except (ValueError, AttributeError, RecursionError):
+        pass
+    raise InputError('is no JSON of the form {"cats/1.jpg": 281}')
+
+
+def _from_csv(text: str) -> dict[str, int]:
+    rows = [row for row in csv.reader(io.StringIO(text)) if row]
+    if rows and len(rows[0]) == 2 and not rows[0][1].strip().isdigit():
+        rows = rows[1:]  # a header
+    found = {}
+    for row in rows:
+        if len(row) != 2 or not (row[1].strip().isascii() and row[1].strip().isdigit()):
+            raise InputError(f"has a line {','.join(row)[:80]!r}: expected NAME,CLASS")
+        found[row[0]] = int(row[1])
+    return found
+
+
+@dataclass(frozen=True)
+class OracleJob:
+    """Image file to importance map.
+
+    Attributes:
+        preprocess: how images are read; the map has a number for each finest patch.
+        classifier: what looks at them.
+        classes: what for.
+        layer: the name of a layer; None: see `default_layer`.
+        suffix: of the map; its last part is the format: `.pt`, `.npy` or `.png`.
+        device: where the classifier is.
+    """
+
+    preprocess: Preprocess
+    classifier: Classifier
+    classes: Classes
+    layer: str | None = None
+    suffix: str = ".pt"
+    device: str = "cpu"
+
+    @property
+    def makes(self) -> Mapping[str, FileKind]:
+        """See `Job`."""
+        return {self.suffix: "tensor"}
+
+    @property
+    def in_parallel(self) -> bool:
+        """See `Job`: a layer is listened to meanwhile."""
+        return False
+
+    @property
+    def tells(self) -> bool:
+        """See `Job`."""
+        return False
+
+    def decoded_by(self, decoder: Decoder) -> OracleJob:
+        """See `DecodingJob`."""
+        return replace(self, preprocess=decoded_by(self.preprocess, decoder))
+
+    def load(self, source: Source) -> bytes:
+        """See `Job`."""
+        return source.read()
+
+    def fingerprint(self, source: Source, data: bytes) -> str:
+        """See `Job`."""
+        facts = {
+            **self.preprocess.describe(),
+            **self.classifier.describe(),
+            "class": self.classes.wanted(source),
+            "layer": self.layer,
+            "format": last_ending(self.suffix),
+            "input": hashlib.sha256(data).hexdigest(),
+        }
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+    def read(self, source: Source, data: bytes, fingerprint: str) -> Photo:
+        """See `Job`."""
+        photo = self.preprocess.decode(data, source.path)
+        return replace(photo, extra=self.classes.wanted(source), fingerprint=fingerprint)
+
+    def run(self, photos: Sequence[Photo]) -> list[Tensor]:
+        """See `Job`."""
+        images = torch.stack([photo.fitted.pixels for photo in photos]).to(self.device)
+        inputs = self.classifier.inputs(images)
+        wanted = [photo.extra for photo in photos]
+        target = None if None in wanted else wanted
+        maps = grad_cam(self.classifier.model, inputs, target, self.layer, size=photos[0].spec.grid(0))
+        return list(maps.cpu())
+
+    def encode(self, photo: Photo, result: Tensor, wanted: Collection[str]) -> dict[str, bytes]:
+        """See `Job`."""
+        return {self.suffix: _WRITERS[last_ending(self.suffix)](result)}
+
+    def facts(self, photo: Photo, result: Tensor) -> dict[str, Any]:
+        """See `Job`; whether anything speaks for the class at all."""
+        nothing = {} if bool(result.any()) else {"warning": "nothing in the image speaks for this class: an empty map"}
+        return {"left_out": photo.left_out, **nothing}
+
+
+def _as_torch(values: Tensor) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(values.clone(), buffer)
+    return buffer.getvalue()
+
+
+def _as_numpy(values: Tensor) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, values.numpy())
+    return buffer.getvalue()
+
+
+def _as_png(values: Tensor) -> bytes:
+    """16 bits of gray."""
+    buffer = io.BytesIO()
+    Image.fromarray((values * 65535).round().numpy().astype(np.uint16)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+_WRITERS = {".pt": _as_torch, ".npy": _as_numpy, ".png": _as_png}

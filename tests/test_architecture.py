@@ -78,7 +78,7 @@ WITHIN = {
             "sinks",
             "engines",
             "targets",
-            "place",
+            "destination",
             "summary",
             "from_python",
         ),

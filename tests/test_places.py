@@ -8,7 +8,7 @@ import pytest
 from quadtok.places import Url, folder_above, is_elsewhere, is_url, place_of
 
 
-@pytest.mark.parametrize("text", ["s3://b/a/x.jpg", "hdfs:///a/x.jpg", "file:///tmp/x.jpg", "a+b.c-d://h/x.jpg?y=1"])
+@pytest.mark.parametrize("text", ["s3://b/a/x.jpg", "hdfs:///a/x.jpg", "file:///a/x.jpg", "a+b.c-d://h/x.jpg?y=1"])
 def test_a_url_is_written_as_it_was_typed(text):
     place = place_of(text)
     assert is_url(text) and isinstance(place, Url) and str(place) == text

@@ -75,14 +75,14 @@ def test_foreign_and_missing_files_are_refused_in_one_line_each(quadtok, tmp_pat
 
 def test_an_empty_folder_is_a_usage_error(quadtok, tmp_path):
     result = quadtok("info", tmp_path)
-    assert (result.code, result.err) == (2, f"quadtok: error: no token files (.pt) found in {tmp_path}\n")
+    assert (result.code, result.err) == (2, f"quadtok: error: no token files (.pt, .safetensors) found in {tmp_path}\n")
 
 
 def test_an_empty_folder_beside_others_is_one_bad_input(quadtok, tokens, tmp_path):
     (tmp_path / "empty").mkdir()
     result = quadtok("info", "--check", tmp_path / "empty", tokens)
     assert (result.code, result.out.splitlines()[-1]) == (1, "3 good, 1 bad")
-    assert result.err == f"quadtok: error: no token files (.pt) found in {tmp_path / 'empty'}\n"
+    assert result.err == f"quadtok: error: no token files (.pt, .safetensors) found in {tmp_path / 'empty'}\n"
     record = json.loads(quadtok("info", "--json", tmp_path / "empty", tokens).out.splitlines()[0])
     assert (record["input"], record["status"]) == (str(tmp_path / "empty"), "bad")
 

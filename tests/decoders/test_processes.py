@@ -214,27 +214,26 @@ def test_room_is_asked_for_what_is_decoded(tmp_path, size, draft, divisor):
 
 def test_a_second_try_is_alone(tmp_path):
     """So that what was killed for want of memory has all of it."""
-    mark = tmp_path / "mark"
-    mark.touch()
-    files = [JPEG] * 30
-    files[5] = JPEG + LOOKS_LIKE_POISON + bytes(mark)
+    files = [JPEG] * 100
+    killed = range(5, 100, 20)
+    for number in killed:
+        mark = tmp_path / f"mark {number}"
+        mark.touch()
+        files[number] = JPEG + LOOKS_LIKE_POISON + bytes(mark)
+
+    def decode(number):
+        return decoder.decode(Timed(GEOMETRY), files[number], tmp_path / f"{number}.jpg")
 
     with opened(3) as decoder, ThreadPoolExecutor(6) as threads:
-        list(
-            threads.map(
-                lambda number: decoder.decode(Timed(GEOMETRY), files[number], tmp_path / f"{number}.jpg"), range(30)
-            )
-        )
+        list(threads.map(decode, range(len(files))))
     spans = {}
-    for path in tmp_path.glob("*.log"):  # of the one that died there is none of its first try
+    for path in tmp_path.glob("*.log"):  # of one that died there is none of its first try
         number, begin, end = path.stem.split()
         spans[int(number)] = float(begin), float(end)
-    assert len(spans) == 30
-    first, last = spans.pop(5)
-    assert not [number for number, (begin, end) in spans.items() if begin < last and first < end]
-    assert any(
-        begin < other_end and other_begin < end
-        for begin, end in spans.values()
-        for other_begin, other_end in spans.values()
-        if (begin, end) != (other_begin, other_end)
-    )  # others are not
+    assert len(spans) == len(files)
+
+    def beside(number):
+        begin, end = spans[number]
+        return [other for other, span in spans.items() if other != number and span[0] < end and begin < span[1]]
+
+    assert not any(map(beside, killed)) and any(map(beside, spans))

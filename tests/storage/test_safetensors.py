@@ -80,6 +80,12 @@ def test_what_is_something_else_is_one_sentence(tmp_path, data):
         load_tokens(tmp_path / "x.safetensors")
 
 
+def test_the_weights_of_a_model_are_called_what_they_are(tmp_path):
+    (tmp_path / "x.safetensors").write_bytes(safetensors.save({"weight": torch.zeros(3)}, {"format": "pt"}))
+    with pytest.raises(TokenFileError, match="not a quadtok token file, but other safetensors"):
+        load_tokens(tmp_path / "x.safetensors")
+
+
 def test_a_newer_version_is_named(tmp_path):
     (tmp_path / "x.safetensors").write_bytes(forged({"format": "quadtok", "version": 2}))
     with pytest.raises(TokenFileError, match="format version 2, this quadtok reads 1"):

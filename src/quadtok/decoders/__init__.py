@@ -17,7 +17,7 @@ from quadtok.decoders.room import Room
 from quadtok.preprocess import Photo, Preprocess
 
 # Of all images that are being decoded and fitted: each takes some 30 bytes a pixel meanwhile, 2 GB in all.
-PIXELS_IN_FLIGHT = 1 << 26
+PIXELS_DECODED = 1 << 26
 
 
 class Decoder(Protocol):
@@ -62,7 +62,7 @@ def decoded_by(preprocess: Preprocess, decoder: Decoder) -> Preprocess:
 
 
 @contextmanager
-def opened(processes: int, pixels: int = PIXELS_IN_FLIGHT) -> Iterator[Decoder]:
+def opened(processes: int, pixels: int = PIXELS_DECODED) -> Iterator[Decoder]:
     """A decoder while the block runs.
 
     Args:

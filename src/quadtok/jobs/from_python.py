@@ -12,10 +12,10 @@ from quadtok.errors import InputError
 from quadtok.geometry import Geometry, make_geometry, parse_budget, parse_size, parse_threshold, usual_budget
 from quadtok.jobs.arguments import Name, check_types, path_of, texts_of
 from quadtok.jobs.base import Ending, Engine, Job, Listener, OpenSink, Outcome
+from quadtok.jobs.destination import Destination
 from quadtok.jobs.device import check_device_name, resolve_device
 from quadtok.jobs.engines.choice import engine_of
 from quadtok.jobs.parts import Part, parse_part
-from quadtok.jobs.place import Place
 from quadtok.jobs.scorer_options import meant_scorer, takes_weights
 from quadtok.jobs.scoring import Scoring, make_scoring, scoring_of
 from quadtok.jobs.sinks.folder import FolderSink
@@ -132,13 +132,13 @@ def tokenize_files(
     """
     _check_types(seed, max_pixels, batch_size, scorer_options or {}, begin, progress, device)
     _check_switches(exif=exif, draft=draft, overlay=overlay, keep_ext=keep_ext, fail_fast=fail_fast, verify=verify)
-    place = _place(store, format, output_dir, output, dtype, minima, shard_size, if_exists)
-    place.check(num_tokens is None and threshold is None, overlay, keep_ext, verify or manifest is not True)
+    destination = _destination(store, format, output_dir, output, dtype, minima, shard_size, if_exists)
+    destination.check(num_tokens is None and threshold is None, overlay, keep_ext, verify or manifest is not True)
     geometry = _geometry(image_size, num_tokens, threshold := parse_threshold(threshold), fit, min_patch, max_patch)
     preprocess = Preprocess(geometry, max_pixels, background, exif, draft)
     scorer, options = _chosen(scorer, scorer_options or {}, weights)
     found = _found(inputs, relative_to, which := _part(part))
-    target, naming = place.target(quadtree, threshold, which), place.naming(overlay, keep_ext)
+    target, naming = destination.target(quadtree, threshold, which), destination.naming(overlay, keep_ext)
     also_read = _also_read(maps=maps, points=points, weights=options.get("weights"))
     planned, sources, ours = _planned(target, found.sources, naming, maps is not None, also_read)
     summary, where = Summary(left=len(sources) + len(ours) + len(found.refused)), resolve_device(device)
@@ -148,8 +148,8 @@ def tokenize_files(
     if target is not None:
         summary.ending = run(*target.start(preprocess, scoring, where, sources))
         return summary
-    job = TokenizeJob(preprocess, scoring, quadtree, place.dtype, where, overlay, threshold, place.suffix)
-    lines, rooms, believed = _manifest(manifest, place.folder), Rooms(), place.resumes and not verify
+    job = TokenizeJob(preprocess, scoring, quadtree, destination.dtype, where, overlay, threshold, destination.suffix)
+    lines, rooms, believed = _manifest(manifest, destination.folder), Rooms(), destination.resumes and not verify
     with remembered(lines, partial(job.fingerprint, data=b""), planned, believed, rooms, if_exists != "skip") as memory:
         sink = FolderSink(planned, job.makes, if_exists, scorer=scoring.name, is_done=memory.is_done, rooms=rooms)
         summary.ending = run(job, sink, memory.hear)
@@ -219,12 +219,12 @@ def _part(part: str | None) -> Part | None:
     return parse_part(part, os.environ, "part")
 
 
-def _place(
+def _destination(
     store: StoreName, format: FormatName, folder: Name | None, file: Name | None, dtype: PixelDtypeName | None,
     minima: MinimaName | None, shard_size: int | None, if_exists: IfExistsName,
-) -> Place:  # fmt: skip
+) -> Destination:  # fmt: skip
     paths = path_of("output_dir", folder), path_of("output", file)
-    return Place(store, format, *paths, dtype, minima, shard_size, if_exists)
+    return Destination(store, format, *paths, dtype, minima, shard_size, if_exists)
 
 
 def _geometry(

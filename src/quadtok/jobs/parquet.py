@@ -65,7 +65,7 @@ class Pieces:
     def __init__(self) -> None:
         self._lock = Lock()
         self._held: dict[tuple[Path, int, int], Piece] = {}
-        self._group: _Group | None = None
+        self._groups: list[_Group] = []
 
     def __reduce__(self) -> tuple[type[Pieces], tuple[()]]:
         return Pieces, ()
@@ -80,10 +80,19 @@ class Pieces:
         key = (row.archive, row.group, number)
         with self._lock:
             while key not in self._held:
-                if self._group is None or not self._group.comes_to(row, number):
-                    self._group = _Group(row)
-                self._hold(self._group)
+                self._hold(self._coming_to(row, number))
             return self._held[key]
+
+    def _coming_to(self, row: Row, number: int) -> _Group:
+        """The group where it is read to no further than this piece.
+
+        Two are open: where threads ask, the first row of one may be asked for before the last of the one before it.
+        """
+        for group in self._groups:
+            if group.comes_to(row, number):
+                return group
+        self._groups = [*self._groups[-1:], _Group(row)]
+        return self._groups[-1]
 
     def _hold(self, group: _Group) -> None:
         at = (group.archive, group.group, group.next)

@@ -22,7 +22,14 @@ from quadtok.jobs.shard_inputs import samples_of
 from quadtok.jobs.store_inputs import StoreItem, is_folder, items_at
 from quadtok.jobs.walk import Refusal, matches, walk
 from quadtok.jobs.words import ARGUMENTS, Words
-from quadtok.names import IMAGE_SUFFIXES, MAP_SUFFIXES, PARQUET_SUFFIX, TAR_SUFFIX, TOKEN_SUFFIX
+from quadtok.names import (
+    IMAGE_SUFFIXES,
+    MAP_SUFFIXES,
+    PARQUET_SUFFIX,
+    SAFETENSORS_SUFFIX,
+    TAR_SUFFIX,
+    TOKEN_SUFFIX,
+)
 from quadtok.places import Url, is_url, place_of
 
 __all__ = ["Found", "Refusal", "Source", "find_sources"]
@@ -282,4 +289,4 @@ def _named(item: Path | Refusal, root: Path) -> _Item:
 
 
 def _kind(suffixes: frozenset[str]) -> str:
-    return "token files (.pt)" if ".pt" in suffixes else "images"
+    return f"token files ({TOKEN_SUFFIX}, {SAFETENSORS_SUFFIX})" if TOKEN_SUFFIX in suffixes else "images"

@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from quadtok.errors import TokenFileError, about
-from quadtok.files import read_regular, write_atomically
+from quadtok.files import read_regular, reading, write_atomically
 from quadtok.marks import holds_nothing
 from quadtok.storage.dali import DALI_SUFFIX, dali_index
 from quadtok.storage.shards import facts_of, places_in, read_tar
@@ -136,8 +136,9 @@ def _read_shard(path: Path) -> Shard:
     for key, members in read_tar(path):
         with about(path):
             fingerprints[key] = str(facts_of(members).get("fingerprint"))
-    data = path.read_bytes()
-    return Shard(path.name, fingerprints, len(data), hashlib.sha256(data).hexdigest())
+    with about(path), reading(path, TokenFileError) as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()  # type: ignore[arg-type]  # files do have readinto
+    return Shard(path.name, fingerprints, path.stat().st_size, digest)
 
 
 def _places(path: Path) -> dict[str, dict[str, tuple[int, int]]]:

@@ -30,7 +30,7 @@ from quadtok.names import (
 
 
 @dataclass(frozen=True)
-class Place:
+class Destination:
     """The arguments of `tokenize_files` of these names, as they were given.
 
     Attributes:

@@ -14,7 +14,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "quadtok"
 # A folder stands for all its files. The package itself, `quadtok/__init__`, is outside: it loads names on first use.
 LEVELS = [
     {"errors", "names", "quiet", "places"},
-    {"spec", "files", "colors", "thumbnail", "environment"},
+    {"spec", "files", "colors", "thumbnail", "environment", "own_code"},
     {"zorder", "geometry", "marks", "stores", "download", "tracing", "shown"},
     {"tiling", "precision"},
     {"plan", "pixels"},

@@ -17,12 +17,12 @@ from typing import BinaryIO, Literal
 
 from quadtok.files import open_regular
 
-MarkKind = Literal["picture of a plan", "drawing of a plan", "plot", "restored image"]
+MarkKind = Literal["picture of a plan", "drawing of a plan", "plot", "importance map", "restored image"]
 HEAD_BYTES = 512  # of a file, that say what it is
 
 # All of a remark: between its ends, the NULs that bound it in a block, or the signs around a text of a page.
 _MARK = re.compile(
-    rb"""(?:\A|[\0">])made by quadtok: (picture of a plan|drawing of a plan|plot|restored image)"""
+    rb"""(?:\A|[\0">])made by quadtok: (picture of a plan|drawing of a plan|plot|importance map|restored image)"""
     rb"""(?:, fingerprint ([0-9a-f]{64}))?(?:[\0"<]|\Z)"""
 )
 _MAX_STEPS = 10_000  # chunks before we give up; an animation of ours has 130
@@ -81,8 +81,9 @@ class Mark:
     """What quadtok says of a picture that it made.
 
     Attributes:
-        kind: `"picture of a plan"` (drawn beside a token file), `"drawing of a plan"` or `"plot"`, which folders and
-            globs skip when they are searched for images; or `"restored image"`, which is a picture as others are.
+        kind: `"picture of a plan"` (drawn beside a token file), `"drawing of a plan"`, `"plot"` or `"importance map"`,
+            which folders and globs skip when they are searched for images; or `"restored image"`, which is a picture as
+            others are.
         fingerprint: of all that the picture depends on; empty where there is none.
     """
 

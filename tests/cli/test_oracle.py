@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from helpers import files_in
+from helpers import MANIFEST, files_in
 from quadtok import load_tokens, normalize, read_image
 from quadtok.images import fit_image
 from quadtok.oracle import grad_cam
@@ -95,14 +95,14 @@ def test_a_file_names_a_class_for_each_image(quadtok, photos, mine, tmp_path, na
 def test_a_model_by_its_name_takes_a_file_of_weights(quadtok, photo, tmp_path):
     models = pytest.importorskip("torchvision.models")
     torch.manual_seed(0)
-    model = models.resnet18().eval()
+    model = models.mobilenet_v3_small().eval()
     torch.save(model.state_dict(), tmp_path / "w.pth")
-    flags = ("--model", "resnet18", "-o", tmp_path / "maps", "-s", "64", "--max-patch", "32")
+    flags = ("--model", "mobilenet_v3_small", "-o", tmp_path / "maps", "-s", "64", "--max-patch", "32")
     assert quadtok("oracle", photo, *flags, "--weights", tmp_path / "w.pth").code == 0
     assert torch.load(tmp_path / "maps" / "coffee.pt", weights_only=True).shape == (4, 4)
     torch.save({"x": torch.zeros(2)}, tmp_path / "other.pth")
     result = quadtok("oracle", photo, *flags, "--weights", tmp_path / "other.pth")
-    assert (result.code, "not those of resnet18" in result.err) == (2, True)
+    assert (result.code, "not those of mobilenet_v3_small" in result.err) == (2, True)
     result = quadtok("oracle", photo, *flags)
     assert (result.code, "needs weights" in result.err) == (2, True)
 
@@ -176,3 +176,117 @@ def test_a_row_of_a_comparison_is_called_as_one_says(quadtok, photo, mine, tmp_p
     result = quadtok("visualize", photo, "--compare", "blur,blur", "-o", "x")
     assert (result.code, "two rows are called 'blur'" in result.err) == (2, True)
     assert quadtok("visualize", photo, "--compare", "a=blur,b=blur", "-o", "x").code == 0
+
+
+def test_maps_do_not_depend_on_who_works_and_parts_make_the_whole(quadtok, photos, mine, tmp_path):
+    ways = [("-j", "0"), ("-j", "4", "--decoders", "1"), ("-j", "2", "-b", "1")]
+    for number, flags in enumerate(ways):
+        assert quadtok("oracle", photos, "-o", f"out{number}", *mine, *flags, "--no-manifest").code == 0
+    for part in ("1/2", "2/2"):
+        assert quadtok("oracle", photos, "-o", "parts", *mine, "--part", part, "--no-manifest").code == 0
+    expected = maps_in(tmp_path / "out0")
+    assert len(expected) == 3
+    for place in ("out1", "out2", "parts"):
+        found = maps_in(tmp_path / place)
+        assert found.keys() == expected.keys()
+        assert all(torch.allclose(found[name], expected[name], atol=1e-4) for name in expected)
+
+
+def maps_in(folder):
+    return {path.name: torch.load(path, weights_only=True) for path in folder.rglob("*.pt")}
+
+
+def test_the_second_run_opens_nothing(quadtok, photos, mine, tmp_path, monkeypatch):
+    from quadtok.jobs.sources import Source
+
+    assert quadtok("oracle", photos, "-o", "maps", *mine).code == 0
+    assert (tmp_path / "maps" / MANIFEST).exists()
+    opened, read = [], Source.read
+    monkeypatch.setattr(Source, "read", lambda source: opened.append(source) or read(source))
+    assert "0 written, 3 skipped" in quadtok("oracle", photos, "-o", "maps", *mine).err and opened == []
+    assert "0 written, 3 skipped" in quadtok("oracle", photos, "-o", "maps", *mine, "--verify").err and len(opened) == 3
+    (tmp_path / "maps" / "coffee.pt").unlink()
+    assert "1 written, 2 skipped" in quadtok("oracle", photos, "-o", "maps", *mine).err
+
+
+@pytest.mark.parametrize("ending", ["pt", "npy"])
+def test_a_map_of_another_batch_is_the_same_and_another_map_is_not(quadtok, photo, mine, tmp_path, ending):
+    command = ("oracle", photo, "-o", "maps", *mine, "--format", ending, "--no-manifest")
+    assert quadtok(*command).code == 0
+    path = tmp_path / "maps" / f"coffee.{ending}"
+    for difference, (code, said) in {1e-6: (0, "1 skipped"), 1e-2: (1, "not made by quadtok")}.items():
+        if ending == "pt":
+            torch.save(torch.load(path, weights_only=True) + difference, path)
+        else:
+            np.save(path, np.load(path) + np.float32(difference))
+        result = quadtok(*command)
+        assert (result.code, said in result.err) == (code, True), result.err
+
+
+def test_maps_are_written_to_a_store(quadtok, photos, mine, store, tmp_path):
+    url = store.put_all(photos, "photos")
+    assert quadtok("oracle", photos, "-o", "maps", *mine, "--no-manifest").code == 0
+    for status in ("3 written", "0 written, 3 skipped"):
+        assert status in quadtok("oracle", url, "-o", f"{store.url}/maps", *mine).err
+    assert store.names("maps") == sorted(files_in(tmp_path / "maps"))
+
+
+def test_a_dry_run_writes_nothing(quadtok, photos, mine, tmp_path):
+    result = quadtok("oracle", photos, "-o", "maps", *mine, "--dry-run")
+    assert (result.code, result.out.count(".pt")) == (0, 3) and not (tmp_path / "maps").exists()
+
+
+def test_a_map_among_the_photographs_is_no_photograph(quadtok, photos, mine):
+    (photos / "rocket.png").unlink()
+    command = ("oracle", photos, "-o", photos, *mine, "--format", "png", "--no-manifest")
+    assert "2 written" in quadtok(*command).err
+    again = quadtok(*command)
+    assert (again.code, "0 written, 2 skipped" in again.err) == (0, True)
+    assert "2 pictures made by quadtok passed over" in again.err
+    result = quadtok("oracle", photos, "-o", photos, *mine, "--format", "png", "--target", "3", "--no-manifest")
+    assert (result.code, "exists with other settings" in result.err) == (1, True)
+
+
+def test_a_model_of_ones_own_stays_as_it_is_and_prints_nothing_among_the_lines(quadtok, photo, mine, tmp_path):
+    (tmp_path / "my_loud_net.py").write_text(LOUD)
+    command = ("oracle", photo, "-o", "maps", "--layer", "0", "--json")
+    result = quadtok(*command, "--model", "my_loud_net:net")
+    import my_loud_net
+
+    assert result.code == 0 and [json.loads(line) for line in result.out.splitlines()]
+    assert my_loud_net.net.training and all(weight.requires_grad for weight in my_loud_net.net.parameters())
+    for name in ("leaves", "fails"):
+        result = quadtok(*command, "--model", f"my_loud_net:{name}", "--overwrite")
+        assert (result.code, "no such luck" in result.err, "Traceback" in result.err) == (1, True, False)
+
+
+LOUD = """
+from torch import nn
+
+class Loud(nn.Sequential):
+    def forward(self, images):
+        print("here they come")
+        return super().forward(images)
+
+class Leaves(nn.Sequential):
+    def forward(self, images):
+        raise SystemExit("no such luck")
+
+class Fails(nn.Sequential):
+    def forward(self, images):
+        raise ArithmeticError("no such luck")
+
+print("a module that talks")
+parts = lambda: (nn.Conv2d(3, 4, 8, 8), nn.AdaptiveAvgPool2d(4), nn.Flatten())
+net, leaves, fails = Loud(*parts()), Leaves(*parts()), Fails(*parts())
+"""
+
+
+def test_a_model_that_takes_one_size_is_shown_that_size(quadtok, photo, tmp_path):
+    timm = pytest.importorskip("timm", reason="the extra timm")
+    torch.manual_seed(0)
+    torch.save(timm.create_model("vit_tiny_patch16_224").state_dict(), tmp_path / "w.pth")
+    flags = ("--model", "vit_tiny_patch16_224", "--weights", tmp_path / "w.pth", "-o", tmp_path / "maps")
+    result = quadtok("oracle", photo, *flags, "-s", "256x320")
+    assert result.code == 0, result.err
+    assert torch.load(tmp_path / "maps" / "coffee.pt", weights_only=True).shape == (16, 20)

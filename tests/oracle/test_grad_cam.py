@@ -194,6 +194,15 @@ def test_a_model_in_training_mode_and_one_that_is_no_classifier_are_refused(imag
         grad_cam(nn.Sequential(nn.Conv2d(3, 4, 3)).eval(), images)
 
 
+def test_an_image_that_says_nothing_of_the_class_has_a_map_of_zeros_in_every_batch(images):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 4, 8, 8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+    model[0].bias.data.zero_()
+    together = grad_cam(model, torch.cat([images[:1], torch.zeros_like(images[:1])]), 1, "0")
+    assert bool(together[0].any()) and not bool(together[1].any())
+    assert torch.equal(grad_cam(model, torch.zeros_like(images[:1]), 1, "0")[0], together[1])
+
+
 def test_a_layer_that_runs_twice_is_refused(images):
     class Twice(nn.Module):
         def __init__(self):

@@ -8,10 +8,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from quadtok.cli.flags import FLAGS, Batches, Decoding, Output, PartedInputs, PreprocessFlags, Reporting, Sizes
+from quadtok.cli.flags import (
+    Batches,
+    DryRun,
+    Engines,
+    PartedInputs,
+    PreprocessFlags,
+    RememberedOutput,
+    Reporting,
+    Sizes,
+)
 from quadtok.cli.given import check_ending, is_given
 from quadtok.cli.grouped import Group, grouped
-from quadtok.cli.running import begin, execute, finish, load
+from quadtok.cli.running import begin, execute_in_folder, finish, load, show_plan
 from quadtok.errors import InputError
 from quadtok.jobs.sinks.naming import plan_outputs
 from quadtok.names import IMAGE_SUFFIXES, MAP_SUFFIXES, MapFormatName
@@ -57,6 +66,11 @@ class ModelFlags(Group):
         ),
     ] = None  # fmt: skip
 
+    @property
+    def also_read(self) -> list[Path]:
+        """Files that are read besides the images."""
+        return [Path(given) for given in (self.weights, self.target) if given and Path(given).is_file()]
+
     def classifier(self, device: str) -> Classifier:
         """The model, on its device. Loads torch.
 
@@ -75,7 +89,7 @@ class ModelFlags(Group):
 
 
 @dataclass(frozen=True)
-class MapFiles(Output):
+class MapFiles(RememberedOutput):
     """Where maps go."""
 
     format: Annotated[
@@ -107,25 +121,27 @@ def oracle(
     preprocess: PreprocessFlags,
     output: MapFiles,
     batches: Batches,
-    running: Decoding,
+    running: Engines,
     say: Reporting,
+    dry_run: DryRun = False,
 ) -> int:
     """Write where a classifier sees a class (Grad-CAM), one importance map per image, for --scorer precomputed."""
     geometry = sizes.geometry(preprocess.fit)
     found = inputs.find(IMAGE_SUFFIXES)
-    also_read = [Path(given) for given in (model.weights, model.target) if given and Path(given).is_file()]
-    planned, ours = plan_outputs(found.sources, output.naming(output.suffix), also_read=also_read)
+    naming = output.naming(output.suffix)
+    planned, ours = plan_outputs(found.sources, naming, look_at_all=dry_run, also_read=model.also_read)
     report, goes_on = begin(say, running, found, planned, ours)
+    if dry_run:
+        return show_plan(planned, report)
     if not goes_on:
         return finish(report)
-    load("jobs.oracle", "jobs.engines.threads")
+    load("jobs.oracle", running.module)
     with report.progress("oracle"):
         from quadtok.jobs.oracle import Classes, OracleJob
-        from quadtok.jobs.sinks.folder import FolderSink
 
         classes, device = Classes.of(model.target), batches.resolve()
         classifier = model.classifier(device)
         job = OracleJob(preprocess.value(geometry), classifier, classes, model.layer, output.suffix, device)
-        engine = running.engine(batches.batch_size, ahead=batches.batch_size if geometry.size else 0)
-        stop = execute(job, FolderSink(planned, job.makes, output.policy, FLAGS), engine, report)
+        engine = running.on(device, batches.batch_size, same_size=geometry.size is not None)
+        stop = execute_in_folder(job, planned, output, engine, report)
     return finish(report, stop, settings=classifier.describe())

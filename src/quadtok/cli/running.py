@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import importlib
+import os
 import signal
 from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
-from quadtok.cli.flags import Reporting, Running
-from quadtok.cli.terminal import Report
+from quadtok.cli.flags import FLAGS, RememberedOutput, Reporting, Running
+from quadtok.cli.terminal import Report, passed_over, printable, write_data
 from quadtok.errors import OutputError, ScorerError
 from quadtok.jobs.base import Ending, Engine, Job, Listener, OpenSink, Outcome, StopRequest
+from quadtok.jobs.sinks.naming import Outputs
 from quadtok.jobs.sources import Found, Source
+from quadtok.names import OVERLAY_SUFFIX
+from quadtok.places import Url
 
 
 class Telling:
@@ -126,6 +132,31 @@ def execute(
     return stop
 
 
+def execute_in_folder(
+    job: Job[Any, Any], planned: Sequence[Outputs], output: RememberedOutput, engine: Engine, report: Report,
+    scorer: str = "",
+) -> StopRequest:  # fmt: skip
+    """As above, where each input has files of its own, of which a manifest may know that they are done.
+
+    Args:
+        job: what to do.
+        planned: the files of each input.
+        output: what becomes of those that are there.
+        engine: who does it.
+        report: hears of every input.
+        scorer: see `FolderSink`.
+    """
+    from quadtok.jobs.sinks.folder import FolderSink
+    from quadtok.jobs.sinks.manifest import remembered
+    from quadtok.jobs.sinks.rooms import Rooms
+
+    settings, rooms = partial(job.fingerprint, data=b""), Rooms()
+    place, looked = output.remembered_in, output.policy != "skip"
+    with remembered(place, settings, planned, output.believes, rooms, looked) as manifest:
+        sink = FolderSink(planned, job.makes, output.policy, FLAGS, scorer, manifest.is_done, rooms)
+        return execute(job, sink, engine, report, manifest.hear)
+
+
 def finish(report: Report, stop: StopRequest | None = None, **facts: Any) -> int:
     """Say the summary; the exit code."""
     number = stop.signal if stop else None
@@ -133,3 +164,29 @@ def finish(report: Report, stop: StopRequest | None = None, **facts: Any) -> int
     if number:
         return 130 if number == signal.SIGINT else 143
     return 1 if report.counts["failed"] or report.is_broken else 0
+
+
+def show_plan(planned: Sequence[Outputs], report: Report) -> int:
+    """Say what would be written, in place of a run; the exit code."""
+    from quadtok.jobs.sinks.rooms import Rooms
+
+    rooms = Rooms()
+
+    def exists(path: Path) -> bool:
+        return rooms.of(path).has(path) if isinstance(path, Url) else os.path.lexists(path)
+
+    if report.counts["passed over"]:
+        report.tell(passed_over(report.counts["passed over"]))
+    for outputs in planned:
+        source, result = str(outputs.source.path), str(outputs.result)
+        if outputs.refused:
+            report.file("failed", source, output=result, error=outputs.refused)
+            continue
+        facts: dict[str, Any] = {"output": result, "exists": exists(outputs.result)}
+        if overlay := outputs.files.get(OVERLAY_SUFFIX):
+            facts |= {"overlay": str(overlay), "overlay_exists": exists(overlay)}
+        report.file("planned", source, **facts)
+        if not report.as_json:
+            shown = [printable(str(path)) + " (exists)" * exists(path) for path in outputs.files.values()]
+            write_data(f"{printable(source)} -> {', '.join(shown)}")
+    return 1 if report.counts["failed"] else 0

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -14,20 +11,20 @@ from quadtok.cli.collected import collect
 from quadtok.cli.flags import (
     FLAGS,
     OUTPUT,
-    RUN,
     Batches,
+    DryRun,
     Engines,
     MapScorerFlags,
-    Output,
     PartedInputs,
     PreprocessFlags,
+    RememberedOutput,
     Reporting,
     ThresholdGrid,
 )
 from quadtok.cli.given import check_ending, is_given, refuse_image_ending, refuse_together
 from quadtok.cli.grouped import grouped
-from quadtok.cli.running import begin, execute, finish, load
-from quadtok.cli.terminal import Report, passed_over, printable, write_data
+from quadtok.cli.running import begin, execute_in_folder, finish, load, show_plan
+from quadtok.cli.terminal import Report
 from quadtok.errors import InputError
 from quadtok.geometry import Geometry
 from quadtok.jobs.parts import Part
@@ -41,7 +38,6 @@ from quadtok.names import (
     DEFAULT_SHARD_SIZE,
     DEFAULT_STORE,
     IMAGE_SUFFIXES,
-    MANIFEST,
     OVERLAY_SUFFIX,
     PLANS_SUFFIX,
     SAFETENSORS_SUFFIX,
@@ -52,13 +48,12 @@ from quadtok.names import (
     QuadtreeName,
     StoreName,
 )
-from quadtok.places import Url
 
 MANIFEST_FLAGS = ["manifest", "no_manifest", "verify"]
 
 
 @dataclass(frozen=True)
-class TokenFiles(Output):
+class TokenFiles(RememberedOutput):
     """Where token files go, and what is in them."""
 
     dtype: Annotated[
@@ -96,21 +91,6 @@ class TokenFiles(Output):
             "shards: tar files in the layout of webdataset, in the folder --output-dir.",
         ),
     ] = DEFAULT_FORMAT  # fmt: skip
-    manifest: Annotated[
-        Path | None,
-        typer.Option(
-            "--manifest", metavar="FILE", rich_help_panel=OUTPUT,
-            show_default=f"{MANIFEST} in --output-dir",
-            help="A line of JSON for each input, and what stands there already is gone by: an input and files of their "
-            "sizes and times are done without being opened.",
-        ),
-    ] = None  # fmt: skip
-    no_manifest: Annotated[
-        bool, typer.Option("--no-manifest", rich_help_panel=OUTPUT, help="Write none, and open every file.")
-    ] = False
-    verify: Annotated[
-        bool, typer.Option("--verify", rich_help_panel=OUTPUT, help="Open every file, whatever the manifest says.")
-    ] = False
     shard_size: Annotated[
         int, typer.Option("--shard-size", min=1, rich_help_panel=OUTPUT, help="Images of a shard.")
     ] = DEFAULT_SHARD_SIZE
@@ -118,9 +98,6 @@ class TokenFiles(Output):
     def check(self, context: typer.Context) -> None:
         """As above; no name of an image; of what holds many images, its place, and nothing that plays no part in it."""
         super().check(context)
-        refuse_together(
-            context, "no_manifest", ["manifest", "verify"], "without one every file is opened: leave it out"
-        )
         if self.store == "plans":
             self._check_plans(context)
         elif is_given(context, "minima"):
@@ -172,13 +149,6 @@ class TokenFiles(Output):
         return None
 
     @property
-    def remembered_in(self) -> Path | None:
-        """The manifest, if there is to be one."""
-        if self.manifest is not None or self.no_manifest:
-            return self.manifest
-        return None if self.output_dir is None or isinstance(self.output_dir, Url) else self.output_dir / MANIFEST
-
-    @property
     def suffix(self) -> str:
         """Of a token file; `--output` may ask for it by its name."""
         named = self.output is not None and self.output.suffix.lower() == SAFETENSORS_SUFFIX
@@ -201,9 +171,7 @@ def tokenize(
     batches: Batches,
     running: Engines,
     say: Reporting,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", rich_help_panel=RUN, help="Show what would be written; write nothing.")
-    ] = False,
+    dry_run: DryRun = False,
 ) -> int:
     """Write one quadtree token file per image."""
     plans = output.store == "plans"
@@ -217,8 +185,7 @@ def tokenize(
     planned, ours = plan_outputs(found.sources, output.names, look_at_all=look_at_all, also_read=scorer.also_read)
     report, goes_on = begin(say, running, found, planned, ours)
     if dry_run:
-        _show_plan(planned, report)
-        return 1 if report.counts["failed"] else 0
+        return show_plan(planned, report)
     if not goes_on:
         return finish(report)
     return _run(planned, geometry, grid.threshold, scorer, preprocess, output, batches, running, report)
@@ -230,9 +197,6 @@ def _run(
 ) -> int:  # fmt: skip
     load("jobs.tokenize", running.module)
     with report.progress("tokenize"):
-        from quadtok.jobs.sinks.folder import FolderSink
-        from quadtok.jobs.sinks.manifest import remembered
-        from quadtok.jobs.sinks.rooms import Rooms
         from quadtok.jobs.tokenize import TokenizeJob
 
         device, sources = batches.resolve(), [outputs.source for outputs in planned]
@@ -240,33 +204,5 @@ def _run(
         steps = preprocess.value(geometry)
         job = TokenizeJob(steps, scoring, scorer.impl, output.dtype, device, output.overlay, threshold, output.suffix)
         engine = running.on(device, batches.batch_size, same_size=geometry.size is not None)
-        settings, believed = partial(job.fingerprint, data=b""), output.policy == "resume" and not output.verify
-        rooms = Rooms()
-        with remembered(output.remembered_in, settings, planned, believed, rooms, output.policy != "skip") as manifest:
-            sink = FolderSink(planned, job.makes, output.policy, FLAGS, scoring.name, manifest.is_done, rooms)
-            stop = execute(job, sink, engine, report, manifest.hear)
+        stop = execute_in_folder(job, planned, output, engine, report, scoring.name)
     return finish(report, stop, settings=job.describe())
-
-
-def _show_plan(planned: list[Outputs], report: Report) -> None:
-    from quadtok.jobs.sinks.rooms import Rooms
-
-    rooms = Rooms()
-
-    def exists(path: Path) -> bool:
-        return rooms.of(path).has(path) if isinstance(path, Url) else os.path.lexists(path)
-
-    if report.counts["passed over"]:
-        report.tell(passed_over(report.counts["passed over"]))
-    for outputs in planned:
-        source, result = str(outputs.source.path), str(outputs.result)
-        if outputs.refused:
-            report.file("failed", source, output=result, error=outputs.refused)
-            continue
-        facts: dict[str, Any] = {"output": result, "exists": exists(outputs.result)}
-        if overlay := outputs.files.get(OVERLAY_SUFFIX):
-            facts |= {"overlay": str(overlay), "overlay_exists": exists(overlay)}
-        report.file("planned", source, **facts)
-        if not report.as_json:
-            shown = [printable(str(path)) + " (exists)" * exists(path) for path in outputs.files.values()]
-            write_data(f"{printable(source)} -> {', '.join(shown)}")

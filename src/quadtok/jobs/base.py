@@ -24,8 +24,12 @@ if TYPE_CHECKING:
 
 Status = Literal["written", "skipped", "failed", "passed over"]
 # What is in a file that a job makes; a sink tells by it whether one that is there was made by the same job. A new kind
-# of picture has a mark, too (`marks.py`, and `MARKS` of `sinks/existing.py`); a tensor has none, and is compared.
-FileKind = Literal["token file", "overlay", "drawing", "restored image", "tensor", "levels", "plans", "sample"]
+# of picture has a mark, too (`marks.py`, and `MARKS` of `sinks/existing.py`); a tensor has none, and is compared: bit
+# by bit, or a map by its numbers, which depend a little on what it was made together with.
+FileKind = Literal[
+    "token file", "overlay", "drawing", "restored image", "picture of a map", "map", "tensor", "levels", "plans",
+    "sample",
+]  # fmt: skip
 # Why a run ended: all was done; it was asked to; an input failed; no space is left; the scorer works for no image.
 Ending = Literal["done", "stopped", "failed fast", "disk full", "scorer fails"]
 

@@ -20,9 +20,13 @@ from quadtok.decoders import Decoder, decoded_by
 from quadtok.errors import InputError, about
 from quadtok.files import read_regular
 from quadtok.jobs.base import FileKind, last_ending
+from quadtok.jobs.faults import scorers_fault
 from quadtok.jobs.sources import Source
+from quadtok.marks import Mark
 from quadtok.oracle import grad_cam
 from quadtok.oracle.classifiers import Classifier
+from quadtok.own_code import ours_only
+from quadtok.pictures.encode import encode_picture
 from quadtok.preprocess import Photo, Preprocess
 
 TOP1 = "top1"
@@ -119,7 +123,7 @@ class OracleJob:
     @property
     def makes(self) -> Mapping[str, FileKind]:
         """See `Job`."""
-        return {self.suffix: "tensor"}
+        return {self.suffix: "picture of a map" if last_ending(self.suffix) == ".png" else "map"}
 
     @property
     def in_parallel(self) -> bool:
@@ -158,6 +162,10 @@ class OracleJob:
 
     def run(self, photos: Sequence[Photo]) -> list[Tensor]:
         """See `Job`."""
+        with scorers_fault(), ours_only("the model failed"):
+            return self._maps(photos)
+
+    def _maps(self, photos: Sequence[Photo]) -> list[Tensor]:
         images = torch.stack([photo.fitted.pixels for photo in photos]).to(self.device)
         inputs = self.classifier.inputs(images)
         wanted = [photo.extra for photo in photos]
@@ -167,7 +175,8 @@ class OracleJob:
 
     def encode(self, photo: Photo, result: Tensor, wanted: Collection[str]) -> dict[str, bytes]:
         """See `Job`."""
-        return {self.suffix: _WRITERS[last_ending(self.suffix)](result)}
+        writer = _WRITERS[last_ending(self.suffix)]
+        return {self.suffix: writer(result, Mark("importance map", photo.fingerprint))}
 
     def facts(self, photo: Photo, result: Tensor) -> dict[str, Any]:
         """See `Job`; whether anything speaks for the class at all."""
@@ -175,23 +184,22 @@ class OracleJob:
         return {"left_out": photo.left_out, **nothing}
 
 
-def _as_torch(values: Tensor) -> bytes:
+def _as_torch(values: Tensor, mark: Mark) -> bytes:
     buffer = io.BytesIO()
     torch.save(values.clone(), buffer)
     return buffer.getvalue()
 
 
-def _as_numpy(values: Tensor) -> bytes:
+def _as_numpy(values: Tensor, mark: Mark) -> bytes:
     buffer = io.BytesIO()
     np.save(buffer, values.numpy())
     return buffer.getvalue()
 
 
-def _as_png(values: Tensor) -> bytes:
-    """16 bits of gray."""
-    buffer = io.BytesIO()
-    Image.fromarray((values * 65535).round().numpy().astype(np.uint16)).save(buffer, "PNG")
-    return buffer.getvalue()
+def _as_png(values: Tensor, mark: Mark) -> bytes:
+    """16 bits of gray; the only one that has a place for a mark."""
+    levels = Image.fromarray((values * 65535).round().numpy().astype(np.uint16))
+    return encode_picture(levels, ".png", mark)
 
 
 _WRITERS = {".pt": _as_torch, ".npy": _as_numpy, ".png": _as_png}

@@ -14,11 +14,12 @@ from torch import Tensor
 
 from quadtok.errors import InputError
 from quadtok.jobs.map_scoring import MapScoring
-from quadtok.jobs.own_scorer import description_of, imported, ours_only
+from quadtok.jobs.own_scorer import description_of, imported
 from quadtok.jobs.points import Box, PointScoring
 from quadtok.jobs.sources import Source
 from quadtok.jobs.words import ARGUMENTS, Words
 from quadtok.names import DEFAULT_SEED, WITHOUT_OPTIONS
+from quadtok.own_code import ours_only
 from quadtok.scorers import SCORERS, ScorerFunction, get_scorer, on_device
 from quadtok.scorers.feature import FeatureScorer
 from quadtok.scorers.nets import NetScorer

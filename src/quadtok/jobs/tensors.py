@@ -11,11 +11,13 @@ from PIL import Image
 from torch import Tensor
 
 from quadtok.errors import InputError, about, described
-from quadtok.files import load_safely, read_regular
+from quadtok.files import load_plain, load_safely, read_regular
 from quadtok.images.quiet import pixel_limit
 from quadtok.names import MAX_PIXELS
 from quadtok.quiet import without_warnings
 
+SAME = 1e-4  # of maps from 0 to 1
+_NUMPY = b"\x93NUMPY"
 LARGEST_VIEW = 1 << 30  # bytes that a tensor may take and not bring along: expanded, or sparse
 
 
@@ -47,8 +49,7 @@ def load_map(path: Path, what: str) -> Tensor | list[Tensor]:
     Raises:
         InputError: likewise.
     """
-    loaders = {".npy": _from_numpy, ".png": _from_png}
-    loader = loaders.get(path.suffix.lower())
+    loader = {".npy": _from_numpy, ".png": _from_png}.get(path.suffix.lower())
     if loader is None:
         return load_tensors(path, what)
     with about(what):
@@ -59,6 +60,24 @@ def load_map(path: Path, what: str) -> Tensor | list[Tensor]:
             raise
         except Exception as problem:  # numpy and Pillow raise a dozen types
             raise InputError(f"cannot be read as {path.suffix[1:]} ({described(problem)})") from problem
+
+
+def same_map(found: bytes, made: bytes) -> bool:
+    """Whether a file, of which nothing is known, holds the map of another, that was made just now: `.pt` or `.npy`.
+
+    A network sums up in another order where an image is in another batch.
+    """
+    loader = _from_numpy if made.startswith(_NUMPY) else _from_torch
+    try:
+        ours, theirs = loader(made), loader(found)
+    except Exception:  # whatever it is, it is no map
+        return False
+    return ours.shape == theirs.shape and bool((ours - theirs).abs().amax() <= SAME)
+
+
+def _from_torch(data: bytes) -> Tensor:
+    found = load_plain(BytesIO(data))
+    return _plain(found, "holds", "a tensor").float()
 
 
 def _from_numpy(data: bytes) -> Tensor:

@@ -62,8 +62,9 @@ def grad_cam(
         (slopes,) = torch.autograd.grad(chosen, activations, allow_unused=True)
     if slopes is None:
         raise InputError("the class does not depend on this layer: name another")
+    whole = slopes
     places, slopes = (_as_places(model, part.detach().float(), plan) for part in (activations, slopes))
-    if not bool(slopes.any()):
+    if bool(whole.any()) and not bool(slopes.any()):  # where all is 0, nothing speaks for the class
         raise InputError(
             "the class depends on no place of this layer, only on tokens that stand before the places: name a layer "
             "before it, such as the first norm of the last block"

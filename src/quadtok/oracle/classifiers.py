@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import importlib
-import os
-import sys
+import copy
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from quadtok.errors import InputError, WeightsError, described
 from quadtok.models.adapted import Adapted
+from quadtok.own_code import found_by_name
 from quadtok.pixels import IMAGENET_MEAN, IMAGENET_STD, normalize
 from quadtok.scorers.feature.lite0 import lite0_classifier
 from quadtok.scorers.nets import read_state, weights_digest
@@ -33,6 +32,7 @@ class Classifier:
         mean: what its images are normalised with: one number a channel, on the scale 0…1.
         std: likewise.
         digest: sha256 of its weights.
+        size: (height, width), where it takes no other, as most ViTs do.
     """
 
     name: str
@@ -40,14 +40,21 @@ class Classifier:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     digest: str
+    size: tuple[int, int] | None = None
 
     def inputs(self, images: Tensor) -> Tensor:
-        """uint8 images `[B, 3, H, W]` as the model takes them."""
-        return images if isinstance(self.model, Adapted) else normalize(images, self.mean, self.std)
+        """uint8 images `[B, 3, H, W]` as the model takes them; brought to its size, if it takes no other."""
+        if isinstance(self.model, Adapted):
+            return images
+        normalized = normalize(images, self.mean, self.std)
+        if self.size is None or self.size == tuple(images.shape[2:]):
+            return normalized
+        return F.interpolate(normalized, self.size, mode="bilinear", antialias=True)
 
     def describe(self) -> dict[str, Any]:
-        """Name, normalisation and digest."""
-        return {"model": self.name, "mean": list(self.mean), "std": list(self.std), "weights_sha256": self.digest}
+        """Name, normalisation, size and digest."""
+        steps = {"mean": list(self.mean), "std": list(self.std), "size": self.size}
+        return {"model": self.name, **steps, "weights_sha256": self.digest}
 
 
 def load_classifier(name: str, weights: str | Path | None = None) -> Classifier:
@@ -78,22 +85,16 @@ def load_classifier(name: str, weights: str | Path | None = None) -> Classifier:
     elif weights == IMAGENET and (":" in name or name == LITE0):
         raise InputError(f"model {name} brings its weights: leave them out, or give a file")
     model = model.eval().requires_grad_(False)
-    return Classifier(name, model, mean, std, weights_digest(model.state_dict()))
+    return Classifier(name, model, mean, std, weights_digest(model.state_dict()), _only_size(model))
 
 
 def _own(name: str) -> nn.Module:
-    """A user's own: somebody else's code, which may raise anything."""
-    module_name, _, attribute = name.partition(":")
-    here = os.getcwd()
-    sys.path.insert(0, here)  # as `python -m` does
-    try:
-        found = getattr(importlib.import_module(module_name), attribute)
-        model = found if isinstance(found, nn.Module) else found()
-    except Exception as problem:
-        raise InputError(f"model {name} cannot be loaded: {described(problem)}") from problem
-    finally:
-        with suppress(ValueError):
-            sys.path.remove(here)
+    """A user's own; of one that stands in their module, a copy: that one stays as it is."""
+
+    def make(found: Any) -> Any:
+        return copy.deepcopy(found) if isinstance(found, nn.Module) else found()
+
+    model = found_by_name(name, "model", make)
     if not isinstance(model, nn.Module):
         raise InputError(f"model {name} is no torch.nn.Module, but a {type(model).__name__}")
     return model
@@ -115,6 +116,16 @@ def _by_name(name: str, pretrained: bool) -> tuple[nn.Module, tuple[float, ...],
         return _made(name, lambda: models.get_model(name, weights=weights)), IMAGENET_MEAN, IMAGENET_STD
     looked = "timm and torchvision" if timm is not None else "torchvision (timm is not installed)"
     raise InputError(f"there is no model {name!r} in {looked}: give another name, lite0, or MODULE:NAME of your own")
+
+
+def _only_size(model: nn.Module) -> tuple[int, int] | None:
+    """(height, width) of the images that a model of a library takes, where it refuses all others."""
+    config: Any = getattr(model, "pretrained_cfg", None)  # timm's
+    if isinstance(config, Mapping) and config.get("fixed_input_size"):
+        _, height, width = config["input_size"]
+        return int(height), int(width)
+    side = getattr(model, "image_size", None)  # of torchvision's ViTs
+    return (side, side) if isinstance(side, int) else None
 
 
 def _load(model: nn.Module, path: Path, name: str) -> None:

@@ -34,7 +34,7 @@ def encode_picture(picture: Image.Image, suffix: str = ".png", mark: Mark = PLAN
     """A picture in the format of a file name's ending, and marked; the same picture gives the same bytes.
 
     Args:
-        picture: RGB.
+        picture: RGB; of what loses nothing, also gray of 8 or 16 bits.
         suffix: one of `PICTURE_SUFFIXES`. JPEG and GIF change pixels a little, the others keep them.
         mark: says who made it.
 

@@ -7,8 +7,10 @@ import subprocess
 import sys
 import threading
 import time
+from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -24,6 +26,7 @@ from quadtok.jobs import tokenize_files
 from quadtok.jobs.base import StopRequest
 from quadtok.jobs.engines.ray import LEAST_CHUNK, Ray
 from quadtok.jobs.engines.threads import Threads
+from quadtok.jobs.oracle import Classes, OracleJob
 from quadtok.jobs.plans import ENTRY_SUFFIX, PlansJob
 from quadtok.jobs.samples import TokenSamplesJob
 from quadtok.jobs.scoring import make_scoring
@@ -34,6 +37,7 @@ from quadtok.jobs.sinks.shards import ShardSink
 from quadtok.jobs.sources import find_sources
 from quadtok.jobs.tokenize import TokenizeJob
 from quadtok.names import IMAGE_SUFFIXES
+from quadtok.oracle.classifiers import load_classifier
 from quadtok.preprocess import Preprocess
 from quadtok.storage.npy import decode_npy
 from quadtok.storage.shards import read_tar
@@ -157,6 +161,35 @@ def test_what_is_written_by_a_url_is_what_is_written_in_a_folder_and_is_not_made
             "in", f"file://{folder}/ray/{kind}", scorer="blur", engine=Ray(2), format=kind, **GEOMETRY
         )
         assert (again.written, again.skipped) == (0, NUMBER)
+
+
+def test_maps_of_a_classifier_of_ones_own_are_those_of_threads(folder):
+    Path("net.py").write_text(CLASSIFIER)
+    job = OracleJob(steps(), load_classifier("net:Net"), Classes.of("1"), "conv", ".npy")
+    for place, engine in (("threads", Threads(2, batch_size=4)), ("ray", Ray(2, batch_size=4))):
+        ending, lines = heard(engine, job, folder_sink(place))
+        assert (ending, {line[1] for line in lines}) == ("done", {"written"}), lines
+    expected, found = files_in(folder / "threads"), files_in(folder / "ray")
+    assert len(expected) == NUMBER and found.keys() == expected.keys()
+    assert all(
+        np.abs(np.load(BytesIO(found[name])) - np.load(BytesIO(expected[name]))).max() < 1e-4 for name in expected
+    )
+
+
+CLASSIFIER = """
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.conv = nn.Conv2d(3, 4, 8, 8)
+        self.conv.weight.data = torch.randn(self.conv.weight.shape, generator=generator)
+
+    def forward(self, images):
+        return self.conv(images).square().mean((2, 3))
+"""
 
 
 def test_ray_data_reads_shards(folder):

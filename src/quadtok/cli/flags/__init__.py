@@ -7,10 +7,10 @@ work takes. A command that differs subclasses a group in its own file.
 from quadtok.cli.flags.base import FLAGS, OUTPUT, QUADTREE, RUN, SAY
 from quadtok.cli.flags.grid import Grid, Sizes, ThresholdGrid
 from quadtok.cli.flags.inputs import Inputs, Listed, PartedInputs
-from quadtok.cli.flags.output import Output
+from quadtok.cli.flags.output import Output, RememberedOutput
 from quadtok.cli.flags.preprocess import PreprocessFlags
 from quadtok.cli.flags.reporting import Answer, Json, Reporting
-from quadtok.cli.flags.running import Batches, Decoding, Device, Engines, Running
+from quadtok.cli.flags.running import Batches, Decoding, Device, DryRun, Engines, Running
 from quadtok.cli.flags.scorer import MapScorerFlags, ScorerFlags
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "Batches",
     "Decoding",
     "Device",
+    "DryRun",
     "Engines",
     "Grid",
     "Inputs",
@@ -32,6 +33,7 @@ __all__ = [
     "Output",
     "PartedInputs",
     "PreprocessFlags",
+    "RememberedOutput",
     "Reporting",
     "Running",
     "ScorerFlags",

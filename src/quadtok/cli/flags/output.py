@@ -13,8 +13,8 @@ from quadtok.cli.given import is_given, refuse_stdout, refuse_together
 from quadtok.cli.grouped import Group
 from quadtok.errors import InputError
 from quadtok.jobs.sinks.naming import Naming
-from quadtok.names import DEFAULT_IF_EXISTS, IfExistsName
-from quadtok.places import place_of
+from quadtok.names import DEFAULT_IF_EXISTS, MANIFEST, IfExistsName
+from quadtok.places import Url, place_of
 
 
 @dataclass(frozen=True)
@@ -77,3 +77,43 @@ class Output(Group):
     def policy(self) -> IfExistsName:
         """What becomes of an output that exists."""
         return "overwrite" if self.overwrite else self.if_exists
+
+
+@dataclass(frozen=True)
+class RememberedOutput(Output):
+    """As above, where a manifest says what was done before."""
+
+    manifest: Annotated[
+        Path | None,
+        typer.Option(
+            "--manifest", metavar="FILE", rich_help_panel=OUTPUT,
+            show_default=f"{MANIFEST} in --output-dir",
+            help="A line of JSON for each input, and what stands there already is gone by: an input and files of their "
+            "sizes and times are done without being opened.",
+        ),
+    ] = None  # fmt: skip
+    no_manifest: Annotated[
+        bool, typer.Option("--no-manifest", rich_help_panel=OUTPUT, help="Write none, and open every file.")
+    ] = False
+    verify: Annotated[
+        bool, typer.Option("--verify", rich_help_panel=OUTPUT, help="Open every file, whatever the manifest says.")
+    ] = False
+
+    def check(self, context: typer.Context) -> None:
+        """As above; nothing of a manifest without one."""
+        super().check(context)
+        refuse_together(
+            context, "no_manifest", ["manifest", "verify"], "without one every file is opened: leave it out"
+        )
+
+    @property
+    def remembered_in(self) -> Path | None:
+        """The manifest, if there is to be one."""
+        if self.manifest is not None or self.no_manifest:
+            return self.manifest
+        return None if self.output_dir is None or isinstance(self.output_dir, Url) else self.output_dir / MANIFEST
+
+    @property
+    def believes(self) -> bool:
+        """Whether what stands in the manifest counts."""
+        return self.policy == "resume" and not self.verify

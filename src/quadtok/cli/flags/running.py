@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from quadtok.jobs.base import Engine
     from quadtok.jobs.engines.threads import Threads
 
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", rich_help_panel=RUN, help="Show what would be written; write nothing.")
+]
+
 
 @dataclass(frozen=True)
 class Device(Group):

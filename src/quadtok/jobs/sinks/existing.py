@@ -14,6 +14,7 @@ from quadtok.errors import ImageError, OutputError, TokenFileError
 from quadtok.files import destination, open_regular
 from quadtok.images import read_image
 from quadtok.jobs.base import FileKind
+from quadtok.jobs.tensors import same_map
 from quadtok.jobs.words import Words
 from quadtok.marks import (
     HEAD_BYTES,
@@ -35,6 +36,7 @@ MARKS: dict[FileKind, MarkKind] = {
     "overlay": "picture of a plan",
     "drawing": "drawing of a plan",
     "restored image": "restored image",
+    "picture of a map": "importance map",
 }
 _DRAWN_BY: dict[MarkKind, str] = {"picture of a plan": "tokenize", "drawing of a plan": "visualize"}
 _ENDS = {"PNG": b"\0\0\0\0IEND\xaeB`\x82", "JPEG": b"\xff\xd9", "page": b"</html>"}
@@ -90,7 +92,7 @@ def is_made(path: Path, kind: FileKind, fingerprint: str, words: Words, scorer: 
         OutputError: with the end of the sentence, where it is something else.
         OSError: where it cannot be read.
     """
-    if kind == "tensor" or holds_nothing(path):
+    if kind in ("tensor", "map") or holds_nothing(path):
         return False
     if kind == "token file":
         return _is_token_file(path, fingerprint, words, scorer)
@@ -98,7 +100,9 @@ def is_made(path: Path, kind: FileKind, fingerprint: str, words: Words, scorer: 
 
 
 def holds(path: Path, kind: FileKind, data: bytes, words: Words) -> bool:
-    """Whether a file that is there, and for which `is_made` said no, holds just these bytes. False where it is torn.
+    """Whether a file that is there, and for which `is_made` said no, holds these bytes, or this map.
+
+    False where it is torn.
 
     Raises:
         OutputError: with the end of the sentence, where it is something else.
@@ -113,6 +117,8 @@ def holds(path: Path, kind: FileKind, data: bytes, words: Words) -> bool:
         with open_regular(path) as stream:
             found = stream.read(len(data) + 1)
         if found == data:
+            return True
+        if kind == "map" and same_map(found, data):
             return True
         if data.startswith(found.rstrip(b"\0")):  # cut short, or its end never reached the disk
             return False

@@ -10,6 +10,7 @@ import pytest
 
 from helpers import DEVICES
 from quadtok.quadtrees import QUADTREES
+from shard_kinds import KINDS, kind_of
 
 # A shell lets what it starts in the background ignore Ctrl-C, and so would all that the tests start and interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -24,6 +25,12 @@ def quadtree(request):
 @pytest.fixture(params=DEVICES)
 def device(request):
     return request.param
+
+
+@pytest.fixture(params=KINDS)
+def kind(request):
+    """What files shards are."""
+    return kind_of(request.param)
 
 
 class Store:

@@ -53,7 +53,8 @@ from quadtok.quadtrees.order import split_order
 from quadtok.scorers import SCORERS
 from quadtok.storage.plan_format import Entry, Header
 from quadtok.storage.plan_writer import PlanWriter
-from quadtok.storage.shards import add_sample, key_of, new_tar, token_members
+from quadtok.storage.sample import key_of, token_members
+from shard_kinds import KINDS
 
 SPEC = Spec(64, 96, 8, 32, 24)
 BYTES = golden("tokens_256_16_64_100_blur")["images_u8"][:2, :, 96:160, :96].contiguous()
@@ -105,9 +106,8 @@ def stored_and_read(tmp_path):
 
 
 def sharded_and_read(tmp_path):
-    with (tmp_path / "shard-000000.tar").open("wb") as stream, new_tar(stream) as archive:
-        for name in ("a.jpg", "b.jpg"):
-            add_sample(archive, key_of(name), token_members(TOKENS[0], name, "uint8", {}))
+    samples = [(key_of(name), token_members(TOKENS[0], name, "uint8", {})) for name in ("a.jpg", "b.jpg")]
+    KINDS["tar"].write(tmp_path / "shard-000000.tar", samples)
     return (tmp_path / "shard-000000.tar").read_bytes(), list(ShardDataset(tmp_path))
 
 

@@ -208,6 +208,9 @@ def test_what_the_page_stores_its_blocks_read(page, tmp_path, monkeypatch):
         assert run(shlex.split(commands_of(text)[1], comments=True)[1:]) == 0
     else:
         assert run(shlex.split(commands_of(text)[0], comments=True)[1:]) == 0
+    if page == "shards":
+        pytest.importorskip("pyarrow", reason="the page opens a table with it; the extra parquet has it")
+        assert run(["tokenize", "photos", "-o", "tables", "--format", "parquet"]) == 0
     names = {}
     for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
         if not re.search(r"^from (nvidia|megatron)\b", block, re.MULTILINE):  # of which only wheels for Linux exist

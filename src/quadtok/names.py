@@ -14,7 +14,7 @@ PixelDtypeName = Literal["float16", "uint8", "float32", "none"]
 IfExistsName = Literal["resume", "skip", "overwrite", "error"]
 StoreName = Literal["tokens", "plans"]
 MapFormatName = Literal["pt", "npy", "png"]
-FormatName = Literal["files", "safetensors", "shards"]
+FormatName = Literal["files", "safetensors", "shards", "parquet"]
 EngineName = Literal["threads", "ray"]
 MinimaName = Literal["none", "float16", "float32"]
 
@@ -41,6 +41,7 @@ DEFAULT_PIXEL_DTYPE: PixelDtypeName = "float16"
 DEFAULT_IF_EXISTS: IfExistsName = "resume"
 DEFAULT_STORE: StoreName = "tokens"
 DEFAULT_FORMAT: FormatName = "files"
+SHARD_FORMATS: tuple[FormatName, ...] = ("shards", "parquet")  # many images a file, several files a folder
 MANIFEST = ".quadtok-manifest.jsonl"  # in an output folder
 DEFAULT_SHARD_SIZE = 1000  # samples: of tokens 80 MB
 DEFAULT_SHARD_DTYPE: PixelDtypeName = "uint8"

@@ -116,14 +116,14 @@ def test_plans_whose_index_alone_has_no_room(quadtok, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("kilobytes", "flags"), [(600, ["--shard-size", "2"]), (24, ["--store", "plans", "--shard-size", "4"])]
 )
-def test_shards(fill, quadtok, kilobytes, flags):
-    disk = fill(kilobytes, "-o", "disk/shards", "--format", "shards", *flags)
+def test_shards(fill, quadtok, kilobytes, flags, kind):
+    disk = fill(kilobytes, "-o", "disk/shards", "--format", kind.format, *flags)
     check(disk)
-    full, _ = disk.files(".tar")
+    full, _ = disk.files(kind.suffix)
     assert len(full) > 0
     assert quadtok("info", "--check", disk.full / "shards").out.splitlines()[-1] == f"{len(full)} good, 0 bad"
     names = {path.name for path in (disk.full / "shards").glob("shard-*.json")}
-    assert names <= {name.replace(".tar", ".json") for name in full}, "an index of a shard that is not there"
+    assert names <= {name.replace(kind.suffix, ".json") for name in full}, "an index of a shard that is not there"
     assert json.loads((disk.roomy / "shards" / "index.json").read_text())["samples"] == COUNT
 
 

@@ -11,7 +11,8 @@ import pytest
 
 from bad.inputs import ODD_NAMES, small
 from quadtok import PlanStore, load_tokens
-from quadtok.storage.shards import entry_of, key_of, read_tar, tokens_of
+from quadtok.storage.sample import entry_of, key_of, tokens_of
+from quadtok.storage.shards import read_shard
 
 NAMES = sorted(ODD_NAMES.values())
 
@@ -90,13 +91,13 @@ def test_they_become_plans(quadtok, odd, source):
 
 @every_source
 @pytest.mark.parametrize("store", ["tokens", "plans"])
-def test_they_become_samples_of_shards(quadtok, odd, source, store):
+def test_they_become_samples_of_shards(quadtok, odd, source, store, kind):
     given = source(odd)
-    flags = ["-o", "shards", "--format", "shards", "--shard-size", "3", "--store", store]
+    flags = ["-o", "shards", "--format", kind.format, "--shard-size", "3", "--store", store]
     tokenized(quadtok, given, *flags)
     found = {}
-    for path in sorted(Path("shards").glob("*.tar")):
-        found |= dict(read_tar(path))
+    for path in kind.shards_of(Path("shards")):
+        found |= dict(read_shard(path))
     assert set(found) == {key_of(name) for name in names_in(given)}
     for name in names_in(given):
         members = found[key_of(name)]
@@ -109,13 +110,14 @@ def test_they_become_samples_of_shards(quadtok, odd, source, store):
     )
 
 
-def test_shards_of_them_are_read_by_hugging_face_datasets_as_a_whole(quadtok, odd):
+def test_shards_of_them_are_read_by_hugging_face_datasets_as_a_whole(quadtok, odd, kind):
     """Arrow holds no text that is no UTF-8: one name was the end of all samples."""
     datasets = pytest.importorskip("datasets", reason="opens shards with it; the extra test-all has it")
-    tokenized(quadtok, odd, "-o", "shards", "--format", "shards")
-    files = {"train": "shards/*.tar"}
-    rows = datasets.load_dataset("webdataset", data_files=files, split="train", cache_dir="cache")
-    assert sorted(row["__key__"] for row in rows) == sorted(map(key_of, NAMES))
+    tokenized(quadtok, odd, "-o", "shards", "--format", kind.format)
+    reader, column = {"shards": ("webdataset", "__key__"), "parquet": ("parquet", "key")}[kind.format]
+    files = {"train": f"shards/*{kind.suffix}"}
+    rows = datasets.load_dataset(reader, data_files=files, split="train", cache_dir="cache")
+    assert sorted(row[column] for row in rows) == sorted(map(key_of, NAMES))
 
 
 @pytest.mark.parametrize("separated", [["-0"], []], ids=["by NUL", "by line"])

@@ -9,21 +9,18 @@ from PIL import Image
 
 from helpers import files_in
 from quadtok import load_tokens
+from shard_kinds import tar_alone
 
 BLUR = ("--scorer", "blur")
 
 
 @pytest.fixture
-def made(quadtok, photos, tmp_path):
+def made(quadtok, photos, tmp_path, kind):
     """Folders: token files, shards of two, and photographs."""
     assert quadtok("tokenize", photos, *BLUR, "--dtype", "uint8", "-o", tmp_path / "files").code == 0
-    flags = ("--format", "shards", "--shard-size", "2", "-o", tmp_path / "shards")
+    flags = ("--format", kind.format, "--shard-size", "2", "-o", tmp_path / "shards")
     assert quadtok("tokenize", photos, *BLUR, *flags).code == 0
     return tmp_path
-
-
-def shards_of(made):
-    return sorted((made / "shards").glob("*.tar"))
 
 
 def pixels(folder):
@@ -31,44 +28,46 @@ def pixels(folder):
 
 
 @pytest.mark.parametrize("command", ["reverse", "visualize"])
-def test_samples_of_shards_are_drawn_and_restored_as_token_files_are(quadtok, made, command):
+def test_samples_of_shards_are_drawn_and_restored_as_token_files_are(quadtok, made, kind, command):
     assert quadtok(command, made / "files", "-o", made / "one").code == 0
-    result = quadtok(command, *shards_of(made), "-o", made / "other")
+    result = quadtok(command, *kind.shards_of(made / "shards"), "-o", made / "other")
     assert (result.code, "3 written" in result.err) == (0, True)
     assert pixels(made / "one") == pixels(made / "other") and len(pixels(made / "one")) == 3
-    again = quadtok(command, made / "shards" / "*.tar", "-o", made / "other")
+    again = quadtok(command, made / "shards" / f"*{kind.suffix}", "-o", made / "other")
     assert (again.code, "0 written, 3 skipped" in again.err) == (0, True), again.err
 
 
-def test_a_sample_is_compared_with_its_photograph(quadtok, photo, tmp_path):
-    assert quadtok("tokenize", photo, *BLUR, "--format", "shards", "-o", tmp_path / "shards").code == 0
+def test_a_sample_is_compared_with_its_photograph(quadtok, photo, tmp_path, kind):
+    assert quadtok("tokenize", photo, *BLUR, "--format", kind.format, "-o", tmp_path / "shards").code == 0
     assert quadtok("tokenize", photo, *BLUR, "--dtype", "uint8", "-o", tmp_path / "files").code == 0
     said = [
         json.loads(quadtok("reverse", made, "-o", tmp_path / "x", "--against", photo, "--json").out.splitlines()[0])
-        for made in (tmp_path / "shards" / "shard-000000.tar", tmp_path / "files" / "coffee.pt")
+        for made in (tmp_path / "shards" / f"shard-000000{kind.suffix}", tmp_path / "files" / "coffee.pt")
     ]
     assert said[0]["psnr"] == said[1]["psnr"]
 
 
-def test_plans_in_shards_are_no_tokens(quadtok, photos, tmp_path):
-    flags = ("--store", "plans", "--format", "shards", "-o", tmp_path / "shards")
+def test_plans_in_shards_are_no_tokens(quadtok, photos, tmp_path, kind):
+    flags = ("--store", "plans", "--format", kind.format, "-o", tmp_path / "shards")
     assert quadtok("tokenize", photos, *BLUR, *flags).code == 0
-    result = quadtok("reverse", tmp_path / "shards" / "*.tar", "-o", tmp_path / "x")
+    result = quadtok("reverse", tmp_path / "shards" / f"*{kind.suffix}", "-o", tmp_path / "x")
     assert result.code in (1, 2) and "holds no tokens: give its image" in result.err
 
 
-def test_a_damaged_sample_costs_itself(quadtok, made):
-    shard = shards_of(made)[0]
+@tar_alone
+def test_a_damaged_sample_costs_itself(quadtok, made, kind):
+    shard = kind.shards_of(made / "shards")[0]
     with tarfile.open(shard) as tar:
         member = next(member for member in tar if member.name.endswith(".patches.npy"))
     data = bytearray(shard.read_bytes())
     data[member.offset_data + 2000] ^= 1
     shard.write_bytes(data)
-    result = quadtok("reverse", *shards_of(made), "-o", made / "x")
+    result = quadtok("reverse", *kind.shards_of(made / "shards"), "-o", made / "x")
     assert (result.code, "2 written, 0 skipped, 1 failed" in result.err) == (1, True), result.err
     assert "checksum mismatch" in result.err and result.err.count("error") == 1
 
 
+@tar_alone
 @pytest.mark.parametrize(
     ("was", "becomes", "said"),
     [
@@ -77,12 +76,12 @@ def test_a_damaged_sample_costs_itself(quadtok, made):
         (b'"name": "coffee.jpg", "shapes"', b'"name": "coffee.jpg,, "shapes"', "not a sample of quadtok"),
     ],
 )
-def test_a_sample_whose_facts_are_damaged_costs_itself(quadtok, made, was, becomes, said):
-    shard = shards_of(made)[0]
+def test_a_sample_whose_facts_are_damaged_costs_itself(quadtok, made, kind, was, becomes, said):
+    shard = kind.shards_of(made / "shards")[0]
     data = shard.read_bytes()
     assert was in data and len(was) == len(becomes)
     shard.write_bytes(data.replace(was, becomes, 1))
-    result = quadtok("reverse", *shards_of(made), "-o", made / "x")
+    result = quadtok("reverse", *kind.shards_of(made / "shards"), "-o", made / "x")
     assert (result.code, "2 written, 0 skipped, 1 failed" in result.err) == (1, True), result.err
     assert said in result.err
 
@@ -94,8 +93,9 @@ def test_a_tar_of_photographs_is_drawn_as_photographs(quadtok, photos, tmp_path)
     assert (result.code, "3 written" in result.err) == (0, True)
 
 
-def test_a_name_that_leads_out_is_refused(quadtok, photos, made):
-    shard = shards_of(made)[0]
+@tar_alone
+def test_a_name_that_leads_out_is_refused(quadtok, made, kind):
+    shard = kind.shards_of(made / "shards")[0]
     data = shard.read_bytes()
     assert b'"name": "coffee.jpg", "shapes"' in data
     shard.write_bytes(data.replace(b'"name": "coffee.jpg", "shapes"', b'"name": "../ffe.jpg", "shapes"'))
@@ -104,9 +104,10 @@ def test_a_name_that_leads_out_is_refused(quadtok, photos, made):
     assert not (made / "x").exists() or {Path(name).parts[0] for name in files_in(made / "x")} == {"y"}
 
 
+@tar_alone
 class TestSafetensors:
     @pytest.fixture(autouse=True)
-    def needs_the_extra(self):
+    def needs_the_extra(self, kind):
         pytest.importorskip("safetensors", reason="the extra safetensors")
 
     def test_all_commands_read_what_tokenize_writes(self, quadtok, photos, made):

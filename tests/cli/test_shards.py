@@ -1,4 +1,4 @@
-"""`quadtok tokenize --format shards`: tar files that a trainer opens, each whole or not at all."""
+"""`quadtok tokenize --format shards`, or parquet: files that a trainer opens, each whole or not at all."""
 
 import errno
 import hashlib
@@ -6,7 +6,11 @@ import io
 import json
 import os
 import shutil
+import signal
+import subprocess
+import sys
 import tarfile
+import time
 
 import numpy as np
 import pytest
@@ -18,16 +22,18 @@ from quadtok.errors import OutputError
 from quadtok.jobs.parts import Part
 from quadtok.jobs.sinks import shards
 from quadtok.storage.plan_store import PlanStore
-from quadtok.storage.shards import entry_of, key_of, read_tar, tokens_of
+from quadtok.storage.sample import entry_of, key_of, tokens_of
+from quadtok.storage.shards import CONTAINERS, read_shard
+from shard_kinds import tar_alone
 
 NAMES = ("coffee.jpg", "pets/cat.jpg", "rocket.png")
 
 
 @pytest.fixture
-def sharded(quadtok, photos, tmp_path):
+def sharded(quadtok, photos, tmp_path, kind):
     def sharded(*arguments, inputs=photos, folder="shards", scorer="blur"):
         result = quadtok(
-            "tokenize", inputs, "-o", tmp_path / folder, "--format", "shards", "--scorer", scorer, *arguments
+            "tokenize", inputs, "-o", tmp_path / folder, "--format", kind.format, "--scorer", scorer, *arguments
         )
         return result, tmp_path / folder
 
@@ -35,7 +41,8 @@ def sharded(quadtok, photos, tmp_path):
 
 
 def samples_of(folder):
-    return {key: members for path in sorted(folder.glob("*.tar")) for key, members in read_tar(path)}
+    paths = sorted(path for path in folder.iterdir() if path.suffix in CONTAINERS)
+    return {key: members for path in paths for key, members in read_shard(path)}
 
 
 def contents(folder):
@@ -78,9 +85,9 @@ def test_plans_are_those_of_the_file_of_plans(quadtok, sharded, photos, tmp_path
         assert entry.stream.plan(threshold=0.7) == store[name].plan(threshold=0.7)
 
 
-def test_shards_have_so_many_samples_and_an_index_tells_of_all(sharded):
+def test_shards_have_so_many_samples_and_an_index_tells_of_all(sharded, kind):
     _, folder = sharded("--shard-size", "2")
-    names = [f"shard-{number:06d}.{ending}" for number in (0, 1) for ending in ("idx", "json", "tar")]
+    names = [f"shard-{number:06d}{ending}" for number in (0, 1) for ending in kind.endings]
     assert sorted(path.name for path in folder.iterdir()) == ["index.json", *names]
     index = json.loads((folder / "index.json").read_text())
     assert (index["samples"], [row["samples"] for row in index["shards"]]) == (3, [2, 1])
@@ -95,6 +102,7 @@ def test_the_same_images_give_the_same_bytes(sharded):
     assert contents(first) == contents(second)
 
 
+@tar_alone
 def test_members_of_a_sample_stand_together_and_keys_have_no_dots(sharded):
     _, folder = sharded()
     with tarfile.open(folder / "shard-000000.tar") as archive:
@@ -104,6 +112,7 @@ def test_members_of_a_sample_stand_together_and_keys_have_no_dots(sharded):
     assert [name.rpartition("/")[2].split(".", 1)[1] for name in names] == ["patches.npy", "layout.npy", "json"] * 3
 
 
+@tar_alone
 @pytest.mark.parametrize("flags", [[], ["--store", "plans"], ["--dtype", "none"]], ids=" ".join)
 def test_the_index_of_dali_tells_where_each_member_lies(sharded, photos, flags):
     shutil.copy(photos / "coffee.jpg", photos / f"{'long' * 40}.jpg")  # its header has another before it
@@ -134,24 +143,20 @@ class TestTheSecondRun:
         assert contents(folder).items() >= {name: before[name] for name in before if name != "index.json"}.items()
         assert json.loads((folder / "index.json").read_text())["samples"] == 4
 
-    @pytest.mark.parametrize(
-        "missing",
-        [["shard-000000.json"], ["shard-000000.idx"], ["shard-000000.idx", "shard-000000.json"]],
-        ids=["its own", "DALI's", "both"],
-    )
+    @pytest.mark.parametrize("missing", [[".json"], [".idx"], [".idx", ".json"]], ids=["its own", "DALI's", "both"])
     def test_gives_a_shard_the_index_that_it_lacks(self, sharded, missing):
         _, folder = sharded("--shard-size", "2")
         before = contents(folder)
-        for name in ("index.json", *missing):
-            (folder / name).unlink()
+        for name in ("index.json", *(f"shard-000000{ending}" for ending in missing)):
+            (folder / name).unlink(missing_ok=name.endswith(".idx"))
         result, _ = sharded("--shard-size", "2")
         assert (result.code, "0 written, 3 skipped" in result.err) == (0, True)
         assert contents(folder) == before
 
-    def test_makes_anew_what_a_killed_run_had_not_finished(self, sharded):
+    def test_makes_anew_what_a_killed_run_had_not_finished(self, sharded, kind):
         _, folder = sharded("--shard-size", "2")
         before = contents(folder)
-        for name in ("index.json", "shard-000001.idx", "shard-000001.json", "shard-000001.tar"):
+        for name in ("index.json", *(f"shard-000001{ending}" for ending in kind.endings)):
             (folder / name).unlink()
         result, _ = sharded("--shard-size", "2")
         assert (result.code, "1 written, 2 skipped" in result.err) == (0, True)
@@ -159,12 +164,12 @@ class TestTheSecondRun:
 
     @pytest.mark.parametrize("blank", [lambda data: b"", lambda data: bytes(len(data))], ids=["empty", "NUL"])
     @pytest.mark.parametrize("number", [0, 1])
-    @pytest.mark.parametrize("ending", ["tar", "idx", "json"])
-    def test_heals_what_a_power_cut_left_blank(self, quadtok, sharded, blank, number, ending):
+    @pytest.mark.parametrize("which", [0, 1, -1])
+    def test_heals_what_a_power_cut_left_blank(self, quadtok, sharded, kind, blank, number, which):
         _, folder = sharded("--shard-size", "1")
-        whole, path = contents(folder), folder / f"shard-{number:06d}.{ending}"
+        whole, path = contents(folder), folder / f"shard-{number:06d}{kind.endings[which]}"
         path.write_bytes(blank(path.read_bytes()))
-        if ending == "tar":
+        if path.suffix == kind.suffix:
             assert quadtok("info", "--check", path).code == 1
         result, _ = sharded("--shard-size", "1")
         assert (result.code, "0 failed" in result.err) == (0, True)
@@ -186,29 +191,57 @@ class TestTheSecondRun:
         assert (result.code, result.err.count("shards are never changed: name a new folder")) == (1, 3)
         assert contents(folder) == before
 
-    def test_names_a_shard_whose_index_does_not_fit(self, sharded):
+    def test_into_a_folder_of_the_other_kind_is_refused(self, quadtok, sharded, kind, photos):
         _, folder = sharded()
-        with (folder / "shard-000000.tar").open("ab") as file:
+        before = contents(folder)
+        (other,) = {"shards", "parquet"} - {kind.format}
+        result = quadtok("tokenize", photos, "-o", folder, "--scorer", "blur", "--format", other)
+        assert (result.code, len(result.lines)) == (2, 1)
+        assert f"{folder}: holds shard-000000{kind.suffix}, and would get " in result.err
+        assert contents(folder) == before
+
+    def test_names_a_shard_whose_index_does_not_fit(self, sharded, kind):
+        _, folder = sharded()
+        with (folder / f"shard-000000{kind.suffix}").open("ab") as file:
             file.write(b"more")
         result, _ = sharded()
         assert result.code != 0
-        assert "is not the index of shard-000000.tar as it is; remove it to have it made again" in result.err
+        assert f"is not the index of shard-000000{kind.suffix} as it is; remove it to have it made again" in result.err
 
 
-def test_a_full_disk_leaves_whole_shards_and_ends_the_run(sharded, monkeypatch):
-    def add_sample(archive, key, members, real=shards.add_sample):
+def test_a_full_disk_leaves_whole_shards_and_ends_the_run(sharded, kind, monkeypatch):
+    writer = type(kind.container.writer(io.BytesIO()))
+
+    def add(self, key, members, real=writer.add):
         if "rocket" in key:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return real(archive, key, members)
+        return real(self, key, members)
 
-    monkeypatch.setattr(shards, "add_sample", add_sample)
+    monkeypatch.setattr(writer, "add", add)
     result, folder = sharded("--shard-size", "1")
     assert (result.code, "no space left on device" in result.err) == (1, True), result.err
     assert len(samples_of(folder)) == 2
     monkeypatch.undo()
     assert sharded("--shard-size", "1")[0].code == 0
     assert len(samples_of(folder)) == 3
-    assert [path.name for path in folder.iterdir() if path.suffix not in (".tar", ".idx", ".json")] == []
+    assert [path.name for path in folder.iterdir() if path.suffix not in (".json", *kind.endings)] == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
+def test_a_run_that_is_killed_leaves_whole_shards_and_the_next_one_goes_on(quadtok, sharded, kind, photos, tmp_path):
+    for number in range(40):
+        shutil.copy(photos / "coffee.jpg", photos / f"{number:02}.jpg")
+    command = ["tokenize", photos, "-o", tmp_path / "killed", "--format", kind.format, "--scorer", "blur"]
+    run = subprocess.Popen([sys.executable, "-m", "quadtok", *map(str, command), "--shard-size", "1", "-b", "1"])
+    while run.poll() is None and len(kind.shards_of(tmp_path / "killed")) < 3:
+        time.sleep(0.005)
+    run.kill()
+    assert run.wait() == -signal.SIGKILL
+    left = len(kind.shards_of(tmp_path / "killed"))
+    assert quadtok("info", "--check", tmp_path / "killed").out.splitlines()[-1] == f"{left} good, 0 bad"
+    result, folder = sharded("--shard-size", "1", folder="killed")
+    assert (result.code, f"{left} skipped" in result.err) == (0, True), result.err
+    assert contents(folder) == contents(sharded("--shard-size", "1", folder="other")[1])
 
 
 def test_one_bad_image_costs_itself_alone(sharded, photos):
@@ -221,20 +254,20 @@ def test_one_bad_image_costs_itself_alone(sharded, photos):
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (["--output", "x.tar"], "--format and --output"),
+        (["--output", "x"], "--format and --output"),
         (["--keep-ext"], "--format and --keep-ext"),
         (["--overlay"], "--format and --overlay"),
         (["--store", "plans", "--tokens", "64"], "--store and --tokens"),
     ],
 )
-def test_flags_that_would_mean_nothing_are_refused(flags, said, quadtok, photos, tmp_path):
+def test_flags_that_would_mean_nothing_are_refused(flags, said, quadtok, photos, tmp_path, kind):
     folder = [] if "--output" in flags else ["-o", tmp_path / "shards"]
-    result = quadtok("tokenize", photos, "--format", "shards", *folder, *flags)
+    result = quadtok("tokenize", photos, "--format", kind.format, *folder, *flags)
     assert (result.code, said in result.err) == (2, True), result.err
 
 
-def test_shards_need_a_folder_and_a_size_needs_shards(quadtok, photos, tmp_path):
-    assert "give their folder, --output-dir DIR" in quadtok("tokenize", photos, "--format", "shards").err
+def test_shards_need_a_folder_and_a_size_needs_shards(quadtok, photos, kind):
+    assert "give their folder, --output-dir DIR" in quadtok("tokenize", photos, "--format", kind.format).err
     assert "--shard-size is about --format shards" in quadtok("tokenize", photos, "--shard-size", "3").err
 
 
@@ -244,6 +277,7 @@ def test_a_dry_run_writes_nothing(sharded, photos):
     assert not folder.exists()
 
 
+@tar_alone
 def test_webdataset_reads_them(sharded):
     webdataset = pytest.importorskip("webdataset", reason="opens shards with it; the extra test-all has it")
     _, folder = sharded()
@@ -256,6 +290,7 @@ def test_webdataset_reads_them(sharded):
         assert sample["__key__"] == key_of(facts["name"])
 
 
+@tar_alone
 def test_hugging_face_datasets_read_them(sharded):
     datasets = pytest.importorskip("datasets", reason="opens shards with it; the extra test-all has it")
     _, folder = sharded()
@@ -268,13 +303,13 @@ def test_hugging_face_datasets_read_them(sharded):
         assert np.asarray(row["layout.npy"]).size == 300
 
 
-def test_parts_of_an_array_write_to_one_folder(sharded, quadtok):
+def test_parts_of_an_array_write_to_one_folder(sharded, kind):
     everything = sharded(folder="whole")[1]
     for number in (1, 2, 3):
         result, folder = sharded("--part", f"{number}/3")
         assert result.code == 0
     assert samples_of(folder) == samples_of(everything)
-    assert all(path.name[:12] in {f"shard-{n:05d}-" for n in (1, 2, 3)} for path in folder.glob("*.tar"))
+    assert all(path.name[:12] in {f"shard-{n:05d}-" for n in (1, 2, 3)} for path in kind.shards_of(folder))
     assert json.loads((folder / "index.json").read_text())["samples"] == 3
     result, _ = sharded()
     assert (result.code, "0 written, 3 skipped" in result.err) == (0, True)
@@ -282,19 +317,19 @@ def test_parts_of_an_array_write_to_one_folder(sharded, quadtok):
 
 class TestInfo:
     @pytest.mark.parametrize("flags", [[], ["--store", "plans"]], ids=["tokens", "plans"])
-    def test_a_shard_is_described(self, quadtok, sharded, flags):
+    def test_a_shard_is_described(self, quadtok, sharded, kind, flags):
         _, folder = sharded(*flags)
-        result = quadtok("info", folder / "shard-000000.tar")
+        result = quadtok("info", folder / f"shard-000000{kind.suffix}")
         assert (result.code, result.err) == (0, "")
         described = dict(line.strip().split(maxsplit=1) for line in result.out.splitlines()[1:])
         assert described["samples"].startswith("3 in ")
         assert described["members"].endswith(".npy, json")
         assert described["scorer"].startswith("blur")
 
-    def test_a_folder_of_shards_is_checked(self, quadtok, sharded):
+    def test_a_folder_of_shards_is_checked(self, quadtok, sharded, kind):
         _, folder = sharded("--shard-size", "1")
         assert quadtok("info", "--check", folder).out.splitlines()[-1] == "3 good, 0 bad"
-        path = folder / "shard-000001.tar"
+        path = folder / f"shard-000001{kind.suffix}"
         data = bytearray(path.read_bytes())
         data[5000] ^= 1
         path.write_bytes(data)
@@ -310,12 +345,12 @@ class TestInfo:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such locks")
-def test_two_processes_do_not_replace_each_others_shards(sharded, tmp_path):
+def test_two_processes_do_not_replace_each_others_shards(sharded, kind, tmp_path):
     folder = tmp_path / "shards"
-    with shards.ShardSink(folder, 10, []).open():
+    with shards.ShardSink(folder, 10, [], container=kind.container).open():
         result, _ = sharded()
         assert result.code == 2
-        assert "another process writes its shard-*.tar" in result.err
+        assert "another process writes its shard-*; wait for it" in result.err
     assert [path.name for path in folder.iterdir() if path.name.startswith(".")] == []
 
 
@@ -331,9 +366,11 @@ def test_two_processes_do_not_replace_each_others_shards(sharded, tmp_path):
         (None, "1/1", True),
     ],
 )
-def test_processes_that_share_the_inputs_out_otherwise_do_no_image_twice(sharded, tmp_path, there, comes, is_refused):
+def test_processes_that_share_the_inputs_out_otherwise_do_no_image_twice(
+    sharded, kind, tmp_path, there, comes, is_refused
+):
     folder, flags = tmp_path / "shards", [] if comes is None else ["--part", comes]
-    with shards.ShardSink(folder, 10, [], there).open():
+    with shards.ShardSink(folder, 10, [], there, container=kind.container).open():
         result, _ = sharded(*flags)
         assert (result.code, "an image could be in both" in result.err) == ((2, True) if is_refused else (0, False))
     assert sharded(*flags)[0].code == 0, "those who come later see what is there"
@@ -371,14 +408,12 @@ def test_a_lock_whose_file_another_process_has_just_removed_is_none(tmp_path, mo
 
 
 @pytest.mark.parametrize("size", ["3", "10"], ids=["full", "at the end of the run"])
-def test_a_shard_that_cannot_be_ended_is_none(sharded, monkeypatch, size):
-    def close(archive, real=tarfile.TarFile.close):
-        if archive.mode == "w" and not archive.closed:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        real(archive)
+def test_a_shard_that_cannot_be_ended_is_none(sharded, kind, monkeypatch, size):
+    def close(self):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr(tarfile.TarFile, "close", close)
+        patch.setattr(type(kind.container.writer(io.BytesIO())), "close", close)
         result, folder = sharded("--shard-size", size)
     assert (result.code, len(result.lines)) == (1, 2)
     assert result.lines[0].endswith("run the same command to go on") and "no space left on device" in result.lines[0]

@@ -173,42 +173,42 @@ def test_from_python_it_is_the_same(store, url):
         assert (summary.written, summary.skipped, summary.failed) == (written, skipped, 0)
 
 
-def shards_of(store):
-    return [name for name in store.names("out") if name.endswith(".tar")]
+def shards_of(store, kind):
+    return [name for name in store.names("out") if name.endswith(kind.suffix)]
 
 
-def test_shards_are_those_of_a_folder(quadtok, store, photos, tmp_path):
+def test_shards_are_those_of_a_folder(quadtok, store, photos, tmp_path, kind):
     for place in (tmp_path / "out", f"{store.url}/out"):
-        result = quadtok("tokenize", photos, "-o", place, *BLUR, "--format", "shards", "--shard-size", 2)
+        result = quadtok("tokenize", photos, "-o", place, *BLUR, "--format", kind.format, "--shard-size", 2)
         assert (result.code, "3 written" in result.err) == (0, True)
     made = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert store.names("out") == made and len(made) == 7
+    assert store.names("out") == made and len(made) == 1 + 2 * len(kind.endings)
     assert all(store.read(f"out/{name}") == (tmp_path / "out" / name).read_bytes() for name in made)
 
 
-def test_shards_that_are_there_are_not_made_again(quadtok, store, url, monkeypatch):
-    command = ("tokenize", url, "-o", f"{store.url}/out", *BLUR, "--format", "shards", "--shard-size", 2)
+def test_shards_that_are_there_are_not_made_again(quadtok, store, url, kind):
+    command = ("tokenize", url, "-o", f"{store.url}/out", *BLUR, "--format", kind.format, "--shard-size", 2)
     quadtok(*command)
     before = {name: store.read(f"out/{name}") for name in store.names("out")}
     assert "0 written, 3 skipped" in quadtok(*command).err
-    for lost in ("shard-000000.json", "shard-000001.idx", "index.json"):
+    for lost in ("shard-000000.json", f"shard-000001{kind.endings[0]}", "index.json"):
         store.files.rm(f"{store.url}/out/{lost}")
     assert "0 written, 3 skipped" in quadtok(*command).err
     assert {name: store.read(f"out/{name}") for name in store.names("out")} == before
     store.put("photos/new.jpg", store.read("photos/coffee.jpg"))
     assert "1 written, 3 skipped" in quadtok(*command).err
-    assert shards_of(store) == [f"shard-00000{number}.tar" for number in range(3)]
+    assert shards_of(store, kind) == [f"shard-00000{number}{kind.suffix}" for number in range(3)]
     store.put("out/shard-000000.json", b"{}")
     result = quadtok(*command)
     assert (result.code, "shard-000000.json: is no index of a shard" in result.err) == (2, True)
 
 
-def test_parts_put_shards_beside_each_other(quadtok, store, url):
+def test_parts_put_shards_beside_each_other(quadtok, store, url, kind):
     for part in ("1/2", "2/2"):
-        command = ("tokenize", url, "-o", f"{store.url}/out", *BLUR, "--format", "shards", "--part", part)
+        command = ("tokenize", url, "-o", f"{store.url}/out", *BLUR, "--format", kind.format, "--part", part)
         assert quadtok(*command).code in (0, 2)  # a part may have no images
     index = json.loads(store.read("out/index.json"))
-    assert index["samples"] == 3 and [row["file"] for row in index["shards"]] == shards_of(store)
+    assert index["samples"] == 3 and [row["file"] for row in index["shards"]] == shards_of(store, kind)
 
 
 def test_a_shard_that_another_process_put_meanwhile_is_kept(store, photos):

@@ -88,11 +88,13 @@ def test_they_are_inputs_named_by_their_file(tmp_path):
     assert [source.relative.as_posix() for source in listed.sources] == ["x/a.jpg", "x/deep/b.jpg", "z.jpg"]
 
 
-def test_in_folders_and_where_no_images_are_looked_for_they_are_files_like_others(tmp_path):
+def test_in_folders_and_where_they_themselves_are_looked_for_they_are_files_like_others(tmp_path):
     path = write(tmp_path / "x.parquet", {"image": DATA})
     (tmp_path / "y.jpg").write_bytes(b"image")
     assert [source.path.name for source in find_sources([str(tmp_path)], IMAGE_SUFFIXES).sources] == ["y.jpg"]
-    assert [source.path for source in find_sources([str(path)], frozenset([".pt"])).sources] == [path]
+    assert [source.path for source in find_sources([str(path)], frozenset([".pt", ".parquet"])).sources] == [path]
+    with pytest.raises(InputError, match="is no shard"):
+        find_sources([str(path)], frozenset([".pt"]))
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,10 @@ from torch.utils.data import DataLoader
 
 from quadtok import Spec, tokenize
 from quadtok.errors import InputError, TokenFileError
+from quadtok.storage.sample import key_of, token_members
 from quadtok.storage.shard_dataset import ShardDataset
-from quadtok.storage.shards import add_sample, key_of, new_tar, token_members
 from quadtok.tokens import Tokens
+from shard_kinds import KINDS, kind_of
 
 SPEC = Spec(32, 32, 8, 16, 10)
 COUNTS = (5, 3, 4, 1, 6)
@@ -23,15 +24,29 @@ def tokens_number(number):
     return Tokens(tokens.plan, tokens.patches, metadata={"number": number})
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    folder, numbers = tmp_path_factory.mktemp("shards"), itertools.count()
+def sample_number(number):
+    name = f"class{number % 2}/{number}.jpg"
+    return key_of(name), token_members(tokens_number(number), name, "uint8", {})
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def made(request, tmp_path_factory):
+    """Shards of a kind, and which."""
+    kind, folder, numbers = kind_of(request.param), tmp_path_factory.mktemp("shards"), itertools.count()
     for shard, count in enumerate(COUNTS):
-        with (folder / f"shard-{shard:06d}.tar").open("wb") as stream, new_tar(stream) as archive:
-            for number in itertools.islice(numbers, count):
-                name = f"class{number % 2}/{number}.jpg"
-                add_sample(archive, key_of(name), token_members(tokens_number(number), name, "uint8", {}))
-    return folder
+        path = folder / f"shard-{shard:06d}{kind.suffix}"
+        kind.write(path, map(sample_number, itertools.islice(numbers, count)))
+    return folder, kind
+
+
+@pytest.fixture
+def folder(made):
+    return made[0]
+
+
+@pytest.fixture
+def shards(made):
+    return made[1].shards_of(made[0])
 
 
 def numbers_in(items):
@@ -59,9 +74,9 @@ def test_the_order_is_drawn_from_seed_and_epoch(folder):
     assert all(sorted(one) == list(range(sum(COUNTS))) for one in orders)
 
 
-def test_the_order_in_a_shard_is_drawn_too(folder):
+def test_the_order_in_a_shard_is_drawn_too(shards):
     def order(seed, epoch):
-        dataset = ShardDataset([folder / "shard-000004.tar"], seed=seed)
+        dataset = ShardDataset([shards[4]], seed=seed)
         dataset.set_epoch(epoch)
         return tuple(numbers_in(dataset))
 
@@ -114,16 +129,18 @@ def test_labels_come_from_names(folder):
     assert labels.tolist() == [int(value) % 2 for value in tokens.patches[:, 0, 0, 0, 0]]
 
 
-@pytest.mark.parametrize("cut", [100, 700, 4608, 5000])
-def test_a_shard_that_is_cut_is_named(folder, tmp_path, cut):
-    path = tmp_path / "shard-000000.tar"
-    path.write_bytes((folder / path.name).read_bytes()[:cut])
+@pytest.mark.parametrize("share", [0.01, 0.1, 0.5, 0.7])
+def test_a_shard_that_is_cut_is_named(shards, tmp_path, share):
+    path = tmp_path / shards[0].name
+    data = shards[0].read_bytes()
+    path.write_bytes(data[: int(share * len(data))])
     with pytest.raises(TokenFileError, match=rf"{path}: "):
         list(ShardDataset([path]))
 
 
-def test_a_flipped_bit_is_found(folder, tmp_path):
-    data = bytearray((folder / "shard-000000.tar").read_bytes())
+def test_a_flipped_bit_is_found(tmp_path):
+    KINDS["tar"].write(tmp_path / "x.tar", [sample_number(0)])
+    data = bytearray((tmp_path / "x.tar").read_bytes())
     data[data.index(b"NUMPY") + 200] ^= 1
     (tmp_path / "x.tar").write_bytes(data)
     with pytest.raises(TokenFileError, match="x.tar: checksum mismatch"):

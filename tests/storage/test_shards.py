@@ -18,17 +18,9 @@ from quadtok.errors import TokenFileError
 from quadtok.storage.npy import decode_npy, encode_npy
 from quadtok.storage.plan_format import Entry, Header
 from quadtok.storage.plan_stream import plan_streams
-from quadtok.storage.shards import (
-    MAX_KEY,
-    add_sample,
-    entry_of,
-    key_of,
-    new_tar,
-    places_in,
-    plan_members,
-    token_members,
-    tokens_of,
-)
+from quadtok.storage.sample import MAX_KEY, entry_of, key_of, plan_members, token_members, tokens_of
+from quadtok.storage.shards import places_in
+from shard_kinds import KINDS
 
 SPEC = Spec(32, 32, 8, 16, 10)
 NAME = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=300)
@@ -209,9 +201,7 @@ def test_a_long_name_is_cut_behind_its_last_whole_escape(name, begin):
 )
 def test_a_shard_that_is_not_whole_is_said_to_be(tmp_path, change, said):
     path = tmp_path / "shard-000000.tar"
-    with path.open("wb") as stream, new_tar(stream) as archive:
-        add_sample(archive, "a", {"json": b"{}"})
-        add_sample(archive, "b", {"json": b"[" + b"1," * 2000})
+    KINDS["tar"].write(path, [("a", {"json": b"{}"}), ("b", {"json": b"[" + b"1," * 2000})])
     assert [place.key for place in places_in(path)] == ["a", "b"]
     path.write_bytes(change(path.read_bytes()))
     with pytest.raises(TokenFileError, match=said) as caught:

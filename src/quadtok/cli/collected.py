@@ -1,4 +1,4 @@
-"""`quadtok tokenize` into files that hold many images: a file of plans, or tar shards."""
+"""`quadtok tokenize` into files that hold many images: a file of plans, or shards."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from quadtok.cli.terminal import printable, say_problem, write_data, write_json
 from quadtok.environment import environment
 from quadtok.errors import InputError, QuadtokError, TokenFileError, about, as_ours
 from quadtok.jobs.sources import Source
-from quadtok.names import PLANS_SUFFIX, TAR_SUFFIX, TOKEN_SUFFIXES
+from quadtok.names import PARQUET_SUFFIX, PLANS_SUFFIX, TAR_SUFFIX, TOKEN_SUFFIXES
 
 if TYPE_CHECKING:
     from quadtok.storage.record import Record
@@ -60,7 +60,7 @@ def info(
         else:
             write_data("\n".join(f"{key:<12} {value}" for key, value in facts.items()))
         return 0
-    found = files.find(TOKEN_SUFFIXES | {PLANS_SUFFIX, TAR_SUFFIX})
+    found = files.find(TOKEN_SUFFIXES | {PLANS_SUFFIX, TAR_SUFFIX, PARQUET_SUFFIX})
     for refusal in found.refused:
         _say_bad(refusal.path, refusal.problem, as_json)
     bad = sum(not _inspect(source, check, as_json, quiet) for source in found.sources) + len(found.refused)
@@ -74,7 +74,9 @@ def info(
 
 def _inspect(source: Source, check: bool, as_json: bool, quiet: bool) -> bool:
     """Report on one file; whether it is good."""
-    describe = {PLANS_SUFFIX: _plans, TAR_SUFFIX: _shard}.get(source.path.suffix.lower(), _tokens)
+    describe = {PLANS_SUFFIX: _plans, TAR_SUFFIX: _shard, PARQUET_SUFFIX: _shard}.get(
+        source.path.suffix.lower(), _tokens
+    )
     try:
         facts, lines = describe(source.path, check)
     except Exception as problem:
@@ -127,19 +129,21 @@ def _plans(path: Path, check: bool) -> Described:
 
 
 def _shard(path: Path, check: bool) -> Described:
-    """A tar shard; each sample is read where it is checked, and else the first."""
+    """A shard; each sample is read where it is checked, and else the first."""
+    from quadtok.storage.container import Held
     from quadtok.storage.record import Record
-    from quadtok.storage.shards import metadata_of, places_in, read_sample
+    from quadtok.storage.sample import metadata_of
+    from quadtok.storage.shards import places_in, read_sample
 
-    places = places_in(path)
+    places, held = places_in(path), Held()
     with about(path):
         if check and not places:  # an archive that is all NUL is one of nothing, to readers of tar files
             raise TokenFileError("holds no sample")
-        facts = [metadata_of(read_sample(place)) for place in (places if check else places[:1])]
+        facts = [metadata_of(read_sample(place, held=held)) for place in (places if check else places[:1])]
     record = Record.of(facts[0] if facts else {})
     return {"samples": len(places), "first": facts[0] if facts else None}, {
         "samples": f"{len(places)} in {path.stat().st_size} bytes",
-        "members": ", ".join(places[0].members) if places else "none",
+        "members": ", ".join(places[0].endings) if places else "none",
         "scorer": _scorer(record),
         "made by": _made_by(record),
     }

@@ -39,8 +39,11 @@ from quadtok.names import (
     DEFAULT_STORE,
     IMAGE_SUFFIXES,
     OVERLAY_SUFFIX,
+    PARQUET_SUFFIX,
     PLANS_SUFFIX,
     SAFETENSORS_SUFFIX,
+    SHARD_FORMATS,
+    TAR_SUFFIX,
     TOKEN_SUFFIX,
     FormatName,
     MinimaName,
@@ -88,7 +91,8 @@ class TokenFiles(RememberedOutput):
         typer.Option(
             "--format", rich_help_panel=OUTPUT,
             help="files: one for each image, of plans one for all. safetensors: likewise, in that format (an extra). "
-            "shards: tar files in the layout of webdataset, in the folder --output-dir.",
+            "shards: tar files in the layout of webdataset, in the folder --output-dir. parquet: likewise, as tables "
+            "(an extra).",
         ),
     ] = DEFAULT_FORMAT  # fmt: skip
     shard_size: Annotated[
@@ -102,10 +106,10 @@ class TokenFiles(RememberedOutput):
             self._check_plans(context)
         elif is_given(context, "minima"):
             raise InputError("--minima is about --store plans: tokens hold their saliency")
-        if self.format == "shards":
+        if self.is_sharded:
             self._check_shards(context)
         elif is_given(context, "shard_size"):
-            raise InputError("--shard-size is about --format shards")
+            raise InputError("--shard-size is about --format shards or parquet")
         elif self.store == "plans":
             self._check_plan_file(context)
         elif self.output is not None and self.format == "safetensors":
@@ -132,21 +136,29 @@ class TokenFiles(RememberedOutput):
         refuse_together(context, "format", ["overlay"], "a shard holds no pictures: leave it out")
         refuse_together(context, "format", MANIFEST_FLAGS, "shards have indexes of their own: leave it out")
         if self.output_dir is None:
-            raise InputError("--format shards writes tar files: give their folder, --output-dir DIR")
+            raise InputError(f"--format {self.format} writes shards: give their folder, --output-dir DIR")
 
     def target(
         self, context: typer.Context, impl: QuadtreeName, threshold: float | None, part: Part | None
     ) -> Target | None:
         """Where all images go together; None where each has files of its own."""
-        if self.format == "shards":
+        if self.is_sharded:
             assert self.output_dir is not None  # checked
             dtype = self.dtype if is_given(context, "dtype") else DEFAULT_SHARD_DTYPE
-            size, policy = self.shard_size, self.policy
-            return Shards(self.output_dir, size, self.store, dtype, self.minima, impl, threshold, policy, part, FLAGS)
+            suffix = PARQUET_SUFFIX if self.format == "parquet" else TAR_SUFFIX
+            return Shards(
+                self.output_dir, suffix, self.shard_size, self.store, dtype, self.minima, impl, threshold, self.policy,
+                part, FLAGS,
+            )  # fmt: skip
         if self.store == "plans":
             assert self.output is not None  # checked
             return PlanFile(self.output, self.minima, self.policy, FLAGS)
         return None
+
+    @property
+    def is_sharded(self) -> bool:
+        """Whether images go together into shards."""
+        return self.format in SHARD_FORMATS
 
     @property
     def suffix(self) -> str:

@@ -17,8 +17,11 @@ from quadtok.names import (
     DEFAULT_SHARD_DTYPE,
     DEFAULT_SHARD_SIZE,
     OVERLAY_SUFFIX,
+    PARQUET_SUFFIX,
     PLANS_SUFFIX,
     SAFETENSORS_SUFFIX,
+    SHARD_FORMATS,
+    TAR_SUFFIX,
     TOKEN_SUFFIX,
     FormatName,
     IfExistsName,
@@ -56,7 +59,12 @@ class Destination:
     @property
     def dtype(self) -> PixelDtypeName:
         """Of the pixels."""
-        return self.given_dtype or (DEFAULT_SHARD_DTYPE if self.format == "shards" else DEFAULT_PIXEL_DTYPE)
+        return self.given_dtype or (DEFAULT_SHARD_DTYPE if self.is_sharded else DEFAULT_PIXEL_DTYPE)
+
+    @property
+    def is_sharded(self) -> bool:
+        """Whether images go together into shards."""
+        return self.format in SHARD_FORMATS
 
     @property
     def suffix(self) -> str:
@@ -106,7 +114,7 @@ class Destination:
                 raise InputError(sentence.replace("no if_exists", "no policy if_exists"))
 
     def _contradictions(self, usual: bool, pictures: bool, names: bool, manifest: bool) -> tuple[tuple[bool, str], ...]:
-        plans, shards = self.store == "plans", self.format == "shards"
+        plans, shards = self.store == "plans", self.is_sharded
         return (
             (plans and not usual, 'store="plans": plans are those of every budget: leave num_tokens and threshold out'),
             (plans and self.given_dtype is not None, 'store="plans": plans have no pixels: leave dtype out'),
@@ -115,13 +123,13 @@ class Destination:
             ((plans or shards) and names, "keep_ext goes with files of tokens: leave it out"),
             ((plans or shards) and manifest, "manifest and verify go with files of tokens: leave them out"),
             (not plans and self.minima is not None, 'minima goes with store="plans": tokens hold their saliency'),
-            (not shards and self.shard_size is not None, 'shard_size goes with format="shards"'),
+            (not shards and self.shard_size is not None, 'shard_size goes with format="shards" or "parquet"'),
         )
 
     def _places(self) -> tuple[tuple[bool, str], ...]:
-        shards, one = self.format == "shards", self.store == "plans" and self.format != "shards"
+        shards, one = self.is_sharded, self.store == "plans" and not self.is_sharded
         return (
-            (shards and self.folder is None, 'format="shards" writes tar files: give their folder, output_dir'),
+            (shards and self.folder is None, f'format="{self.format}" writes shards: give their folder, output_dir'),
             (self.file is not None and not one, 'output is the file of store="plans": give output_dir'),
             (one and self.file is None, f'store="plans" writes one file: give output="NAME{PLANS_SUFFIX}"'),
             (one and self.folder is not None, "plans are one file: leave output_dir out"),
@@ -130,11 +138,12 @@ class Destination:
     def target(self, quadtree: QuadtreeName, threshold: float | None, part: Part | None) -> Target | None:
         """Where all images go together; None where each has files of its own."""
         minima = self.minima or DEFAULT_MINIMA
-        if self.format == "shards":
+        if self.is_sharded:
             assert self.folder is not None  # checked
             size = DEFAULT_SHARD_SIZE if self.shard_size is None else self.shard_size
+            suffix = PARQUET_SUFFIX if self.format == "parquet" else TAR_SUFFIX
             return Shards(
-                self.folder, size, self.store, self.dtype, minima, quadtree, threshold, self.if_exists, part
+                self.folder, suffix, size, self.store, self.dtype, minima, quadtree, threshold, self.if_exists, part
             )  # fmt: skip
         if self.store == "plans":
             assert self.file is not None  # checked

@@ -105,7 +105,7 @@ def tokenize_files(
         keep_ext: `cat.jpg` becomes `cat.jpg.pt`.
         store: `"tokens"`, or `"plans"`: no pixels, but the plans of every budget.
         minima: of plans, what thresholds need: `"float32"`, `"float16"`, or `"none"`, which None is.
-        format: `"files"`, `"safetensors"` or `"shards"`.
+        format: `"files"`, `"safetensors"`, `"shards"` or `"parquet"`.
         shard_size: images of a shard; None: 1000.
         output: the file of all plans, which ends in `.qts`, where they are not in shards.
         relative_to: the folder that names are relative to.

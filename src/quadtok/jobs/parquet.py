@@ -2,7 +2,7 @@
 
 A row cannot be read alone: a group of rows can, from its beginning on. So rows are read some at a time, while those
 that were read last are held: inputs that are asked for in their order cost each group one reading. It is the extra
-`parquet`, and this file is the one that speaks to pyarrow for it.
+`parquet`.
 """
 
 from __future__ import annotations
@@ -15,15 +15,14 @@ from threading import Lock
 from typing import Any
 
 from quadtok.errors import ImageError, InputError, QuadtokError, about
-from quadtok.files import reading
 from quadtok.jobs.walk import Refusal
 from quadtok.names import IMAGE_SUFFIXES
+from quadtok.storage.parquet_file import has_samples, open_parquet
 
 IMAGE_COLUMNS = ("image", "img", "bytes")  # where the images are; else a column that is called like an ending
 NAME_COLUMNS = ("path", "file_name", "name", "id", "__key__")  # what they are called
 BYTES, PATH = "bytes", "path"  # the fields of an image of Hugging Face's
 PIECE, MOST_HELD = 16, 160  # rows that are read at once, and that are held: more than inputs are on their way at a time
-_BUFFER = 1 << 20  # bytes of a file that are read at once
 
 Item = tuple[PurePosixPath, "Row"] | Refusal
 Piece = Sequence[bytes | None]
@@ -131,7 +130,7 @@ class _Group:
 
 def _pieces(row: Row) -> Iterator[Piece]:
     """The values of a group's images, `PIECE` rows at a time."""
-    file, held = _open(row.archive, ImageError), list[bytes | None]()
+    file, held = open_parquet(row.archive, ImageError), list[bytes | None]()
     try:
         for batch in file.iter_batches(PIECE, row_groups=[row.group], columns=[row.column], use_threads=False):
             (values,) = batch.columns
@@ -152,7 +151,7 @@ def rows_of(archive: Path, pieces: Pieces) -> Iterator[Item]:
     """
     try:
         with about(archive):
-            file = _open(archive, InputError)
+            file = open_parquet(archive, InputError)
             column = _column_of_images({column.name: column.type for column in file.schema_arrow})
             names = _distinct(_names(file, column))
     except InputError as problem:
@@ -219,6 +218,8 @@ def _column_of_images(kinds: Mapping[str, Any]) -> str:
     structs = [found for name, kind in kinds.items() if "." in (found := _bytes_in(name, kind))]
     if len(structs) == 1:
         return structs[0]
+    if has_samples(kinds):
+        raise InputError("holds tokens or plans that quadtok made, and no images: give the images themselves")
     expected = f"bytes, or Hugging Face's struct of them, called {', '.join(IMAGE_COLUMNS)}, jpg, png or another ending"
     raise InputError(f"has no column of images: expected {expected}; it has {', '.join(kinds) or 'no columns'}")
 
@@ -232,23 +233,3 @@ def _bytes_in(name: str, kind: Any) -> str:
         return f"{name}.{BYTES}" if "." not in name and BYTES in fields and _bytes_in(name, fields[BYTES]) else ""
     tests = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary, pa.types.is_binary_view)
     return name if any(test(kind) for test in tests) else ""
-
-
-def _open(path: Path, error: type[InputError] | type[ImageError]) -> Any:
-    """The file, closed when nobody has it any more.
-
-    Raises:
-        error: of this type, where it cannot be opened, is no Parquet file, or the extra is missing.
-    """
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ImportError as problem:
-        raise error("Parquet files are an extra: pip install 'quadtok[parquet]'") from problem
-    with reading(path, error):
-        pass  # says why it cannot be, in our words
-    try:
-        stream = pa.OSFile(os.fsencode(path))
-        return pq.ParquetFile(stream, buffer_size=_BUFFER, pre_buffer=False, page_checksum_verification=True)
-    except Exception as problem:
-        raise error("is no Parquet file, or is damaged or cut short") from problem

@@ -1,4 +1,4 @@
-"""The jobs of `quadtok tokenize --format shards`: an image file becomes a sample of a tar shard."""
+"""The jobs of `quadtok tokenize --format shards`, or parquet: an image file becomes a sample of a shard."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from quadtok.jobs.plans import PlansJob
 from quadtok.jobs.tokenize import TokenizeJob
 from quadtok.preprocess import Photo
 from quadtok.storage.plan_stream import PlanStream
-from quadtok.storage.shards import SAMPLE, plan_members, token_members
+from quadtok.storage.sample import SAMPLE, plan_members, token_members
 from quadtok.tokens import Tokens
 
 

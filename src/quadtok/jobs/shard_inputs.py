@@ -6,24 +6,26 @@ So whatever reads token files reads shards, and says the same of both. Loads tor
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from quadtok.errors import InputError, QuadtokError, about
 from quadtok.jobs.walk import Refusal
 from quadtok.names import TOKEN_SUFFIX
+from quadtok.storage.container import Held
 
 if TYPE_CHECKING:
-    from quadtok.storage.shards import Place
+    from quadtok.storage.container import Place
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Where a sample lies in a shard."""
+    """Where a sample lies in a shard, and what was read of that and others last."""
 
     archive: Path
     place: Place
+    held: Held = field(compare=False, repr=False)
 
     def read(self) -> bytes:
         """Its tokens as the bytes of a token file; the saliency, which shards leave out, is not in it.
@@ -32,17 +34,18 @@ class Sample:
             TokenFileError: where it cannot be read, or is damaged.
         """
         from quadtok.storage.content import pixel_dtype
-        from quadtok.storage.shards import read_sample, tokens_of
+        from quadtok.storage.sample import tokens_of
+        from quadtok.storage.shards import read_sample
         from quadtok.storage.token_file import encode_tokens
 
-        tokens = tokens_of(read_sample(self.place))
+        tokens = tokens_of(read_sample(self.place, held=self.held))
         return encode_tokens(tokens, pixel_dtype(tokens), metadata=tokens.metadata)
 
     def __hash__(self) -> int:
         return hash((self.archive, self.place.key))
 
 
-def samples_of(archive: Path) -> Iterator[tuple[PurePosixPath, Sample] | Refusal]:
+def samples_of(archive: Path, held: Held) -> Iterator[tuple[PurePosixPath, Sample] | Refusal]:
     """The samples of tokens in a shard, in its order, each with the name of its image and the ending of a token file.
 
     What is no sample of tokens is refused: plans, and names that would lead out of the folder where outputs go.
@@ -50,21 +53,22 @@ def samples_of(archive: Path) -> Iterator[tuple[PurePosixPath, Sample] | Refusal
     from quadtok.storage.shards import places_in
 
     try:
-        yield from (_sample_at(archive, place) for place in places_in(archive))
+        yield from (_sample_at(archive, place, held) for place in places_in(archive))
     except QuadtokError as problem:
         yield Refusal(archive, problem)
 
 
-def _sample_at(archive: Path, place: Place) -> tuple[PurePosixPath, Sample] | Refusal:
-    from quadtok.storage.shards import JSON, LAYOUT, image_of, read_sample
+def _sample_at(archive: Path, place: Place, held: Held) -> tuple[PurePosixPath, Sample] | Refusal:
+    from quadtok.storage.sample import JSON, LAYOUT, image_of
+    from quadtok.storage.shards import read_sample
 
     try:
         with about(archive):
-            name = PurePosixPath(f"{image_of(place.key, read_sample(place, (JSON,)))}{TOKEN_SUFFIX}")
+            name = PurePosixPath(f"{image_of(place.key, read_sample(place, (JSON,), held))}{TOKEN_SUFFIX}")
     except QuadtokError as problem:
         return Refusal(archive / place.key, problem)
-    if LAYOUT not in place.members:
+    if LAYOUT not in place.endings:
         return Refusal(archive / name, InputError(f"{archive}: {place.key} holds no tokens: give its image"))
     if name.is_absolute() or ".." in name.parts:
         return Refusal(archive / name.name, InputError(f"{archive}: {name} leads out of the folder that it is in"))
-    return name, Sample(archive, place)
+    return name, Sample(archive, place, held)

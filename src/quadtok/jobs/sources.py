@@ -31,6 +31,8 @@ from quadtok.names import (
     TOKEN_SUFFIX,
 )
 from quadtok.places import Url, is_url, place_of
+from quadtok.storage.container import Held
+from quadtok.storage.parquet_file import holds_samples
 
 __all__ = ["Found", "Refusal", "Source", "find_sources"]
 
@@ -101,10 +103,11 @@ _Item = Source | Refusal
 
 
 class _Wanted(NamedTuple):
-    """The endings of the files that are looked for, and what rows of Parquet files share."""
+    """The endings of the files that are looked for, and what rows of Parquet files and samples of shards share."""
 
     suffixes: frozenset[str]
     pieces: Pieces
+    held: Held
 
 
 def find_sources(
@@ -133,7 +136,7 @@ def find_sources(
         raise InputError(f"{words.relative_to} {relative_to}: {problem}")
     sources: dict[str, Source] = {}
     refused: dict[Path, Refusal] = {}
-    for item in _items(arguments, _Wanted(suffixes, Pieces()), listed):
+    for item in _items(arguments, _Wanted(suffixes, Pieces(), Held()), listed):
         found = _named_below(relative_to, item, words) if relative_to is not None and isinstance(item, Source) else item
         if isinstance(found, Source):
             sources.setdefault(_identity(found.path), found)
@@ -230,21 +233,20 @@ def _of_file(path: Path, wanted: _Wanted) -> list[_Item]:
 
 
 def _is_looked_into(path: Path, suffixes: frozenset[str]) -> bool:
-    """Tars are, unless they themselves are looked for, and Parquet files where images are."""
+    """Tars and Parquet files are, unless they themselves are looked for."""
     kind = path.suffix.lower()
-    return (
-        TAR_SUFFIX not in suffixes if kind == TAR_SUFFIX else kind == PARQUET_SUFFIX and bool(suffixes & IMAGE_SUFFIXES)
-    )
+    return kind in (TAR_SUFFIX, PARQUET_SUFFIX) and kind not in suffixes
 
 
 def _in_archive(path: Path, wanted: _Wanted) -> Sequence[tuple[PurePosixPath, Inside] | Refusal]:
     """The images in a file, or else the samples of tokens."""
-    if path.suffix.lower() == PARQUET_SUFFIX:
-        return list(rows_of(path, wanted.pieces))
     images = wanted.suffixes & IMAGE_SUFFIXES
+    if path.suffix.lower() == PARQUET_SUFFIX:
+        is_shard = TOKEN_SUFFIX in wanted.suffixes and (not images or holds_samples(path))
+        return list(samples_of(path, wanted.held) if is_shard else rows_of(path, wanted.pieces))
     members = list(members_of(path, images)) if images else []
     if TOKEN_SUFFIX in wanted.suffixes and not members:
-        return list(samples_of(path))
+        return list(samples_of(path, wanted.held))
     return [(item.name, item.inside) if isinstance(item, Member) else item for item in members]
 
 

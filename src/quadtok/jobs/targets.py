@@ -1,4 +1,4 @@
-"""Where many images go together, in place of files of their own: a file of plans, or tar shards.
+"""Where many images go together, in place of files of their own: a file of plans, or shards.
 
 Loads no torch: what is wrong with a place is said before anything is loaded.
 """
@@ -14,8 +14,9 @@ from quadtok.errors import InputError
 from quadtok.jobs.parts import Part
 from quadtok.jobs.sources import Source
 from quadtok.jobs.words import ARGUMENTS, Words
-from quadtok.names import IfExistsName, MinimaName, PixelDtypeName, QuadtreeName, StoreName
+from quadtok.names import PARQUET_SUFFIX, IfExistsName, MinimaName, PixelDtypeName, QuadtreeName, StoreName
 from quadtok.places import is_elsewhere
+from quadtok.storage.parquet_file import check_parquet
 
 if TYPE_CHECKING:
     from quadtok.jobs.base import Job, OpenSink
@@ -77,10 +78,11 @@ class PlanFile:
 
 @dataclass(frozen=True)
 class Shards:
-    """A folder of tar shards.
+    """A folder of shards.
 
     Attributes:
         folder: of the shards.
+        suffix: of their names, which says what kind of file they are.
         size: samples of a shard.
         store: what a sample holds.
         dtype: of the pixels of tokens.
@@ -90,9 +92,13 @@ class Shards:
         policy: what becomes of samples that are there.
         part: of a job array, whose shards have names of its own.
         words: what sentences call things.
+
+    Raises:
+        InputError: where what writes such files is missing.
     """
 
     folder: Path
+    suffix: str
     size: int
     store: StoreName
     dtype: PixelDtypeName
@@ -102,6 +108,10 @@ class Shards:
     policy: IfExistsName
     part: Part | None
     words: Words = ARGUMENTS
+
+    def __post_init__(self) -> None:
+        if self.suffix == PARQUET_SUFFIX:
+            check_parquet()
 
     def place(self, source: Source) -> str:
         """See `Target`."""
@@ -113,10 +123,12 @@ class Shards:
         """See `Target`."""
         from quadtok.jobs.samples import PlanSamplesJob, TokenSamplesJob
         from quadtok.jobs.sinks.shards import ShardSink
+        from quadtok.storage.shards import CONTAINERS
 
         job = (
             PlanSamplesJob(steps, scoring, self.minima, device)
             if self.store == "plans"
             else TokenSamplesJob(steps, scoring, self.impl, self.dtype, device, threshold=self.threshold)
         )
-        return job, ShardSink(self.folder, self.size, sources, self.part, self.policy, self.words)
+        container = CONTAINERS[self.suffix]
+        return job, ShardSink(self.folder, self.size, sources, self.part, self.policy, self.words, container)

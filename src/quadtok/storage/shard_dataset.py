@@ -1,9 +1,9 @@
-"""Tokens in tar shards as a stream to train on: split by rank and worker, mixed anew in each epoch, resumable.
+"""Tokens in shards as a stream to train on: split by rank and worker, mixed anew in each epoch, resumable.
 
 Shards are dealt out whole: the r-th of R processes takes every R-th shard of an order that is drawn from seed and
 epoch, and of those each worker of its `DataLoader` every W-th. So no two read one sample, and nobody talks to anybody.
-Inside a shard the samples are read in an order that is drawn, too: a tar of files that are not compressed can be read
-from anywhere.
+Inside a shard the samples are read in an order that is drawn, too: those of a tar from anywhere, since its files are
+not compressed; those of a Parquet file group by group of rows, which can be read in no other way.
 """
 
 from __future__ import annotations
@@ -17,12 +17,14 @@ import numpy as np
 from torch.utils.data import IterableDataset, get_worker_info
 
 from quadtok.errors import InputError, about
+from quadtok.storage.container import Held, Place
 from quadtok.storage.items import Item, collate_items
-from quadtok.storage.shards import Place, image_of, places_in, read_sample, tokens_of
+from quadtok.storage.sample import image_of, tokens_of
+from quadtok.storage.shards import CONTAINERS, places_in, read_sample
 
 
 class ShardDataset(IterableDataset[Item]):
-    """The tokens in shards that `quadtok tokenize --format shards` wrote; a `DataLoader` takes it with its `collate`.
+    """The tokens in shards that `quadtok tokenize` wrote, tar or Parquet; a `DataLoader` takes it with its `collate`.
 
     Args:
         shards: their folder, or their paths.
@@ -51,11 +53,11 @@ class ShardDataset(IterableDataset[Item]):
         if seed < 0:
             raise InputError(f"seed is an integer from 0 on, got {seed}")
         if isinstance(shards, str | os.PathLike):
-            self.shards = sorted(Path(shards).glob("*.tar"))
+            self.shards = sorted(shard for ending in CONTAINERS for shard in Path(shards).glob(f"*{ending}"))
         else:
             self.shards = [Path(shard) for shard in shards]
         if not self.shards:
-            raise InputError(f"there are no shards (*.tar) in {shards}")
+            raise InputError(f"there are no shards (*{', *'.join(CONTAINERS)}) in {shards}")
         self.label, self.shuffle, self.seed = label, shuffle, seed
         self.rank, self.world_size = rank, world_size
         self.set_epoch(0)
@@ -86,8 +88,8 @@ class ShardDataset(IterableDataset[Item]):
         shares = [self._order()[self.rank :: self.world_size][worker::count] for worker in range(count)]
         skipped = self._given(shares)[number]
         for shard in shares[number]:
-            places = self._places(shard)
-            yield from (self._item(place) for place in places[skipped:])
+            places, held = self._places(shard), Held()
+            yield from (self._item(place, held) for place in places[skipped:])
             skipped = max(0, skipped - len(places))
 
     def _given(self, shares: Sequence[Sequence[Path]]) -> list[int]:
@@ -124,10 +126,12 @@ class ShardDataset(IterableDataset[Item]):
             number = self.shards.index(shard)
             order = np.random.default_rng([self.seed, self.epoch, number]).permutation(len(places))
             places = [places[at] for at in order]
+            drawn = {place.group: at for at, place in reversed(list(enumerate(places)))}
+            places.sort(key=lambda place: drawn[place.group])
         return places
 
-    def _item(self, place: Place) -> Item:
-        members = read_sample(place)
+    def _item(self, place: Place, held: Held) -> Item:
+        members = read_sample(place, held=held)
         with about(place.shard):
             tokens = tokens_of(members)
             return tokens if self.label is None else (tokens, self.label(image_of(place.key, members)))

@@ -40,7 +40,7 @@ from quadtok.names import IMAGE_SUFFIXES
 from quadtok.oracle.classifiers import load_classifier
 from quadtok.preprocess import Preprocess
 from quadtok.storage.npy import decode_npy
-from quadtok.storage.shards import read_tar
+from quadtok.storage.shards import PARQUET, TAR, read_shard
 from quadtok.storage.token_file import load_tokens
 
 NUMBER = 2 * LEAST_CHUNK + 6  # three chunks
@@ -123,8 +123,12 @@ def folder_sink(place):
     return make
 
 
-def shards(place):
-    return lambda job, sources: ShardSink(Path(place), 25, sources)
+def shards(place, container=TAR):
+    return lambda job, sources: ShardSink(Path(place), 25, sources, container=container)
+
+
+def tables(place):
+    return shards(place, PARQUET)
 
 
 def plan_file(place):
@@ -138,6 +142,7 @@ def test_token_files_shards_and_plans_are_those_of_threads(folder):
     ways = [
         (TokenizeJob(steps(), make_scoring("blur"), overlay=True), folder_sink),
         (TokenSamplesJob(steps(), make_scoring("blur"), dtype="uint8"), shards),
+        (TokenSamplesJob(steps(), make_scoring("blur"), dtype="uint8"), tables),
         (PlansJob(steps(), make_scoring("mine:saliency")), plan_file),
     ]
     for number, (job, make) in enumerate(ways):
@@ -199,13 +204,28 @@ def test_ray_data_reads_shards(folder):
     job = TokenSamplesJob(steps(), make_scoring("blur"), dtype="uint8")
     assert heard(Threads(0), job, shards("made"))[0] == "done"
     rows = ray.data.read_webdataset(str(folder / "made"), file_extensions=["tar"]).take_all()
-    samples = dict(read_tar(folder / "made" / "shard-000000.tar"))
+    samples = dict(read_shard(folder / "made" / "shard-000000.tar"))
     assert len(rows) == len(samples) == 6
     for row in rows:
         members = samples[row["__key__"]]
         assert row["json"] == json.loads(members["json"])
         for ending in ("patches.npy", "layout.npy"):
             assert row[ending].tolist() == decode_npy(members[ending]).tolist()
+
+
+def test_ray_data_reads_tables(folder):
+    for path in sorted(Path("in").rglob("*.png"))[6:]:
+        path.unlink()
+    job = TokenSamplesJob(steps(), make_scoring("blur"), dtype="uint8")
+    assert heard(Threads(0), job, tables("made"))[0] == "done"
+    rows = ray.data.read_parquet(str(folder / "made")).take_all()
+    samples = dict(read_shard(folder / "made" / "shard-000000.parquet"))
+    assert len(rows) == len(samples) == 6
+    for row in rows:
+        members = samples[row["key"]]
+        assert row["facts"] == members["json"].decode()
+        assert np.frombuffer(row["patches"], row["dtype"]).tolist() == decode_npy(members["patches.npy"]).tolist()
+        assert list(row["layout"]) == decode_npy(members["layout.npy"]).tolist()
 
 
 def test_an_image_that_kills_every_process_is_named_and_one_that_kills_once_is_done(folder):

@@ -52,7 +52,7 @@ def _named(folder: Path, prefix: str) -> Iterator[None]:
     descriptor = _opened(folder, path)
     try:
         if not _takes(descriptor, fcntl.LOCK_EX):
-            raise OutputError(f"{folder}: another process writes its {prefix}*.tar; wait for it, or give each a part")
+            raise OutputError(f"{folder}: another process writes its {prefix}*; wait for it, or give each a part")
         try:
             yield
         finally:

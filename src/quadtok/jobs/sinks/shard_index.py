@@ -1,7 +1,7 @@
 """What stands beside shards, and which shards a folder holds.
 
-    DIR/shard-000000.tar    samples
-    DIR/shard-000000.idx    where they lie in it, for DALI
+    DIR/shard-000000.tar    samples, or .parquet
+    DIR/shard-000000.idx    where they lie in a tar, for DALI
     DIR/shard-000000.json   its bytes and sha256, and of each sample its key and fingerprint
     DIR/index.json          all shards, after the last one was written
 
@@ -14,19 +14,20 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from quadtok.errors import TokenFileError, about
+from quadtok.errors import OutputError, TokenFileError, about
 from quadtok.files import read_regular, reading, write_atomically
 from quadtok.marks import holds_nothing
-from quadtok.storage.dali import DALI_SUFFIX, dali_index
-from quadtok.storage.shards import facts_of, places_in, read_tar
+from quadtok.storage.container import Container, Held
+from quadtok.storage.sample import JSON, facts_of
+from quadtok.storage.shards import CONTAINERS, container_of, places_in, read_sample
 
 INDEX = "index.json"
 FORMAT, VERSION = "quadtok shards", 1
-_SHARD = re.compile(r"shard-(?:\d+-)?\d{6}\.tar")
+_SHARD = re.compile(rf"shard-(?:\d+-)?\d{{6}}(?:{'|'.join(map(re.escape, CONTAINERS))})")
 
 
 @dataclass
@@ -72,16 +73,28 @@ def is_blank(path: Path) -> bool:
     return path.is_file() and holds_nothing(path)
 
 
-def write_indexes(folder: Path, shard: Shard, places: Mapping[str, Mapping[str, tuple[int, int]]]) -> None:
+def check_kind(folder: Path, names: Iterable[str], container: Container) -> None:
+    """Refuse a folder that holds shards of another kind: their indexes would be of one name.
+
+    Raises:
+        OutputError: where one of these names is that of such a shard.
+    """
+    other = next((name for name in names if is_shard(name) and not name.endswith(container.suffix)), None)
+    if other is not None:
+        raise OutputError(f"{folder}: holds {other}, and would get *{container.suffix} beside it: name a new folder")
+
+
+def write_indexes(folder: Path, shard: Shard, indexes: Mapping[str, bytes]) -> None:
     """What stands beside a shard.
 
     Args:
         folder: of the shard.
         shard: one that is in place.
-        places: where its samples lie, as `dali_index` wants them.
+        indexes: for other readers, by their endings; see `Container`.
     """
     path = folder / shard.file
-    write_atomically(path.with_suffix(DALI_SUFFIX), dali_index(places))
+    for ending, data in indexes.items():
+        write_atomically(path.with_suffix(ending), data)
     write_atomically(path.with_suffix(".json"), json.dumps(asdict(shard), sort_keys=True).encode())
 
 
@@ -98,11 +111,11 @@ def write_index(folder: Path, shards: Sequence[Shard]) -> None:
 def _shard(path: Path) -> Shard:
     if not _is_there(path.with_suffix(".json")):
         shard = _read_shard(path)
-        write_indexes(path.parent, shard, _places(path))
+        write_indexes(path.parent, shard, _indexes(path))
         return shard
     shard = shard_of(read_regular(path.with_suffix(".json"), TokenFileError), path, path.stat().st_size)
-    if not _is_there(path.with_suffix(DALI_SUFFIX)):
-        write_atomically(path.with_suffix(DALI_SUFFIX), dali_index(_places(path)))
+    if not all(_is_there(path.with_suffix(ending)) for ending in container_of(path).beside):
+        write_indexes(path.parent, shard, _indexes(path))
     return shard
 
 
@@ -132,14 +145,16 @@ def shard_of(data: bytes, path: Path, size: int) -> Shard:
 
 
 def _read_shard(path: Path) -> Shard:
-    fingerprints = {}
-    for key, members in read_tar(path):
+    fingerprints, held = {}, Held()
+    for place in places_in(path):
+        members = read_sample(place, (JSON,), held)
         with about(path):
-            fingerprints[key] = str(facts_of(members).get("fingerprint"))
+            fingerprints[place.key] = str(facts_of(members).get("fingerprint"))
     with about(path), reading(path, TokenFileError) as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()  # type: ignore[arg-type]  # files do have readinto
     return Shard(path.name, fingerprints, path.stat().st_size, digest)
 
 
-def _places(path: Path) -> dict[str, dict[str, tuple[int, int]]]:
-    return {place.key: place.members for place in places_in(path)}
+def _indexes(path: Path) -> Mapping[str, bytes]:
+    with about(path):
+        return container_of(path).indexes(path)

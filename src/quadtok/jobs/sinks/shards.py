@@ -1,6 +1,6 @@
-"""Results as samples of tar shards (see storage/shards.py): a folder of them, each whole or not at all.
+"""Results as samples of shards (see storage/sample.py): a folder of them, each whole or not at all.
 
-    DIR/shard-000000.tar    up to `size` samples
+    DIR/shard-000000.tar    up to `size` samples, or .parquet: a container says how they are written
     DIR/…                   what shard_index.py tells
 
 A shard is written under a temporary name and renamed when it is full; then its own indexes are written. So a run that
@@ -28,7 +28,9 @@ from quadtok.jobs.sinks.shelves import shelf_of
 from quadtok.jobs.sources import Source
 from quadtok.jobs.words import ARGUMENTS, Words
 from quadtok.names import IfExistsName
-from quadtok.storage.shards import SAMPLE, add_sample, facts_of, key_of, new_tar
+from quadtok.storage.container import Container, Members
+from quadtok.storage.sample import SAMPLE, facts_of, key_of
+from quadtok.storage.shards import TAR
 
 WHOLE = frozenset([SAMPLE])
 
@@ -43,6 +45,7 @@ class ShardSink:
         part: of a job array, which goes into the names of shards; None: there is one run at a time.
         if_exists: what happens to samples that are there.
         words: what sentences call this.
+        container: which kind of file a shard is.
 
     Raises:
         InputError: for a size below 1.
@@ -56,11 +59,12 @@ class ShardSink:
         part: Part | None = None,
         if_exists: IfExistsName = "resume",
         words: Words = ARGUMENTS,
+        container: Container = TAR,
     ) -> None:
         if size < 1:
             raise InputError(f"a shard has at least one sample, got {size}")
         self._folder, self._size, self._sources = folder, size, list(sources)
-        self._shelf = shelf_of(folder)
+        self._container, self._shelf = container, shelf_of(folder, container)
         self._prefix, self._parts = ("shard-", 0) if part is None else (f"shard-{part.number:05d}-", part.count)
         self._if_exists, self._words = if_exists, words
         names = Counter(source.relative.as_posix() for source in sources)
@@ -97,7 +101,12 @@ class ShardSink:
         """See `ShareableSink`."""
         names = {source.relative.as_posix() for source in sources}
         part = copy.copy(self)
-        part._sources, part._shards, part._open, part._shelf = list(sources), [], None, shelf_of(self._folder)
+        part._sources, part._shards, part._open, part._shelf = (
+            list(sources),
+            [],
+            None,
+            shelf_of(self._folder, self._container),
+        )
         part._clashing = self._clashing & names
         part._known = {key: self._known[key] for key in map(key_of, names) if key in self._known}
         return part
@@ -136,7 +145,8 @@ class ShardSink:
     def write(self, source: Source, files: Mapping[str, bytes]) -> bool:
         """See `Sink`. Where it fails, all of the unfinished shard is to be made again by the next run."""
         if self._open is None:
-            self._open = _OpenShard(self._shelf.path(f"{self._prefix}{self._next():06d}.tar"))
+            name = f"{self._prefix}{self._next():06d}{self._container.suffix}"
+            self._open = _OpenShard(self._shelf.path(name), self._container)
         try:
             self._open.add(source.relative.as_posix(), files)
         except BaseException as problem:
@@ -152,43 +162,50 @@ class ShardSink:
         if full is not None:
             shard = full.close()
             self._shards.append(shard)
-            self._shelf.put(shard, full.places)
+            self._shelf.put(shard, full.indexes())
 
     def _next(self) -> int:
         """The number of the next shard: of one that holds nothing, or a new one."""
         if blank := self._own(self._blank):
             self._blank.remove(blank[0])
-            return int(blank[0][-10:-4])
-        return max((int(file[-10:-4]) + 1 for file in self._own(shard.file for shard in self._shards)), default=0)
+            return _number(blank[0])
+        return max((_number(file) + 1 for file in self._own(shard.file for shard in self._shards)), default=0)
 
     def _own(self, files: Iterable[str]) -> list[str]:
-        return [file for file in files if re.fullmatch(rf"{self._prefix}\d{{6}}\.tar", file)]
+        name = rf"{self._prefix}\d{{6}}{re.escape(self._container.suffix)}"
+        return [file for file in files if re.fullmatch(name, file)]
+
+
+def _number(file: str) -> int:
+    return int(Path(file).stem[-6:])
 
 
 class _OpenShard:
     """The shard that is being written."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, container: Container) -> None:
         self._path = path
         self._stack = contextlib.ExitStack()
         stream = self._stack.enter_context(written_whole(path))
         self._stream = _Counted(stream)
-        self._archive = new_tar(self._stream)
+        self._writer = container.writer(self._stream)
         self.fingerprints: dict[str, str] = {}
-        self.places: dict[str, dict[str, tuple[int, int]]] = {}
 
-    def add(self, name: str, members: Mapping[str, bytes]) -> None:
+    def add(self, name: str, members: Members) -> None:
         key = key_of(name)
-        self.places[key] = add_sample(self._archive, key, members)
+        self._writer.add(key, members)
         self.fingerprints[key] = facts_of(members)["fingerprint"]
 
     def abandon(self, problem: BaseException) -> None:
         """Nothing of it stays. A problem of the disk is raised as a sentence."""
         self._stack.__exit__(type(problem), problem, problem.__traceback__)
 
+    def indexes(self) -> Mapping[str, bytes]:
+        return self._writer.indexes()
+
     def close(self) -> Shard:
         with self._stack:
-            self._archive.close()
+            self._writer.close()
         return Shard(self._path.name, self.fingerprints, self._stream.bytes, self._stream.sha256.hexdigest())
 
 

@@ -14,6 +14,7 @@ from quadtok.jobs.sinks.alone import alone
 from quadtok.jobs.sinks.shard_index import (
     INDEX,
     Shard,
+    check_kind,
     is_blank,
     is_shard,
     names_in,
@@ -23,10 +24,7 @@ from quadtok.jobs.sinks.shard_index import (
     write_indexes,
 )
 from quadtok.places import Url
-from quadtok.storage.dali import DALI_SUFFIX
-
-_INDEXES = (DALI_SUFFIX, ".json")  # beside a shard, in the order in which they are put
-Places = Mapping[str, Mapping[str, tuple[int, int]]]
+from quadtok.storage.container import Container
 
 
 class Shelf(Protocol):
@@ -36,7 +34,11 @@ class Shelf(Protocol):
         """While the block runs, shards whose names begin so may be put; see `alone`."""
 
     def shards(self) -> list[Shard]:
-        """Those that are there, by their names."""
+        """Those that are there, by their names.
+
+        Raises:
+            OutputError: where one is of another kind.
+        """
 
     def blank(self) -> list[str]:
         """Names of shards that hold nothing, and may be taken."""
@@ -44,16 +46,16 @@ class Shelf(Protocol):
     def path(self, name: str) -> Path:
         """Where a shard of this name is written, on a disk."""
 
-    def put(self, shard: Shard, places: Places) -> None:
+    def put(self, shard: Shard, indexes: Mapping[str, bytes]) -> None:
         """A shard that was written gets its place, and its indexes."""
 
     def end(self) -> None:
         """All shards get an index together; others may have put some meanwhile."""
 
 
-def shelf_of(folder: Path) -> Shelf:
+def shelf_of(folder: Path, container: Container) -> Shelf:
     """The one of this folder."""
-    return StoreShelf(folder) if isinstance(folder, Url) else DiskShelf(folder)
+    return StoreShelf(folder, container) if isinstance(folder, Url) else DiskShelf(folder, container)
 
 
 class DiskShelf:
@@ -61,10 +63,11 @@ class DiskShelf:
 
     Args:
         folder: created.
+        container: of its shards.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, container: Container) -> None:
+        self._folder, self._container = folder, container
 
     @contextmanager
     def held(self, prefix: str, parts: int) -> Iterator[None]:
@@ -75,6 +78,7 @@ class DiskShelf:
 
     def shards(self) -> list[Shard]:
         """See `Shelf`."""
+        check_kind(self._folder, names_in(self._folder), self._container)
         return shards_in(self._folder)
 
     def blank(self) -> list[str]:
@@ -85,9 +89,9 @@ class DiskShelf:
         """See `Shelf`."""
         return self._folder / name
 
-    def put(self, shard: Shard, places: Places) -> None:
+    def put(self, shard: Shard, indexes: Mapping[str, bytes]) -> None:
         """See `Shelf`."""
-        write_indexes(self._folder, shard, places)
+        write_indexes(self._folder, shard, indexes)
 
     def end(self) -> None:
         """See `Shelf`."""
@@ -102,10 +106,12 @@ class StoreShelf:
 
     Args:
         folder: its URL.
+        container: of its shards.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, container: Container) -> None:
+        self._folder, self._container = folder, container
+        self._endings = (*container.beside, ".json")  # beside a shard, in the order in which they are put
         self._here = Path()
         self._known: dict[str, Shard] = {}
 
@@ -130,7 +136,7 @@ class StoreShelf:
         """See `Shelf`."""
         return self._here / name
 
-    def put(self, shard: Shard, places: Places) -> None:
+    def put(self, shard: Shard, indexes: Mapping[str, bytes]) -> None:
         """See `Shelf`. The shard is there before its indexes are.
 
         Raises:
@@ -142,7 +148,7 @@ class StoreShelf:
         if is_file(url):
             self._here.joinpath(shard.file).unlink()
             raise OutputError(f"{url}: another process put it meanwhile: give each a part of its own")
-        write_indexes(self._here, shard, places)
+        write_indexes(self._here, shard, indexes)
         self._move(shard.file)
         self._known[shard.file] = shard
 
@@ -159,8 +165,10 @@ class StoreShelf:
 
         with about(self._folder):
             files = files_in(str(self._folder))
+        check_kind(self._folder, files, self._container)
+        with about(self._folder):
             paths = [self._folder / name for name in files if is_shard(name) and name not in self._known]
-            whole = [path for path in paths if {path.with_suffix(end).name for end in _INDEXES} <= files.keys()]
+            whole = [path for path in paths if {path.with_suffix(end).name for end in self._endings} <= files.keys()]
             indexes = read_all([str(path.with_suffix(".json")) for path in whole])
         for path, data in zip(whole, indexes, strict=True):
             self._known[path.name] = shard_of(data, path, files[path.name].bytes)
@@ -177,7 +185,7 @@ class StoreShelf:
 
     def _move(self, name: str, is_there: bool = False) -> None:
         path = self._here / name
-        files = [path, *(path.with_suffix(ending) for ending in _INDEXES)]
+        files = [path, *(path.with_suffix(ending) for ending in self._endings)]
         try:
             for file in files[is_there:]:
                 self._put(file)

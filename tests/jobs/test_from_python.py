@@ -401,3 +401,12 @@ def test_arguments_of_a_place_that_do_not_go_together_are_one_sentence(photos, t
     with pytest.raises(QuadtokError, match=sentence):
         tokenize_files(photos, **{"output_dir": tmp_path / "out", "scorer": "blur", **arguments})
     assert not (tmp_path / "out").exists() and not Path("x.qts").exists()
+
+
+def test_plans_of_images_with_fewer_patches_than_the_usual_tokens_are_those_of_the_command(photos, tmp_path):
+    small = {"image_size": 64, "max_patch": 32, "scorer": "blur"}
+    summary = tokenize_files([photos], store="plans", output=tmp_path / "ours.qts", **small)
+    assert summary.written == 3
+    flags = ["--image-size", "64", "--max-patch", "32", "--scorer", "blur"]
+    assert run(["tokenize", str(photos), "--store", "plans", "--output", str(tmp_path / "theirs.qts"), *flags]) == 1
+    assert (tmp_path / "ours.qts").read_bytes() == (tmp_path / "theirs.qts").read_bytes()

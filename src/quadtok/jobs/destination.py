@@ -71,6 +71,10 @@ class Destination:
         """Of a token file."""
         return SAFETENSORS_SUFFIX if self.format == "safetensors" else TOKEN_SUFFIX
 
+    def budget(self, num_tokens: int | str | None) -> int | str | None:
+        """Of an image; plans are those of every budget, whatever the usual number."""
+        return "100%" if self.store == "plans" else num_tokens
+
     def naming(self, overlay: bool, keep_ext: bool) -> Naming:
         """Of files of tokens."""
         suffixes = (self.suffix, OVERLAY_SUFFIX) if overlay else (self.suffix,)

@@ -134,13 +134,13 @@ def tokenize_files(
     _check_switches(exif=exif, draft=draft, overlay=overlay, keep_ext=keep_ext, fail_fast=fail_fast, verify=verify)
     destination = _destination(store, format, output_dir, output, dtype, minima, shard_size, if_exists)
     destination.check(num_tokens is None and threshold is None, overlay, keep_ext, verify or manifest is not True)
-    geometry = _geometry(image_size, num_tokens, threshold := parse_threshold(threshold), fit, min_patch, max_patch)
+    wanted, threshold = destination.budget(num_tokens), parse_threshold(threshold)
+    geometry = _geometry(image_size, wanted, threshold, fit, min_patch, max_patch)
     preprocess = Preprocess(geometry, max_pixels, background, exif, draft)
     scorer, options = _chosen(scorer, scorer_options or {}, weights)
     found = _found(inputs, relative_to, which := _part(part))
     target, naming = destination.target(quadtree, threshold, which), destination.naming(overlay, keep_ext)
-    also_read = _also_read(maps=maps, points=points, weights=options.get("weights"))
-    planned, sources, ours = _planned(target, found.sources, naming, maps is not None, also_read)
+    planned, sources, ours = _planned(target, found.sources, naming, maps, points, options.get("weights"))
     summary, where = Summary(left=len(sources) + len(ours) + len(found.refused)), resolve_device(device)
     scoring = _scoring(scorer, options, maps, points, seed, sources, where)
     who = engine_of(engine, workers, batch_size, decoders, geometry.size is not None, fail_fast, where)
@@ -157,10 +157,13 @@ def tokenize_files(
 
 
 def _planned(
-    target: Target | None, sources: Sequence[Source], naming: Naming, look_at_all: bool, also_read: Sequence[Path]
-) -> tuple[list[Outputs], Sequence[Source], list[Source]]:
+    target: Target | None, sources: Sequence[Source], naming: Naming,
+    maps: Name | None, points: Name | None, weights: Name | None,
+) -> tuple[list[Outputs], Sequence[Source], list[Source]]:  # fmt: skip
     """The files of each input where each has some of its own; the inputs; and those that are passed over."""
+    look_at_all = maps is not None
     if target is None:
+        also_read = _also_read(maps=maps, points=points, weights=weights)
         planned, ours = plan_outputs(sources, naming, look_at_all=look_at_all, also_read=also_read)
         return planned, [outputs.source for outputs in planned], ours
     sources, ours = without_our_pictures(sources) if look_at_all else (sources, [])

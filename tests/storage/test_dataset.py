@@ -11,7 +11,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from helpers import SAMPLE_IMAGES
-from quadtok import Plan, Spec, extract_patches, get_scorer, tokenize
+from quadtok import Plan, Spec, Tokens, extract_patches, get_scorer, tokenize
 from quadtok.errors import ImageError, InputError, SpecError, TokenFileError
 from quadtok.geometry import make_geometry, parse_budget
 from quadtok.preprocess import Preprocess
@@ -313,3 +313,12 @@ def test_what_is_not_in_the_tar_files_or_not_whole_is_named(archives, plans_of_a
         TokenDataset(archives, plans_of_archives, num_tokens=64)
     with pytest.raises(ImageError, match=r"first/cats/chelsea\.jpg: the archive is cut short"):
         dataset[1]
+
+
+def test_what_tokens_are_made_of_gives_them_at_every_budget(photos, plans):
+    dataset = TokenDataset(photos, plans, num_tokens=100, flip=0.5, crop=(192, 128), seed=3)
+    for number in range(len(NAMES)):
+        pixels, stream = dataset.planned(number)
+        plan = stream.plan(dataset[number].plan.spec.num_tokens)
+        assert dataset[number] == Tokens(plan, extract_patches(pixels[None], plan))
+        assert stream.plan(stream.spec.num_cells).spec.num_cells == 192 * 128 // 256

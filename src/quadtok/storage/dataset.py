@@ -95,6 +95,30 @@ class TokenDataset(Dataset[Item]):
             QuadtokError: one sentence that begins with the image's path, where it cannot be read or is another one.
             IndexError: where there is no such number.
         """
+        name, rng = self.names[number], self._rng(number)
+        path, pixels, stream = self._drawn(number, rng)
+        with about(path):
+            plan = stream.plan(self._wanted(stream.spec, rng), self.threshold)
+        tokens = Tokens(plan, extract_patches(pixels[None], plan), metadata={"source": {"name": name}})
+        return tokens if self.label is None else (tokens, self.label(name))
+
+    def planned(self, number: int) -> tuple[Tensor, PlanStream]:
+        """What the tokens of an image are made of: for a number of tokens that is chosen later, or several of them.
+
+        Returns:
+            The pixels, uint8 `[C, H, W]`, and their plans at every budget, turned and cut as they are drawn.
+
+        Raises:
+            QuadtokError: as `dataset[number]`.
+            IndexError: likewise.
+        """
+        _, pixels, stream = self._drawn(number, self._rng(number))
+        return pixels, stream
+
+    def _rng(self, number: int) -> np.random.Generator:
+        return np.random.default_rng([self.seed, self.epoch, number % len(self)])
+
+    def _drawn(self, number: int, rng: np.random.Generator) -> tuple[Path, Tensor, PlanStream]:
         name = self.names[number]
         entry, (path, data) = self.store.entry(name), self._read(name)
         if hashlib.sha256(data).hexdigest() != entry.sha256:
@@ -106,12 +130,8 @@ class TokenDataset(Dataset[Item]):
             raise InputError(
                 f"{path}: becomes {size}, its plans are of {stream.spec.height}×{stream.spec.width} pixels"
             )
-        rng = np.random.default_rng([self.seed, self.epoch, number % len(self)])
         with about(path):
-            pixels, stream = self._cut(*self._turned(pixels, stream, rng), rng)
-            plan = stream.plan(self._wanted(stream.spec, rng), self.threshold)
-        tokens = Tokens(plan, extract_patches(pixels[None], plan), metadata={"source": {"name": name}})
-        return tokens if self.label is None else (tokens, self.label(name))
+            return path, *self._cut(*self._turned(pixels, stream, rng), rng)
 
     def collate(self, items: Sequence[Item]) -> Item:
         """Tokens of one batch, padded where they differ in number; labels as a `DataLoader` collates them."""

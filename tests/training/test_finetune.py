@@ -1,0 +1,420 @@
+"""The trainer: an interrupted run, two processes and parts of a batch give the weights of one whole run."""
+
+import csv
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+pytest.importorskip("timm", reason="the trainer stands on timm's optimisers, schedules and augmentations")
+
+import data
+import finetune
+import low_rank
+import plots
+from data import Batch, Order, Photographs
+from evaluation import evaluate
+from goals import Labels
+from loop import KEPT, SCORES, WEIGHTS, train
+from nets import choose_learned, made
+from quadtok import Plan, Spec, tokenize
+from quadtok.errors import InputError, WeightsError
+from quadtok.jobs.from_python import tokenize_files
+from ranks import Ranks
+from self_teacher import SelfTeacher
+from settings import ALL, LOW_RANK, NEW, NONE, SELF, Settings, parse
+from ways import uniform_side, view
+
+SIDE, CLASSES = 64, 3
+ALONE = Ranks(0, 1, torch.device("cpu"))
+TRAINER = Path(finetune.__file__)
+NET = '{"depth": 2, "embed_dim": 48, "num_heads": 2, "img_size": 64, "patch_size": 8}'
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory):
+    """Noise with a coloured square in it; the colour is the class."""
+    root, rng = tmp_path_factory.mktemp("photographs"), np.random.default_rng(0)
+    for part, count in (("train", 12), ("val", 5)):
+        for label in range(CLASSES):
+            for number in range(count):
+                pixels = rng.integers(0, 80, (72, 80, 3)).astype(np.uint8)
+                row, col = rng.integers(4, 50, 2)
+                pixels[row : row + 16, col : col + 16, label] = 250
+                path = root / part / f"class {label}" / f"{number}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(pixels).save(path)
+    return root
+
+
+@pytest.fixture
+def settings(photographs, tmp_path):
+    return Settings(
+        data=photographs,
+        out=tmp_path / "run",
+        model="vit_tiny_patch16_224",
+        model_args=NET,
+        weights=NONE,
+        image_size=SIDE,
+        min_patch=8,
+        max_patch=32,
+        scorer="blur",
+        tokens=28,
+        steps=6,
+        batch_size=6,
+        lr=1e-3,
+        workers=0,
+        log_every=2,
+        keep_every=2,
+    )
+
+
+def weights(settings):
+    return torch.load(settings.out / WEIGHTS, weights_only=True)
+
+
+def largest_difference(first, second):
+    assert first.keys() == second.keys()
+    return max((first[key] - second[key]).abs().max().item() for key in first)
+
+
+def rows(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+# What differs between kinds of runs; each must go on as if it had not been interrupted.
+KINDS = {
+    "a fixed number": {},
+    "random budgets": {"tokens": None, "budgets": (16, 40)},
+    "a threshold": {"threshold": 1.0, "tokens": 40},
+    "a running mean": {"ema": 0.8},
+    "dropped paths and mixed images": {
+        "drop_path": 0.3,
+        "mixup": 0.8,
+        "cutmix": 1.0,
+        "augment": "rand-m9-mstd0.5-inc1",
+    },
+    "half precision": {"amp": "bfloat16"},
+    "new parts": {"train": NEW, "detail": True, "scale_embedding": True},
+    "low rank": {"train": LOW_RANK, "rank": 2},
+    "without labels": {"teacher": SELF},
+    "parts of a batch": {"batch_size": 3, "accumulate": 2},
+    "a uniform grid": {"uniform": True, "tokens": None, "budgets": (16, 40)},
+    "slower first blocks": {"layer_decay": 0.5},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_interrupted_run_gives_the_weights_of_an_uninterrupted_one(kind, settings, tmp_path):
+    whole = replace(settings, **KINDS[kind])
+    torn = replace(whole, out=tmp_path / "torn", workers=2)
+    run = train(whole, ALONE)
+    before = {name: one.clone() for name, one in run.model.state_dict().items()}
+    train(replace(torn, stop_after=3), ALONE)
+    assert not (torn.out / WEIGHTS).exists()
+    assert train(torn, ALONE).step == whole.steps
+    assert largest_difference(weights(torn), weights(whole)) == 0
+    assert rows(torn.out / SCORES) == rows(whole.out / SCORES)
+    assert any((one != made(whole, CLASSES).state_dict().get(name, one + 1)).any() for name, one in before.items())
+
+
+def test_a_run_that_was_killed_between_checkpoints_goes_on_from_the_last(settings, tmp_path, monkeypatch):
+    train(settings, ALONE)
+    torn = replace(settings, out=tmp_path / "torn")
+    with pytest.raises(KeyboardInterrupt), pytest.MonkeyPatch.context() as patch:
+        learn = finetune.train.__globals__["Run"].learn
+        patch.setattr(
+            finetune.train.__globals__["Run"], "learn", lambda run, batches: stop_at(run, 3) or learn(run, batches)
+        )
+        train(torn, ALONE)
+    assert torch.load(torn.out / KEPT, weights_only=True)["step"] == 2
+    train(torn, ALONE)
+    assert largest_difference(weights(torn), weights(settings)) == 0
+
+
+def stop_at(run, step):
+    if run.step == step:
+        raise KeyboardInterrupt
+
+
+def test_a_folder_of_another_run_is_refused_by_what_differs(settings):
+    train(replace(settings, stop_after=2), ALONE)
+    with pytest.raises(InputError, match=r"kept.pt is of a run with lr 0.001 \(now 0.1\): give another --out"):
+        train(replace(settings, lr=0.1), ALONE)
+
+
+def test_two_processes_give_the_weights_of_one(settings, tmp_path):
+    words = [*finetune_words(replace(settings, tokens=None, budgets=(16, 40), flip=0.0)), "--device", "cpu"]
+    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(TRAINER)]
+    result = subprocess.run(
+        [*start, *words, "--batch-size", "3", "--out", str(tmp_path / "two")],
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert result.returncode == 0, result.stderr
+    finetune.main([*words, "--batch-size", "6", "--out", str(tmp_path / "one")])
+    one, two = (torch.load(tmp_path / name / WEIGHTS, weights_only=True) for name in ("one", "two"))
+    assert largest_difference(one, two) < 1e-4  # sums in another order, through six steps of Adam
+    assert largest_difference(one, made(settings, CLASSES).state_dict()) > 1e-2
+    shared, alone = (rows(tmp_path / name / SCORES) for name in ("two", "one"))
+    assert [(row["asked"], row["images"]) for row in shared] == [("16", "15"), ("40", "15")]
+    for here, there in zip(shared, alone, strict=True):
+        assert float(here["loss"]) == pytest.approx(float(there["loss"]), abs=1e-3)
+
+
+def finetune_words(settings):
+    """The command line that asks for these settings."""
+    words = [str(settings.data)]
+    for name in ("model", "model_args", "weights", "image_size", "min_patch", "max_patch", "scorer", "steps", "lr"):
+        words += [f"--{name.replace('_', '-')}", str(getattr(settings, name))]
+    if settings.budgets:
+        words += ["--budgets", *map(str, settings.budgets)]
+    return [*words, "--flip", str(settings.flip), "--workers", "0"]
+
+
+def test_parts_of_a_batch_give_the_weights_of_the_batch(settings, tmp_path):
+    parted = replace(settings, batch_size=2, accumulate=3, out=tmp_path / "parted")
+    train(settings, ALONE)
+    train(parted, ALONE)
+    assert largest_difference(weights(parted), weights(settings)) < 1e-4
+
+
+def test_the_command_line_says_what_settings_say(settings):
+    said = parse([*finetune_words(settings), "--tokens", "28", "--batch-size", "6"])
+    assert replace(said, out=settings.out, log_every=2, keep_every=2) == settings
+
+
+# Tokens.
+
+
+def test_every_step_draws_its_budget_and_all_are_drawn(settings):
+    budgets = replace(settings, tokens=None, budgets=(16, 40))
+    drawn = [budgets.num_tokens(step) for step in range(200)]
+    assert set(drawn) == set(range(16, 41, 3))
+    assert drawn == [budgets.num_tokens(step) for step in range(200)]
+    assert {settings.num_tokens(step) for step in range(9)} == {28}
+
+
+def test_stored_plans_give_the_tokens_of_scoring(settings, tmp_path):
+    plans = tmp_path / "plans.qts"
+    tokenize_files(
+        [settings.data / "train"], store="plans", output=plans, minima="float32",
+        image_size=SIDE, min_patch=8, max_patch=32, scorer="blur",
+    )  # fmt: skip
+    planned = data.training_data(replace(settings, plans=plans, flip=0.0))
+    plain = Photographs(settings.data / "train", data._Fitted(SIDE), labelled=True)
+    assert planned.classes == plain.classes
+    for number in range(0, len(plain), 5):
+        ours, theirs = planned[data.Place(0, number)], plain[data.Place(0, number)]
+        assert torch.equal(ours[0], theirs[0]) and ours[2] == theirs[2]
+        images = theirs[0][None]
+        for budget, threshold in ((28, None), (40, 1.0)):
+            found = Batch(images, torch.zeros(1), [ours[1]]).plan(budget, threshold)
+            expected = tokenize(images, Spec(SIDE, SIDE, 8, 32, budget), "blur", threshold=threshold)
+            assert found == expected.unpadded(0).plan
+    train(replace(settings, plans=plans, val_plans=None, teacher=NONE, steps=2), ALONE)
+
+
+def test_plans_of_another_size_are_refused(settings, tmp_path):
+    plans = tmp_path / "plans.qts"
+    tokenize_files([settings.data / "train"], store="plans", output=plans, image_size=128, scorer="blur")
+    with pytest.raises(InputError, match=r"plans of images of \[128, 128\] in patches of \(16, 64\), this run has"):
+        train(replace(settings, plans=plans), ALONE)
+
+
+@pytest.mark.parametrize(("tokens", "side"), [(64, 8), (100, 10), (160, 13), (16, 4), (90, 9), (91, 10)])
+def test_a_uniform_grid_has_the_nearest_square_number_of_patches(tokens, side):
+    assert uniform_side(tokens) == side
+
+
+def test_a_uniform_grid_of_all_patches_is_the_full_grid(settings):
+    images = torch.randint(0, 256, (2, 3, SIDE, SIDE), dtype=torch.uint8)
+    batch = Batch(images, torch.zeros(2), None)
+    shown = view(batch, 64, replace(settings, uniform=True))
+    assert torch.equal(shown.images, images)
+    model = made(settings, CLASSES).eval()
+    assert torch.allclose(model(shown.images, **shown.arguments), model(images, num_tokens=64), atol=1e-5)
+    assert view(batch, 28, replace(settings, uniform=True)).arguments["plan"] == Plan.uniform(
+        Spec.full(40, 40, 8, 8), scale=0, batch=2, device=images.device
+    )
+
+
+# Order.
+
+
+def test_each_epoch_shows_every_image_once_in_a_new_order():
+    order = Order(12, 4, 1, ALONE, (0, 6), seed=5)
+    shown = [place for batch in order for place in batch]
+    epochs = [[place.number for place in shown if place.epoch == epoch] for epoch in (0, 1)]
+    assert [sorted(epoch) for epoch in epochs] == [list(range(12))] * 2
+    assert epochs[0] != epochs[1]
+
+
+@pytest.mark.parametrize("length", [10, 13])
+def test_processes_share_what_one_would_have(length):
+    whole = list(Order(length, 4, 2, ALONE, (0, 5), seed=1))
+    parts = [list(Order(length, 2, 2, Ranks(rank, 2, torch.device("cpu")), (0, 5), seed=1)) for rank in range(2)]
+    for batch, *halves in zip(whole, *parts, strict=True):
+        assert [place for pair in zip(*halves, strict=True) for place in pair] == batch
+    assert list(Order(length, 4, 2, ALONE, (2, 5), seed=1)) == whole[4:]
+
+
+# Measuring.
+
+
+def test_several_numbers_of_tokens_are_measured_in_one_pass_as_each_alone(settings):
+    model = made(settings, CLASSES)
+    goal = Labels(model, settings, CLASSES)
+    batches = [Batch(torch.randint(0, 256, (5, 3, SIDE, SIDE), dtype=torch.uint8), torch.arange(5) % 3, None)] * 2
+    together = evaluate(model, goal, batches, (16, 28, 40), ALONE)
+    alone = [evaluate(model, goal, batches, (budget,), ALONE)[0] for budget in (16, 28, 40)]
+    assert together == alone
+    assert [score.tokens for score in together] == [16, 28, 40] and {score.images for score in together} == {10}
+    logits = model.eval()(batches[0].images, num_tokens=28)
+    assert together[1].values["top1"] == pytest.approx((logits.argmax(1) == batches[0].labels).float().mean().item())
+
+
+def test_the_picture_of_a_run_has_a_point_for_each_number(settings, tmp_path):
+    pytest.importorskip("matplotlib", reason="pictures are drawn by matplotlib")
+    train(replace(settings, eval_tokens=(16, 28, 40)), ALONE)
+    assert [row["asked"] for row in rows(settings.out / SCORES)] == ["16", "28", "40"]
+    plots.plot_scores({"ours": [settings.out]}, "top1", tmp_path / "scores.png")
+    plots.plot_loss(settings.out, tmp_path / "loss.png")
+    assert {Image.open(tmp_path / name).size for name in ("scores.png", "loss.png")} == {(720, 480)}
+
+
+def test_it_learns_what_can_be_learned(settings):
+    train(replace(settings, tokens=None, budgets=(28, 40), steps=60, batch_size=12, flip=0.0), ALONE)
+    assert all(float(row["top1"]) > 0.6 for row in rows(settings.out / SCORES))  # chance has 0.33
+
+
+# What learns.
+
+
+def test_the_teacher_is_the_model_on_its_full_grid_and_does_not_learn(settings):
+    model = made(settings, 0)
+    goal = SelfTeacher(model, settings)
+    batch = Batch(torch.randint(0, 256, (3, 3, SIDE, SIDE), dtype=torch.uint8), torch.zeros(3), None)
+    assert goal(batch, 64).item() == pytest.approx(0, abs=1e-5)
+    assert goal(batch, 28).item() > 1e-3
+    assert goal.state_dict().keys() == {f"model.{key}" for key in model.state_dict()}
+    train(replace(settings, teacher=SELF, steps=20), ALONE)
+    images = [float(row["image"]) for row in rows(settings.out / SCORES)]
+    before = evaluate(model, goal, [batch], (28,), ALONE)[0].values["image"]
+    assert images[-1] > before
+
+
+@pytest.mark.parametrize("train_what", [ALL, NEW, LOW_RANK])
+def test_only_what_is_said_learns(train_what, settings):
+    chosen = replace(settings, train=train_what, detail=True, rank=2)
+    model = made(chosen, CLASSES)
+    choose_learned(model, chosen)
+    learning = {name for name, weight in model.named_parameters() if weight.requires_grad}
+    expected = {
+        ALL: lambda name: True,
+        NEW: lambda name: name.startswith(("quadtok.", "head.")),
+        LOW_RANK: lambda name: name.startswith(("quadtok.", "head.")) or name.endswith((".up", ".down")),
+    }[train_what]
+    assert learning == {name for name, _ in model.named_parameters() if expected(name)}
+
+
+def test_low_rank_begins_as_the_model_and_is_merged_into_its_own_weights(settings):
+    chosen = replace(settings, train=LOW_RANK, rank=2)
+    torch.manual_seed(0)
+    plain = made(chosen, CLASSES).eval()
+    adapted = made(chosen, CLASSES).eval()
+    adapted.load_state_dict(plain.state_dict())
+    choose_learned(adapted, chosen)
+    images = torch.randint(0, 256, (2, 3, SIDE, SIDE), dtype=torch.uint8)
+    assert torch.equal(adapted(images), plain(images))
+    for module in adapted.modules():
+        if isinstance(module, low_rank.LowRank):
+            nn.init.normal_(module.up, std=0.1)
+    merged = low_rank.merged(adapted.state_dict())
+    assert merged.keys() == plain.state_dict().keys()
+    expected = adapted(images)
+    assert not torch.allclose(expected, plain(images), atol=1e-3)
+    plain.load_state_dict(merged)
+    assert torch.allclose(plain(images), expected, atol=1e-5)
+
+
+def test_weights_of_a_file_go_into_a_model_of_other_classes(settings, tmp_path):
+    torch.save(made(settings, 10).state_dict(), tmp_path / "ten.pt")
+    model = made(replace(settings, weights=str(tmp_path / "ten.pt")), CLASSES)
+    ten = torch.load(tmp_path / "ten.pt", weights_only=True)
+    assert all(torch.equal(one, ten[name]) for name, one in model.state_dict().items() if not name.startswith("head"))
+    other = replace(settings, weights=str(tmp_path / "ten.pt"), model_args=NET.replace('"depth": 2', '"depth": 3'))
+    with pytest.raises(
+        WeightsError, match=r"ten.pt: is of another model than .*: blocks.2.attn.proj.bias does not fit"
+    ):
+        made(other, CLASSES)
+
+
+def test_torchvisions_vit_is_trained_too(settings):
+    arguments = '{"image_size": 64, "patch_size": 8, "num_layers": 2, "num_heads": 2, "hidden_dim": 32, "mlp_dim": 64}'
+    own = "torchvision.models.vision_transformer:VisionTransformer"
+    train(replace(settings, model=own, model_args=arguments, steps=2), ALONE)
+    assert "encoder.pos_embedding" in weights(settings)
+
+
+# What is refused.
+
+REFUSED = {
+    "no number of tokens": ({"tokens": None}, "how many tokens"),
+    "two numbers": ({"budgets": (16, 40)}, "leave --tokens"),
+    "budgets that fall": ({"tokens": None, "budgets": (40, 16)}, "the fewest, then the most"),
+    "a grid by a threshold": ({"uniform": True, "threshold": 1.0}, "--uniform has no threshold"),
+    "no fine pixels": ({"uniform": True, "detail": True}, "no coarse tokens"),
+    "nothing new": ({"train": NEW}, "--train new needs"),
+    "mixed features": ({"teacher": SELF, "mixup": 0.5}, "no labels to mix"),
+    "no steps": ({"steps": 0}, "begin at 1"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_what_does_not_go_together_is_refused_at_once(what, settings):
+    given, sentence = REFUSED[what]
+    with pytest.raises(InputError, match=sentence):
+        replace(settings, **given)
+
+
+WRONG = {
+    "a folder without images": (["nowhere"], "there are no images in it"),
+    "no such model": (["--model", "vit_wrong"], "has no model 'vit_wrong'"),
+    "a model's wrong argument": (["--model-args", '{"depht": 2}'], "cannot be made with --model-args"),
+    "no JSON": (["--model-args", "depth=2"], "is no JSON of the form"),
+    "a scorer": (["--scorer", "wrong"], "wrong"),
+    "an optimiser": (["--opt", "wrong"], "timm has no --opt wrong"),
+    "an augmentation": (["--augment", "wrong"], "timm knows no --augment wrong"),
+    "a device": (["--device", "cuda:99"], "there is no such device here"),
+    "missing weights": (["--weights", "nowhere.pt"], "is no file of weights"),
+    "too few tokens": (["--tokens", "1"], "token"),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_what_is_wrong_is_said_in_one_sentence(what, settings, tmp_path):
+    given, sentence = WRONG[what]
+    words = [*finetune_words(settings), "--tokens", "28", "--out", str(tmp_path)]
+    words = [*given, *words[1:]] if given == ["nowhere"] else [*words, *given]
+    with pytest.raises(SystemExit) as end:
+        finetune.main(words)
+    assert str(end.value).startswith("error: ") and sentence in str(end.value)
+    assert "\n" not in str(end.value)
+
+
+def test_images_beside_the_folders_of_classes_are_named(settings, tmp_path):
+    for part in ("train", "val"):
+        (tmp_path / part).mkdir()
+        Image.new("RGB", (80, 80)).save(tmp_path / part / "alone.png")
+    with pytest.raises(InputError, match="alone.png lies in no folder of a class"):
+        train(replace(settings, data=tmp_path), ALONE)
+    train(replace(settings, data=tmp_path, teacher=SELF, steps=1), ALONE)

@@ -1,0 +1,220 @@
+"""The loop: steps, their schedule, what is kept, and how a run goes on.
+
+A step depends on the weights, the optimiser's state, the seed and its number; on nothing that was drawn before it. So
+what is kept is those, and a run that was interrupted has the weights that it would have had.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+import time
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from timm.optim import create_optimizer_v2, list_optimizers
+from timm.scheduler import CosineLRScheduler
+from timm.utils import ModelEmaV3
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim import Optimizer
+
+from data import Batch, InTurn, Order, Photographs, Planned, loader, sow, training_data, validation_data
+from evaluation import Score, evaluate, half
+from goals import Labels
+from low_rank import merged
+from nets import choose_learned, made
+from quadtok.errors import InputError, QuadtokError
+from quadtok.models import Adapted
+from ranks import Ranks
+from self_teacher import SelfTeacher
+from settings import SELF, Settings
+
+KEPT, WEIGHTS, LOG, SCORES = "kept.pt", "model.pt", "log.csv", "scores.csv"
+
+
+class Run:
+    """A model, what it learns, and how far it is.
+
+    Args:
+        settings: of the run.
+        ranks: the processes that it runs in.
+    """
+
+    def __init__(self, settings: Settings, ranks: Ranks) -> None:
+        self.settings, self.ranks = settings, ranks
+        self.training, self.validation = training_data(settings), validation_data(settings)
+        _check_classes(self.training, self.validation)
+        num_classes = 0 if settings.teacher == SELF else len(self.training.classes)
+        sow(settings.seed)
+        self.model = made(settings, num_classes)
+        self.goal = SelfTeacher(self.model, settings) if num_classes == 0 else Labels(self.model, settings, num_classes)
+        choose_learned(self.model, settings)
+        self.goal.to(ranks.device).train()
+        self.shared = DistributedDataParallel(self.goal) if ranks.world > 1 else self.goal
+        self.ema = None if settings.ema is None else ModelEmaV3(self.model, decay=settings.ema, use_warmup=True)
+        self.optimizer = _optimizer(self.model, settings)
+        self.schedule = CosineLRScheduler(
+            self.optimizer,
+            t_initial=settings.steps,
+            lr_min=settings.lr / 100,
+            warmup_t=int(settings.warmup * settings.steps),
+            warmup_lr_init=settings.lr / 100,
+            t_in_epochs=False,
+        )
+        self.scaler = torch.amp.GradScaler(ranks.device.type, enabled=settings.amp == "float16")
+        self.step, self.seconds = 0, 0.0
+
+    @property
+    def measured(self) -> Adapted:
+        """What is measured, and in the end written: the running mean, where there is one."""
+        return self.model if self.ema is None else self.ema.module
+
+    def learn(self, batches: Sequence[Batch]) -> float:
+        """One update; what the loss was in this process."""
+        began, settings = time.monotonic(), self.settings
+        self.schedule.step_update(self.step)
+        sow(settings.seed, self.step, self.ranks.rank)  # of what the model drops
+        num_tokens, total = settings.num_tokens(self.step), 0.0
+        self.optimizer.zero_grad()
+        for number, batch in enumerate(batches, start=1):
+            is_last = number == len(batches)
+            with nullcontext() if is_last or self.ranks.world == 1 else self.shared.no_sync():
+                with half(settings.amp, self.ranks.device):
+                    loss = self.shared(batch.to(self.ranks.device), num_tokens) / len(batches)
+                self.scaler.scale(loss).backward()
+            total += loss.item()
+        if math.isnan(total):
+            raise QuadtokError(f"the loss of step {self.step} is no number: give a smaller --lr, or --amp bfloat16")
+        self.scaler.unscale_(self.optimizer)
+        nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.step += 1
+        if self.ema is not None:
+            self.ema.update(self.model, step=self.step)
+        self.seconds += time.monotonic() - began
+        return total
+
+    def score(self) -> list[Score]:
+        """At each number of tokens that the settings name."""
+        batches = loader(
+            self.validation,
+            InTurn(len(self.validation), self.settings.batch_size, self.ranks),
+            self.settings.workers,
+        )
+        return evaluate(self.measured, self.goal, batches, self.settings.measured, self.ranks, self.settings.amp)
+
+    def keep(self, path: Path) -> None:
+        """Write all down that the rest depends on; the file is whole or the old one."""
+        if not self.ranks.is_first:
+            return
+        parts = {"model": self.model, "optimizer": self.optimizer, "scaler": self.scaler}
+        state = {name: part.state_dict() for name, part in parts.items()}
+        if self.ema is not None:
+            state["ema"] = self.ema.module.state_dict()
+        state |= {"step": self.step, "seconds": self.seconds, "settings": self.settings.learned()}
+        _write(path, state)
+
+    def go_on(self, path: Path) -> None:
+        """Be where the file was written.
+
+        Raises:
+            InputError: where it is of another run.
+        """
+        state = torch.load(path, map_location=self.ranks.device, weights_only=True)
+        ours = self.settings.learned()
+        other = [name for name in ours if state["settings"].get(name) != ours[name]]
+        if other:
+            theirs = ", ".join(f"{name} {state['settings'].get(name)} (now {ours[name]})" for name in other)
+            raise InputError(f"{path} is of a run with {theirs}: give another --out")
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        if self.ema is not None:
+            self.ema.module.load_state_dict(state["ema"])
+        self.step, self.seconds = state["step"], state["seconds"]
+
+
+def train(settings: Settings, ranks: Ranks) -> Run:
+    """From wherever the folder has got to, to the end: leaves `model.pt`, `log.csv` and `scores.csv` in it."""
+    run, out = Run(settings, ranks), settings.out
+    if ranks.is_first:
+        out.mkdir(parents=True, exist_ok=True)
+    ranks.wait()
+    if (out / KEPT).exists():
+        run.go_on(out / KEPT)
+    log, scores = (_Table(out / name, run.step, ranks.is_first) for name in (LOG, SCORES))
+    last = min(settings.steps, settings.stop_after or settings.steps)
+    size, accumulate = settings.batch_size, settings.accumulate
+    order = Order(len(run.training), size, accumulate, ranks, (run.step, last), settings.seed)
+    batches = iter(loader(run.training, order, settings.workers))
+    while run.step < last:
+        num_tokens = settings.num_tokens(run.step)
+        loss = run.learn([next(batches) for _ in range(accumulate)])
+        if run.step % settings.log_every == 0 or run.step == last:
+            rate = run.optimizer.param_groups[-1]["lr"]
+            log.add(
+                step=run.step, tokens=num_tokens, loss=f"{loss:.4f}", lr=f"{rate:.2e}", seconds=f"{run.seconds:.0f}"
+            )
+        if run.step == settings.steps or (settings.eval_every and run.step % settings.eval_every == 0):
+            for score in run.score():
+                scores.add(step=run.step, **score.row())
+        if run.step % settings.keep_every == 0 or run.step == last:
+            run.keep(out / KEPT)
+            log.write()
+            scores.write()
+    if ranks.is_first and run.step == settings.steps:
+        _write(out / WEIGHTS, merged(run.measured.state_dict()))
+    return run
+
+
+def _optimizer(model: Adapted, settings: Settings) -> Optimizer:
+    """timm's: no decay of biases and norms, and slower blocks where the settings say so."""
+    if settings.opt not in list_optimizers():
+        raise InputError(f"timm has no --opt {settings.opt}: {', '.join(list_optimizers('adam*'))}, …")
+    decays = {"weight_decay": settings.weight_decay, "layer_decay": settings.layer_decay}
+    optimizer: Optimizer = create_optimizer_v2(model, opt=settings.opt, lr=settings.lr, **decays)
+    return optimizer
+
+
+def _check_classes(training: Photographs | Planned, validation: Photographs | Planned) -> None:
+    unknown = sorted(set(validation.classes) - set(training.classes))
+    if unknown:
+        raise InputError(f"val/ has classes that train/ has not: {', '.join(unknown[:5])}")
+    order = [training.classes.index(name) for name in validation.classes]  # one may be missing in the smaller part
+    validation.labels = [order[label] for label in validation.labels]
+
+
+class _Table:
+    """Rows of a CSV file; those behind a step that was not kept are made again."""
+
+    def __init__(self, path: Path, step: int, is_ours: bool) -> None:
+        self.path, self.is_ours = path, is_ours
+        self.rows: list[dict[str, Any]] = []
+        if path.exists():
+            with path.open(newline="") as file:
+                self.rows = [row for row in csv.DictReader(file) if int(row["step"]) <= step]
+
+    def add(self, **row: Any) -> None:
+        self.rows.append(row)
+        if self.is_ours:
+            print(", ".join(f"{name} {value}" for name, value in row.items()), flush=True)
+
+    def write(self) -> None:
+        if not self.is_ours or not self.rows:
+            return
+        with self.path.with_suffix(".new").open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(self.rows[0]))
+            writer.writeheader()
+            writer.writerows(self.rows)
+        os.replace(self.path.with_suffix(".new"), self.path)
+
+
+def _write(path: Path, state: dict[str, Any]) -> None:
+    torch.save(state, path.with_suffix(".new"))
+    os.replace(path.with_suffix(".new"), path)

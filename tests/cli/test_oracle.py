@@ -1,6 +1,8 @@
 """`quadtok oracle`: maps that `--scorer precomputed` reads, of classifiers by name, with weights, and of one's own."""
 
 import json
+import re
+from io import BytesIO
 
 import numpy as np
 import pytest
@@ -129,8 +131,6 @@ def test_lite0_brings_its_weights(quadtok, photo, tmp_path):
     ],
 )
 def test_what_cannot_be_is_one_sentence(quadtok, photo, mine, tmp_path, flags, sentence):
-    import re
-
     result = quadtok("oracle", photo, "-o", "maps", *flags)
     assert result.code == 2 and len(result.lines) == 1 and re.search(sentence, result.err), result.err
     assert not (tmp_path / "maps").exists()
@@ -290,3 +290,102 @@ def test_a_model_that_takes_one_size_is_shown_that_size(quadtok, photo, tmp_path
     result = quadtok("oracle", photo, *flags, "-s", "256x320")
     assert result.code == 0, result.err
     assert torch.load(tmp_path / "maps" / "coffee.pt", weights_only=True).shape == (16, 20)
+
+
+def saved(array):
+    buffer = BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
+
+
+def png(image):
+    buffer = BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+RAMP = np.arange(256, dtype=np.float32).reshape(16, 16) / 256
+LEVELS = (RAMP * 255).astype(np.uint8)
+SAME_MAPS = {
+    "float16.npy": lambda: saved(RAMP.astype(np.float16)),
+    "float64.npy": lambda: saved(RAMP.astype(np.float64)),
+    "big-endian.npy": lambda: saved(RAMP.astype(">f4")),
+    "fortran.npy": lambda: saved(np.asfortranarray(RAMP)),
+    "integers.npy": lambda: saved((RAMP * 256).astype(np.uint16)),
+    "one map more.npy": lambda: saved(RAMP[None]),
+    "8 bits.png": lambda: png(Image.fromarray(LEVELS)),
+    "16 bits.png": lambda: png(Image.fromarray((RAMP * 65535).astype(np.uint16))),
+}
+
+
+@pytest.mark.parametrize("name", SAME_MAPS)
+def test_a_map_of_any_kind_chooses_the_same_tokens(quadtok, photo, tmp_path, name):
+    for place, ending, data in (("ours", "npy", saved(RAMP)), ("theirs", name.rpartition(".")[2], SAME_MAPS[name]())):
+        (tmp_path / place).mkdir()
+        (tmp_path / place / f"coffee.{ending}").write_bytes(data)
+        result = quadtok(
+            "tokenize", photo, "--scorer", "precomputed", "--maps", tmp_path / place, "-o", tmp_path / f"of {place}"
+        )
+        assert result.code == 0, result.err
+    ours, theirs = (load_tokens(tmp_path / f"of {place}" / "coffee.pt") for place in ("ours", "theirs"))
+    assert ours.plan == theirs.plan
+
+
+NO_MAPS = {
+    "objects.npy": (lambda: saved(np.array([{}], dtype=object)), "cannot be read as npy"),
+    "words.npy": (lambda: saved(np.array([["a"]])), "no array of real numbers"),
+    "complex.npy": (lambda: saved(RAMP.astype(np.complex64)), "no array of real numbers"),
+    "records.npy": (lambda: saved(np.zeros((4, 4), [("a", "f4")])), "no array of real numbers"),
+    "times.npy": (lambda: saved(np.zeros((4, 4), "M8[s]")), "no array of real numbers"),
+    "one number.npy": (lambda: saved(np.float32(3)), r"must be \[h, w\]"),
+    "nothing.npy": (lambda: saved(np.zeros((0, 4))), r"must be \[h, w\]"),
+    "nan.npy": (lambda: saved(RAMP * np.nan), "holds NaN"),
+    "bomb.npy": (
+        lambda: saved(RAMP).replace(b"(16, 16), }" + b" " * 20, b"(1600000000, 160000), }" + b" " * 8),
+        "cannot be read as npy",
+    ),
+    "archive.npy": (lambda: archive(), "no array of real numbers"),
+    "cut.npy": (lambda: saved(RAMP)[:-9], "cannot be read as npy"),
+    "palette.png": (lambda: png(Image.fromarray(LEVELS).convert("P")), "is no gray picture but of mode P"),
+    "alpha.png": (lambda: png(Image.fromarray(LEVELS).convert("LA")), "is no gray picture but of mode LA"),
+    "cut.png": (lambda: png(Image.fromarray(LEVELS))[:-30], "cannot be read as png"),
+    "jpeg.png": (lambda: jpeg(), "cannot be read as png"),
+}
+
+
+def archive():
+    buffer = BytesIO()
+    np.savez(buffer, a=RAMP)
+    return buffer.getvalue()
+
+
+def jpeg():
+    buffer = BytesIO()
+    Image.fromarray(LEVELS).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("name", NO_MAPS)
+def test_what_is_no_map_costs_the_image_and_one_sentence(quadtok, photo, tmp_path, name):
+    make, sentence = NO_MAPS[name]
+    (tmp_path / "maps").mkdir()
+    (tmp_path / "maps" / f"coffee.{name.rpartition('.')[2]}").write_bytes(make())
+    result = quadtok("tokenize", photo, "--scorer", "precomputed", "--maps", tmp_path / "maps", "-o", tmp_path / "out")
+    assert result.code == 1 and re.search(sentence, result.err) and len(result.lines) == 2, result.err
+
+
+def test_maps_with_the_endings_of_their_images_are_found(quadtok, photos, mine, tmp_path):
+    with Image.open(photos / "coffee.jpg") as image:
+        image.rotate(90).save(photos / "coffee.png")
+    assert quadtok("oracle", photos, "-o", "maps", *mine, "--keep-ext").code == 0
+    flags = ("--scorer", "precomputed", "--maps", "maps", "-o", "tokens", "--keep-ext")
+    assert quadtok("tokenize", photos, *flags).code == 0
+    plans = [load_tokens(tmp_path / "tokens" / f"coffee.{ending}.pt").plan for ending in ("jpg", "png")]
+    assert plans[0] != plans[1]
+
+
+def test_a_gray_photograph_is_no_map_of_itself(quadtok, photos):
+    with Image.open(photos / "rocket.png") as image:
+        image.convert("L").save(photos / "rocket.png")
+    result = quadtok("tokenize", photos / "rocket.png", "--scorer", "precomputed", "--maps", photos, "-o", "tokens")
+    assert (result.code, "rocket.pt" in result.err) == (1, True)

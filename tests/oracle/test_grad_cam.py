@@ -1,6 +1,7 @@
 """Grad-CAM: what the papers' packages give, batch as single, on convnets, ViTs and adapted ViTs."""
 
 import copy
+import warnings
 
 import pytest
 import torch
@@ -199,7 +200,14 @@ def test_the_last_norm_of_a_vit_that_reads_its_class_token_is_refused(images):
         ({"target": [1, 2]}, "names 2 classes and there are 3 images"),
         ({"target": 0.5}, "target must be a class"),
         ({"target": True}, "target must be a class"),
+        ({"target": "cat"}, "target must be a class"),
+        ({"target": [None, 1, 2]}, "target must be a class"),
+        ({"target": 10**30}, "target must be a class"),
         ({"size": (0, 4)}, "size must be"),
+        ({"size": 4}, "size must be"),
+        ({"size": (4.0, 4)}, "size must be"),
+        ({"layer": 4}, "no part of the model"),
+        ({"images": torch.full((1, 3, 64, 64), float("nan"))}, "are not finite"),
         ({"images": torch.zeros(1, 3, 96, 96, dtype=torch.uint8)}, "images are uint8"),
         ({"images": torch.zeros(3, 96, 96)}, "must be a batch"),
     ],
@@ -212,6 +220,19 @@ def test_what_cannot_be_is_one_sentence(images, arguments, sentence):
 def test_a_model_in_training_mode_and_one_that_is_no_classifier_are_refused(images):
     with pytest.raises(InputError, match=r"call model.eval\(\)"):
         grad_cam(torchvision.models.resnet18(), images)
+    part = seeded(MODELS["resnet18"])
+    part.layer3.train()
+    with pytest.raises(InputError, match="or a part of it, is in training mode"):
+        grad_cam(part, images)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of torch, which will do without
+        traced = torch.jit.trace(seeded(MODELS["resnet18"]), images)
+    with pytest.raises(InputError, match="cannot be listened to"):
+        grad_cam(traced, images, layer="layer4")
+    with torch.inference_mode():
+        made_there = seeded(MODELS["resnet18"])
+    with pytest.raises(InputError, match="made in inference mode"):
+        grad_cam(made_there, images)
     with pytest.raises(InputError, match="expected logits"):
         grad_cam(nn.Sequential(nn.Conv2d(3, 4, 3)).eval(), images, layer="0")
     with pytest.raises(InputError, match="which layer of a Sequential"):
@@ -238,3 +259,106 @@ def test_a_layer_that_runs_twice_is_refused(images):
 
     with pytest.raises(InputError, match="runs 2 times"):
         grad_cam(Twice().eval(), images, layer="conv")
+
+
+def test_a_layer_that_is_not_called_is_refused(images):
+    with pytest.raises(InputError, match="is not called by the model as a whole"):
+        grad_cam(with_blocks(nn.ModuleList([nn.Conv2d(3, 4, 3)])), images, layer="blocks")
+
+
+def with_blocks(blocks):
+    class Blocks(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.blocks = blocks
+
+        def forward(self, images):
+            for block in self.blocks:
+                images = block(images)
+            return images.mean((2, 3))
+
+    return Blocks().eval()
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_a_checkpointed_layer_gives_its_map_or_says_why_not(images, reentrant):
+    from torch.utils.checkpoint import checkpoint
+
+    model = seeded(MODELS["resnet18"])
+    expected, layer = grad_cam(model, images), model.layer4
+    plain = layer.forward
+    layer.forward = lambda inputs: checkpoint(plain, inputs, use_reentrant=reentrant)
+    assert torch.allclose(grad_cam(model, images), expected, atol=1e-6)
+    inner = layer[1].bn2
+    if reentrant:
+        with pytest.raises(InputError, match="without gradients"):
+            grad_cam(model, images, layer=inner)
+    else:
+        found, layer.forward = grad_cam(model, images, layer=inner), plain
+        assert torch.allclose(found, grad_cam(model, images, layer=inner), atol=1e-6)
+
+
+def test_torchs_modes_and_types_play_no_part(images):
+    expected = grad_cam(seeded(MODELS["resnet18"]), images)
+    model = seeded(MODELS["resnet18"])
+    with torch.inference_mode():
+        assert torch.equal(grad_cam(model, images), expected)
+        assert torch.equal(grad_cam(model, images.clone()), expected)
+    assert torch.allclose(grad_cam(model.double(), images.double()), expected, atol=1e-5)
+    low = grad_cam(model.bfloat16(), images.bfloat16())
+    assert low.dtype == torch.float32 and torch.allclose(low, expected, atol=0.1)
+
+
+def test_what_writes_over_the_layer_changes_nothing(images):
+    models = []
+    for inplace in (False, True):
+        torch.manual_seed(0)
+        parts = nn.Conv2d(3, 8, 5, 2), nn.BatchNorm2d(8), nn.ReLU(inplace), nn.AdaptiveAvgPool2d(2), nn.Flatten()
+        models.append(nn.Sequential(*parts, nn.Linear(32, 5)).eval())
+    for layer in ("1", "2"):
+        first, second = (grad_cam(model, images, 1, layer) for model in models)
+        assert torch.equal(first, second)
+
+
+def test_a_wide_image_has_a_wide_map():
+    wide = torch.randn(2, 3, 64, 160, generator=torch.Generator().manual_seed(0))
+    assert grad_cam(seeded(MODELS["resnet18"]), wide).shape == (2, 2, 5)
+    vit = seeded(lambda: timm.create_model("vit_tiny_patch16_224", dynamic_img_size=True, depth=2))
+    assert grad_cam(vit, wide).shape == (2, 4, 10)
+
+
+OTHERS = {
+    "levit_128s": (224, (4, 4)),
+    "mixer_s32_224": (224, (7, 7)),
+    "volo_d1_224": (224, (14, 14)),
+    "mambaout_femto": (96, (3, 3)),
+    "maxvit_t of torchvision": (224, (7, 7)),
+    "regnet_y_400mf of torchvision": (96, (3, 3)),
+    "shufflenet_v2_x0_5 of torchvision": (96, (3, 3)),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_the_layer_of_others_is_found_and_its_places_are_not_channels(name):
+    (side, shape), (name, _, library) = OTHERS[name], name.partition(" of ")
+    make = torchvision.models.get_model if library else timm.create_model
+    torch.manual_seed(0)
+    model = make(name, **({"weights": None} if library else {})).eval()
+    assert grad_cam(model, torch.randn(1, 3, side, side)).shape == (1, *shape)
+
+
+def test_windows_and_lists_are_no_places(images):
+    swin = seeded(MODELS["timm swin"])
+    with pytest.raises(InputError, match="parts of them alone"):
+        grad_cam(swin, images, layer="layers.0.blocks.0.attn.qkv")
+    assert grad_cam(swin, images, layer="patch_embed.proj").shape == (3, 24, 24)  # channels first, others last
+    with pytest.raises(InputError, match="expected maps"):
+        grad_cam(timm.create_model("hrnet_w18_small").eval(), images)
+
+
+def test_a_vit_of_hugging_face_gives_its_map_where_the_layer_is_named(images):
+    transformers = pytest.importorskip("transformers", reason="transformers, of the extra test-all")
+    sizes = {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 3, "intermediate_size": 96}
+    model = transformers.ViTForImageClassification(transformers.ViTConfig(**sizes, image_size=96)).eval()
+    names = [name for name, _ in model.named_modules() if name.endswith("layernorm_before")]
+    assert grad_cam(model, images, 0, names[-1]).shape == (3, 6, 6)

@@ -80,9 +80,14 @@ class Source:
 
 
 def map_in(folder: Path, source: Source) -> Path:
-    """The importance map of an input, in a folder that mirrors the inputs: the first of its formats that is there."""
-    names = [folder / source.relative.with_suffix(suffix) for suffix in MAP_SUFFIXES]
-    return next((name for name in names if os.path.lexists(name)), names[0])
+    """The importance map of an input, in a folder that mirrors the inputs: the first of its names that is there.
+
+    `cat.jpg.pt` is more surely of `cat.jpg` than `cat.pt` is. A photograph that lies there is no map of itself.
+    """
+    place = folder / source.relative
+    kept = [place.with_name(place.name + suffix) for suffix in MAP_SUFFIXES]
+    names = [place.with_suffix(suffix) for suffix in MAP_SUFFIXES]
+    return next((name for name in kept + names if name != source.path and os.path.lexists(name)), names[0])
 
 
 @dataclass(frozen=True)

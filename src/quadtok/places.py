@@ -34,6 +34,13 @@ def place_of(text: str) -> Path:
     return Path(text) if found is None else Url(f"{found[1]}:{_SLASH * len(found[2])}{found[3]}")
 
 
+def url_meant(text: str) -> str:
+    """The URL that a text lacks a slash of; empty where it is one, or no such thing, or a path of something."""
+    if os.name != "posix" or is_url(text) or not _SQUEEZED.match(text) or os.path.lexists(text):
+        return ""
+    return text.replace(":/", "://", 1)
+
+
 def is_elsewhere(path: os.PathLike[str]) -> bool:
     """Whether a path is a URL, or was one before it was made a `Path`."""
     return isinstance(path, Url) or _SQUEEZED.match(os.fspath(path)) is not None

@@ -70,10 +70,16 @@ class TestOverlay:
     def test_other_settings_are_refused_for_each_alone(self, run, photo, overlay):
         assert run().code == 0
         result = run("-n", "64")
-        assert f"{photo.with_suffix('.pt')} exists with other settings; use --overwrite" in result.err
+        assert (
+            f"{photo.with_suffix('.pt')} exists with other settings, or of another image of this name; use --overwrite"
+            in result.err
+        )
         photo.with_suffix(".pt").unlink()
         result = run("-n", "64")
-        assert (result.code, f"{overlay} exists with other settings; use --overwrite" in result.err) == (1, True)
+        assert (
+            result.code,
+            f"{overlay} exists with other settings, or of another image of this name; use --overwrite" in result.err,
+        ) == (1, True)
         assert not photo.with_suffix(".pt").exists()
         assert run("-n", "64", "--overwrite").code == 0
         assert "1 skipped" in run("-n", "64").err
@@ -286,7 +292,10 @@ def test_a_token_file_of_somebody_else_has_other_settings(quadtok, photo):
     images = torch.zeros(1, 3, 64, 64, dtype=torch.uint8)
     save_tokens(photo.with_suffix(".pt"), tokenize(images, Spec(64, 64, 16, 32, 7), "blur"))
     result = quadtok("tokenize", photo, "--scorer", "blur")
-    assert (result.code, "exists with other settings; use --overwrite" in result.err) == (1, True)
+    assert (
+        result.code,
+        "exists with other settings, or of another image of this name; use --overwrite" in result.err,
+    ) == (1, True)
 
 
 def test_a_token_file_of_a_newer_quadtok_is_not_taken_for_a_torn_one(quadtok, photo):
@@ -425,7 +434,7 @@ def test_restored_images_can_be_made_again(quadtok, photo, tmp_path):
     assert "1 skipped" in quadtok(*common).err
     assert mark_of_file(tmp_path / "coffee.reversed.png").kind == "restored image"
     quadtok("tokenize", photo, "--scorer", "blur", "-n", "16", "-o", tmp_path, "--overwrite")
-    assert "exists with other settings; use --overwrite" in quadtok(*common).err
+    assert "exists with other settings, or of another image of this name; use --overwrite" in quadtok(*common).err
     assert "1 written" in quadtok(*common, "--overwrite").err
 
 

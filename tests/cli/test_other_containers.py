@@ -104,6 +104,15 @@ def test_a_name_that_leads_out_is_refused(quadtok, made, kind):
     assert not (made / "x").exists() or {Path(name).parts[0] for name in files_in(made / "x")} == {"y"}
 
 
+def test_without_the_extra_safetensors_nothing_is_begun(quadtok, photos, tmp_path, monkeypatch):
+    monkeypatch.setattr("quadtok.storage.safetensors_file.find_spec", lambda name: None)
+    result = quadtok("tokenize", photos, "-o", tmp_path / "out", *BLUR, "--format", "safetensors")
+    assert result.code == 2 and result.lines == [
+        "quadtok: error: safetensors are an extra: pip install 'quadtok[safetensors]'"
+    ]
+    assert not (tmp_path / "out").exists()
+
+
 @tar_alone
 class TestSafetensors:
     @pytest.fixture(autouse=True)

@@ -1,8 +1,10 @@
 """Photographs by URLs: commands take them as they take files, and say the same of them."""
 
+import io
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -96,6 +98,31 @@ def test_where_a_file_is_needed_that_is_said(quadtok, photo, arguments, sentence
     monkeypatch.chdir(photo.parent)
     result = quadtok(*(photo if argument == "x.jpg" else argument for argument in arguments))
     assert result.code in (1, 2) and sentence in result.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("tokenize", "s3:/b/photos"), "s3:/b/photos: no such file; a URL has two slashes: s3://b/photos"),
+        (("tokenize", "x.jpg", "-o", "s3:/b/o"), "--output-dir s3:/b/o: a URL has two slashes: s3://b/o"),
+        (("tokenize", "x.jpg", "-o", "s3:/b/o", "--dry-run"), "--output-dir s3:/b/o: a URL has two slashes: s3://b/o"),
+        (("tokenize", "x.jpg", "-o", "s3:/b/o", "--format", "shards"), "--output-dir s3:/b/o: a URL has two slashes"),
+        (
+            ("visualize", "x.jpg", "--output", "s3:/b/x.png"),
+            "--output s3:/b/x.png: a URL has two slashes: s3://b/x.png",
+        ),
+    ],
+)
+def test_a_url_that_lacks_a_slash_is_refused_before_anything_is_read(quadtok, photo, arguments, sentence, monkeypatch):
+    monkeypatch.chdir(photo.parent)
+    result = quadtok(*(photo if argument == "x.jpg" else argument for argument in arguments))
+    assert (result.code, result.out) == (2, "") and sentence in result.err and not Path("s3:").exists()
+
+
+def test_one_in_a_list_costs_itself_alone(quadtok, photo, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(f"s3:/b/x.jpg\n{photo}\n".encode())))
+    result = quadtok("tokenize", "-", "-o", tmp_path / "out", *BLUR)
+    assert result.code == 1 and "s3:/b/x.jpg: no such file; a URL has two slashes: s3://b/x.jpg" in result.err
 
 
 def test_a_run_over_files_does_not_load_fsspec(photo, tmp_path):

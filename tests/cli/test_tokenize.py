@@ -416,7 +416,7 @@ class TestExisting:
         before = self.target.read_bytes()
         result = again(*other)
         assert result.code == 1
-        assert "coffee.pt exists with other settings; use --overwrite" in result.err
+        assert "coffee.pt exists with other settings, or of another image of this name; use --overwrite" in result.err
         assert self.target.read_bytes() == before
 
     def test_another_scorer_is_refused_naming_both_and_the_file_is_left_alone(self, again):

@@ -291,7 +291,10 @@ def test_the_same_picture_is_not_written_again_and_another_is_refused(quadtok, p
     assert "1 written" in quadtok(*common).err
     assert "1 skipped" in quadtok(*common).err
     result = quadtok(*common, "-n", "64")
-    assert (result.code, "exists with other settings; use --overwrite" in result.err) == (1, True)
+    assert (
+        result.code,
+        "exists with other settings, or of another image of this name; use --overwrite" in result.err,
+    ) == (1, True)
     assert "1 written" in quadtok(*common, "-n", "64", "--overwrite").err
 
 

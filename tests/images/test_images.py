@@ -1,5 +1,8 @@
+import bz2
+import gzip
 import hashlib
 import json
+import lzma
 import os
 import subprocess
 import sys
@@ -366,3 +369,12 @@ def test_what_is_no_colour_is_refused(color, tmp_path):
         check_color(color)
     with pytest.raises(InputError, match="is no colour"):
         read_image(bad_images.one_pixel(tmp_path), background=color)
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, bz2.compress, lzma.compress])
+def test_a_compressed_archive_is_called_one(tmp_path, compress):
+    (tmp_path / "photos.tar.gz").write_bytes(compress(bytes(10240)))
+    with pytest.raises(
+        ImageError, match=r"photos\.tar\.gz: a compressed file or archive, and no image: unpack it first"
+    ):
+        read_image(tmp_path / "photos.tar.gz")

@@ -299,6 +299,20 @@ def test_photographs_in_tar_files_are_read_where_they_lie(photos, archives, plan
     assert len(next(iter(loader)).plan) == 3
 
 
+def test_one_tar_file_needs_no_list(photos, archives, plans_of_archives):
+    name = f"first/{NAMES[0]}"
+    for images in (archives[0], str(archives[0])):
+        dataset = TokenDataset(images, plans_of_archives, names=[name], num_tokens=64)
+        same(dataset[0], scored(photos, NAMES[0], 64))
+
+
+@pytest.mark.parametrize("form", [str, lambda path: [path]])
+def test_a_parquet_file_is_called_one(plans, tmp_path, form):
+    (tmp_path / "x.parquet").write_bytes(b"PAR1")
+    with pytest.raises(InputError, match=r"x\.parquet: images of a Parquet file are not read here: give a folder"):
+        TokenDataset(form(tmp_path / "x.parquet"), plans, num_tokens=64)
+
+
 def test_what_is_not_in_the_tar_files_or_not_whole_is_named(archives, plans_of_archives, tmp_path):
     dataset = TokenDataset(archives[:1], plans_of_archives, num_tokens=64)
     with pytest.raises(InputError, match=r"do not say the path of second/rocket\.jpg"):

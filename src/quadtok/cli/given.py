@@ -9,6 +9,7 @@ import typer
 
 from quadtok.errors import InputError
 from quadtok.names import IMAGE_SUFFIXES
+from quadtok.places import url_meant
 
 _OTHER_IMAGES = frozenset((".heic", ".heif", ".jxl", ".svg", ".ico", ".psd"))
 IMAGE_ENDINGS = IMAGE_SUFFIXES | _OTHER_IMAGES
@@ -48,6 +49,18 @@ def refuse_stdout(context: typer.Context, names: Sequence[str]) -> None:
     for name in names:
         if str(context.params.get(name)) == "-":
             raise InputError(f"{given(context, [name])[0]} -: nothing is written to stdout: give a name")
+
+
+def refuse_half_urls(context: typer.Context, names: Sequence[str]) -> None:
+    """Refuse a place whose URL lacks a slash: it would be a folder here.
+
+    Raises:
+        InputError: for the first of the parameters that is so, with the URL.
+    """
+    for name in names:
+        value = context.params.get(name)
+        if value is not None and (url := url_meant(str(value))):
+            raise InputError(f"{given(context, [name])[0]} {value}: a URL has two slashes: {url}")
 
 
 def check_ending(flag: str, path: Path, allowed: Collection[str], what: str) -> None:

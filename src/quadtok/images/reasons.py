@@ -17,6 +17,7 @@ _DECODER_ERRORS = (
 )
 _FOREIGN_MAGIC = (b"%!PS", b"%PDF", b"8BPS", b"SIMPLE  =", b"<svg", b"<?xml", b"\xc5\xd0\xd3\xc6")
 _OUR_MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"II*\x00", b"MM\x00*")
+_COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd", b"7z\xbc\xaf\x27\x1c")
 _SIZE_MARKERS = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _KINDS_OF_JPEG = {3: "lossless", 5: "hierarchical", 6: "hierarchical", 7: "hierarchical", 11: "lossless arithmetic"}
 _BMP_DEPTHS = (1, 4, 8, 16, 24, 32)
@@ -36,6 +37,8 @@ def reason(problem: Exception, data: bytes) -> str:
         if data.startswith(_OUR_MAGIC) or data[4:12] == b"ftypavif":
             return "broken image data"
         foreign = data.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(_FOREIGN_MAGIC) or data[4:8] == b"ftyp"
+        if data.startswith(_COMPRESSED):
+            return "a compressed file or archive, and no image: unpack it first"
         return f"unsupported format (allowed: {', '.join(FORMATS)})" if foreign else "not a supported image"
     if "truncated" in text or isinstance(problem, EOFError):
         return "truncated image"

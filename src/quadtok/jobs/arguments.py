@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from quadtok.errors import InputError
-from quadtok.places import is_elsewhere, is_url, place_of
+from quadtok.places import is_elsewhere, is_url, place_of, url_meant
 
 Name = str | os.PathLike[str]
 
@@ -46,15 +46,17 @@ def texts_of(inputs: Name | Iterable[Name]) -> list[str]:
         inputs = [inputs]
     if isinstance(inputs, bytes) or not isinstance(inputs, Iterable):
         raise InputError(f"inputs {inputs!r}: give paths as str or Path, or one of them")
-    return [_text("inputs", name, may_hold_nul=True) for name in inputs]
+    return [_text("inputs", name, is_input=True) for name in inputs]
 
 
-def _text(argument: str, name: object, may_hold_nul: bool = False) -> str:
+def _text(argument: str, name: object, is_input: bool = False) -> str:
     text = os.fspath(name) if isinstance(name, str | os.PathLike) else None
     if not isinstance(text, str):
         raise InputError(f"{argument} {name!r}: give a path as str or Path")
-    if "\0" in text and not may_hold_nul:  # as an input it fails alone
+    if "\0" in text and not is_input:  # as an input it fails alone
         raise InputError(f"{argument} {name!r}: nothing can have a name with a NUL")
     if isinstance(name, os.PathLike) and is_elsewhere(name) and not is_url(text):
         raise InputError(f"{argument} {text}: a Path of a URL lacks one of its slashes: give it as a str")
+    if not is_input and (url := url_meant(text)):  # as an input it fails alone
+        raise InputError(f"{argument} {text}: a URL has two slashes: {url}")
     return text

@@ -30,7 +30,7 @@ from quadtok.names import (
     TAR_SUFFIX,
     TOKEN_SUFFIX,
 )
-from quadtok.places import Url, is_url, place_of
+from quadtok.places import Url, is_url, place_of, url_meant
 from quadtok.storage.container import Held
 from quadtok.storage.parquet_file import holds_samples
 
@@ -198,7 +198,7 @@ def _in_list(entries: Sequence[str], wanted: _Wanted) -> Iterator[_Item]:
 
 
 def _of_entry(entry: str, wanted: _Wanted) -> list[_Item]:
-    if is_url(entry):
+    if is_url(entry) or url_meant(entry):
         return _in_store(entry, wanted.suffixes, patterns=False)
     return _in_folder(Path(entry), wanted.suffixes) if os.path.isdir(entry) else _of_file(Path(entry), wanted)
 
@@ -215,7 +215,7 @@ def _place(entry: str, suffixes: frozenset[str]) -> str:
 def _expand(argument: str, wanted: _Wanted) -> Iterable[_Item]:
     if not argument:
         return [Refusal(Path(), InputError("an input has no name: an empty text was given"))]
-    if is_url(argument):
+    if is_url(argument) or url_meant(argument):
         return _in_store(argument, wanted.suffixes, patterns=True)
     path = Path(argument)
     if os.path.isdir(path):

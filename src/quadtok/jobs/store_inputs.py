@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from quadtok.errors import InputError, QuadtokError, about
 from quadtok.jobs.walk import Refusal
 from quadtok.names import PARQUET_SUFFIX, TAR_SUFFIX
-from quadtok.places import place_of
+from quadtok.places import place_of, url_meant
 
 if TYPE_CHECKING:
     from quadtok.stores import Facts
@@ -90,11 +90,13 @@ def items_at(url: str, suffixes: frozenset[str], patterns: bool, kind: str) -> l
     """The files at a URL.
 
     Args:
-        url: of a file, a folder, or a pattern.
+        url: of a file, a folder, or a pattern; one that lacks a slash is refused, with the URL that was meant.
         suffixes: of the files to take from folders.
         patterns: whether it may be a pattern.
         kind: what sentences call these files.
     """
+    if meant := url_meant(url):
+        return [Refusal(Path(url), InputError(f"{url}: no such file; a URL has two slashes: {meant}"))]
     is_pattern = patterns and glob.has_magic(url)
     if not is_pattern and _has_ending(url, suffixes):
         return [_named(url)]

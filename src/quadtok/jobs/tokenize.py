@@ -21,6 +21,7 @@ from quadtok.names import (
     DEFAULT_PIXEL_DTYPE,
     DEFAULT_QUADTREE,
     OVERLAY_SUFFIX,
+    SAFETENSORS_SUFFIX,
     TOKEN_SUFFIX,
     PixelDtypeName,
     QuadtreeName,
@@ -32,6 +33,7 @@ from quadtok.preprocess import Photo, Preprocess
 from quadtok.quadtrees import get_quadtree
 from quadtok.spec import Spec
 from quadtok.storage.content import check_dtype, check_size
+from quadtok.storage.safetensors_file import check_safetensors
 from quadtok.storage.token_file import VERSION, encode_tokens
 from quadtok.tokens import Tokens, tokenize
 
@@ -51,7 +53,8 @@ class TokenizeJob(ScoredJob):
         suffix: of the token file, and so its format.
 
     Raises:
-        InputError: where there is no such quadtree or dtype, or the images would be too large for a token file.
+        InputError: where there is no such quadtree or dtype, the images would be too large for a token file, or the
+            extra for its format is missing.
     """
 
     preprocess: Preprocess
@@ -67,6 +70,8 @@ class TokenizeJob(ScoredJob):
         get_quadtree(self.quadtree)
         parse_threshold(self.threshold)
         check_dtype(self.dtype)
+        if self.suffix == SAFETENSORS_SUFFIX:
+            check_safetensors()
         geometry = self.preprocess.geometry
         if geometry.size:
             check_size(geometry.spec(*geometry.size))

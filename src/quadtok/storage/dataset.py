@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 from quadtok.errors import InputError, QuadtokError, TokenFileError, about
 from quadtok.geometry import Budget, make_geometry, parse_threshold
 from quadtok.images import read_bytes
-from quadtok.names import IMAGE_SUFFIXES, MAX_PIXELS
+from quadtok.names import IMAGE_SUFFIXES, MAX_PIXELS, PARQUET_SUFFIX
 from quadtok.patches import extract_patches
 from quadtok.preprocess import Preprocess
 from quadtok.spec import Spec
@@ -37,8 +37,8 @@ class TokenDataset(Dataset[Item]):
     is drawn by chance depends on the seed, the epoch and the image's number: not on workers, batches or their order.
 
     Args:
-        images: the folder that the names in the store are relative to, or the path of each name's file; or a list of
-            the tar files that the images lie in, whose headers are read at once.
+        images: the folder that the names in the store are relative to, or the path of each name's file; or the tar
+            file that the images lie in, or a list of some, whose headers are read at once.
         plans: a file of plans, or a store.
         num_tokens: of every image; of one that cannot have so many, the next smaller number that it can.
         budgets: the fewest and the most: each image has any number between that it can have, anew in each epoch; where
@@ -75,6 +75,8 @@ class TokenDataset(Dataset[Item]):
         self.images: Path | Mapping[str, str | os.PathLike[str] | Slice]
         if isinstance(images, list | tuple):
             self.images = _inside(list(map(Path, images)))
+        elif isinstance(images, str | os.PathLike) and Path(images).is_file():
+            self.images = _inside([Path(images)])
         else:
             self.images = images if isinstance(images, Mapping) else Path(images)  # type: ignore[arg-type]
         self.names = list(self.store if names is None else names)
@@ -209,6 +211,8 @@ def _inside(archives: Sequence[Path]) -> dict[str, Slice]:
     """
     places: dict[str, Slice] = {}
     for archive in archives:
+        if archive.suffix.lower() == PARQUET_SUFFIX:
+            raise InputError(f"{archive}: images of a Parquet file are not read here: give a folder, or tar files")
         found, problem = members_of(archive, IMAGE_SUFFIXES)
         if problem is not None:
             raise problem

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import struct
+from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
@@ -18,7 +19,14 @@ from quadtok.errors import InputError, TokenFileError
 
 _LENGTH = struct.Struct("<Q")  # of the header, which is JSON
 _METADATA, _OURS, _SALIENCY = "__metadata__", "quadtok", "saliency"
+_MISSING = "safetensors are an extra: pip install 'quadtok[safetensors]'"
 _BEGIN = f'{{"{_METADATA}":{{"{_OURS}":'.encode()
+
+
+def check_safetensors() -> None:
+    """Refuse where the extra is missing, by an `InputError`. Nothing is loaded for it."""
+    if find_spec("safetensors") is None:
+        raise InputError(_MISSING)
 
 
 def is_safetensors(data: bytes) -> bool:
@@ -68,5 +76,5 @@ def _library(error: type[InputError] | type[TokenFileError]) -> ModuleType:
     try:
         import safetensors.torch
     except ImportError as problem:
-        raise error("safetensors are an extra: pip install 'quadtok[safetensors]'") from problem
+        raise error(_MISSING) from problem
     return safetensors.torch

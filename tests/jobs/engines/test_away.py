@@ -1,5 +1,6 @@
 """Chunks in another process, without that process: what comes back, and who is blamed where somebody dies over one."""
 
+import re
 import socket
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 from quadtok import Spec
 from quadtok.errors import DiskFull, InputError, ScorerError, UnexpectedError
 from quadtok.files import remove_abandoned
-from quadtok.jobs.engines.address import check_address, check_answers
+from quadtok.jobs.engines.address import check_address, check_answers, why_not
 from quadtok.jobs.engines.away import BYTES_KEPT, Chunk, Worker
 from quadtok.jobs.engines.finish import LEAST_PATIENCE
 from quadtok.jobs.engines.ledger import DEATHS_ALONE, Ledger
@@ -214,3 +215,16 @@ def test_an_address_where_nothing_listens_is_refused_at_once():
         taken.listen()
         check_answers(address)
     check_answers("auto")
+
+
+@pytest.mark.parametrize(
+    ("address", "problem", "sentence"),
+    [
+        ("auto", ConnectionError("Could not find any running Ray instance"), "^no Ray runs on this machine: ray start"),
+        ("auto", RuntimeError("a token"), r"^a Ray at auto cannot be joined \(its token, RAY_AUTH_MODE\?\): Runtime"),
+        ("h:1", ConnectionError("gone"), "^a Ray at h:1 cannot be joined .*: ConnectionError: gone$"),
+        (None, RuntimeError("no room"), "^a Ray cannot be started: RuntimeError: no room$"),
+    ],
+)
+def test_a_ray_that_cannot_be_had_is_one_sentence(address, problem, sentence):
+    assert re.search(sentence, why_not(address, problem))

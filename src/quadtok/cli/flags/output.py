@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from quadtok.cli.flags.base import FLAGS, OUTPUT
-from quadtok.cli.given import is_given, refuse_stdout, refuse_together
+from quadtok.cli.given import is_given, refuse_half_urls, refuse_stdout, refuse_together
 from quadtok.cli.grouped import Group
 from quadtok.errors import InputError
 from quadtok.jobs.sinks.naming import Naming
@@ -68,6 +68,7 @@ class Output(Group):
         refuse_together(context, "output", ["output_dir"], "one names the file and the other its folder: give one")
         refuse_together(context, "output", ["keep_ext"], "--output is the whole name already: leave --keep-ext out")
         refuse_stdout(context, ["output", "output_dir"])
+        refuse_half_urls(context, ["output", "output_dir"])
 
     def naming(self, *suffixes: str) -> Naming:
         """How outputs are called that end in these; the first is the result, which `--output` names."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 
-from quadtok.errors import InputError
+from quadtok.errors import InputError, described
 
 _PATIENCE = 10  # seconds
 
@@ -33,3 +33,11 @@ def check_answers(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), _PATIENCE).close()
     except OSError as problem:
         raise InputError(f"no Ray answers at {address} ({problem.strerror or problem})") from problem
+
+
+def why_not(address: str | None, problem: Exception) -> str:
+    """The sentence about a Ray that cannot be joined, or, without an address, started."""
+    if address == "auto" and isinstance(problem, ConnectionError):  # before it asks for a token
+        return "no Ray runs on this machine: ray start joins it to a cluster, and without an address it works alone"
+    where = f"at {address} cannot be joined (its token, RAY_AUTH_MODE?)" if address else "cannot be started"
+    return f"a Ray {where}: {described(problem)}"

@@ -26,7 +26,7 @@ from quadtok import __version__
 from quadtok.errors import InputError, QuadtokError, UnexpectedError, described
 from quadtok.images import no_stderr
 from quadtok.jobs.base import Ending, Job, Listener, P, R, Sink, StopRequest
-from quadtok.jobs.engines.address import check_address, check_answers
+from quadtok.jobs.engines.address import check_address, check_answers, why_not
 from quadtok.jobs.engines.away import Actors, Chunk, Given, Row, ShareableSink, Worker, as_sentence
 from quadtok.jobs.engines.base import MOST_WORKERS, default_workers
 from quadtok.jobs.engines.finish import Finish
@@ -287,8 +287,7 @@ def _start(pool: Executor, address: str | None, cores: int | None) -> None:
         with handlers_kept(), no_stderr():  # there it says how much it will say
             pool.submit(partial(ray.init, address or "local", **quiet, **here)).result()
     except Exception as problem:
-        where = f"at {address} cannot be joined (its token, RAY_AUTH_MODE?)" if address else "cannot be started"
-        raise InputError(f"a Ray {where}: {described(problem)}") from problem
+        raise InputError(why_not(address, problem)) from problem
 
 
 def _pickled(job: Job[Any, Any]) -> bytes:

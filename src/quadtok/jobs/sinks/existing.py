@@ -139,7 +139,7 @@ def _is_token_file(path: Path, fingerprint: str, words: Words, scorer: str) -> b
         return True
     if found.scorer != scorer and {found.scorer, scorer} <= set(get_args(ScorerName)):
         raise OutputError(_by_another_scorer(found, scorer, words))
-    raise OutputError(f"exists with other settings; use {words.overwrite}")
+    raise OutputError(f"exists with other settings, or of another image of this name; use {words.overwrite}")
 
 
 def _by_another_scorer(found: Record, scorer: str, words: Words) -> str:
@@ -169,7 +169,7 @@ def _is_picture(path: Path, wanted: Mark, words: Words) -> bool:
         raise OutputError(f"was drawn by quadtok {drawn_by}; use {words.overwrite}, or another output folder")
     if not mark.fingerprint:
         raise OutputError(f"was made by an older quadtok, which did not record its settings; use {words.overwrite}")
-    raise OutputError(f"exists with other settings; use {words.overwrite}")
+    raise OutputError(f"exists with other settings, or of another image of this name; use {words.overwrite}")
 
 
 def _not_ours(path: Path, wanted: str, words: Words) -> str:

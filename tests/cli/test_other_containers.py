@@ -1,6 +1,7 @@
 """Tokens in shards and in safetensors where commands read token files; and tars of photographs."""
 
 import json
+import pickle
 import tarfile
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from PIL import Image
 
 from helpers import files_in
 from quadtok import load_tokens
+from quadtok.jobs.sources import find_sources
 from shard_kinds import tar_alone
 
 BLUR = ("--scorer", "blur")
@@ -35,6 +37,14 @@ def test_samples_of_shards_are_drawn_and_restored_as_token_files_are(quadtok, ma
     assert pixels(made / "one") == pixels(made / "other") and len(pixels(made / "one")) == 3
     again = quadtok(command, made / "shards" / f"*{kind.suffix}", "-o", made / "other")
     assert (again.code, "0 written, 3 skipped" in again.err) == (0, True), again.err
+
+
+def test_a_sample_is_read_where_it_was_sent(made, kind):
+    shard = kind.shards_of(made / "shards")[0]
+    sources = find_sources([str(shard)], frozenset([".pt"])).sources
+    assert len({source.inside for source in sources}) == 2
+    for source, sent in zip(sources, pickle.loads(pickle.dumps(sources)), strict=True):
+        assert sent == source and sent.read() == source.read()
 
 
 def test_a_sample_is_compared_with_its_photograph(quadtok, photo, tmp_path, kind):

@@ -203,6 +203,16 @@ def test_shards_that_are_there_are_not_made_again(quadtok, store, url, kind):
     assert (result.code, "shard-000000.json: is no index of a shard" in result.err) == (2, True)
 
 
+def test_shards_of_the_other_kind_are_refused(quadtok, store, url, kind):
+    command = ("tokenize", url, "-o", f"{store.url}/out", *BLUR, "--format")
+    assert quadtok(*command, kind.format).code == 0
+    before = store.names("out")
+    result = quadtok(*command, *{"shards", "parquet"} - {kind.format})
+    assert (result.code, len(result.lines)) == (2, 1)
+    assert f"{store.url}/out: holds shard-000000{kind.suffix}, and would get " in result.err
+    assert store.names("out") == before
+
+
 def test_parts_put_shards_beside_each_other(quadtok, store, url, kind):
     for part in ("1/2", "2/2"):
         command = ("tokenize", url, "-o", f"{store.url}/out", *BLUR, "--format", kind.format, "--part", part)

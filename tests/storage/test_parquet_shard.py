@@ -10,6 +10,7 @@ import torch
 from helpers import random_saliency
 from quadtok import Spec, tokenize
 from quadtok.errors import TokenFileError, about
+from quadtok.storage import parquet_shard
 from quadtok.storage.container import Held
 from quadtok.storage.parquet_shard import GROUP_BYTES
 from quadtok.storage.plan_format import Entry, Header
@@ -96,11 +97,11 @@ class TestGroups:
         """The numbers of the groups that are read as a whole."""
         numbers = []
 
-        def read(file, group, columns=None, real=pq.ParquetFile.read_row_group, **more):
-            numbers.extend([group] if columns is None else [])
-            return real(file, group, columns, **more)
+        def read(file, size, *, row_groups, columns, real=pq.ParquetFile.iter_batches, **more):
+            numbers.extend(row_groups if "patches" in columns else [])
+            return real(file, size, row_groups=row_groups, columns=columns, **more)
 
-        monkeypatch.setattr(pq.ParquetFile, "read_row_group", read)
+        monkeypatch.setattr(pq.ParquetFile, "iter_batches", read)
         return numbers
 
     def test_are_as_large_as_is_held_while_they_are_written(self, large):
@@ -177,6 +178,7 @@ ODD = {
     "another shape": (with_column("shape", [[10, 3, 4, 16]] * 3), "say something else than its facts"),
     "other pixels": (with_column("patches", [bytes(1920)] * 3), "checksum mismatch"),
     "fewer pixels": (with_column("patches", [bytes(3)] * 3), "the shape of its patches does not fit"),
+    "pixels of two numbers each": (with_column("dtype", ["u1,u1"] * 3), "holds an array that cannot be read"),
     "pixels of objects": (with_column("dtype", ["O"] * 3), "damaged, or no sample of quadtok"),
     "pixels as a list": (with_column("patches", [[1, 2, 3]] * 3), "damaged, or no sample of quadtok"),
     "no dtype": (lambda table: table.drop_columns("dtype"), "damaged, or no sample of quadtok"),
@@ -189,6 +191,8 @@ ODD = {
     "facts that are no text": (with_column("facts", [1, 2, 3]), "damaged, or no sample of quadtok"),
     "no column of facts": (lambda table: table.drop_columns("facts"), "is no shard: samples of quadtok have the"),
     "neither tokens nor plans": (lambda table: table.select(["key", "facts"]), "is no shard"),
+    "two columns of facts": (lambda table: table.append_column("facts", table["facts"]), "is damaged, or cut short"),
+    "two columns of keys": (lambda table: table.append_column("key", table["key"]), "is damaged, or cut short"),
     "images": (lambda _: pa.table({"image": [b"x"], "path": ["a.jpg"]}), "is no shard"),
 }
 
@@ -210,7 +214,17 @@ def test_what_is_no_sample_of_ours_is_a_sentence(shard, change, said):
     assert "\n" not in str(caught.value)
 
 
-def test_a_folder_of_them_without_rows_has_none(tmp_path, shard):
+def test_a_small_file_that_would_fill_the_memory_is_a_sentence(shard, monkeypatch):
+    monkeypatch.setattr(parquet_shard, "MOST_BYTES", 5 << 20)
+    table = pq.read_table(shard).slice(0, 1)
+    table = table.set_column(table.column_names.index("patches"), "patches", pa.array([bytes(1 << 20)]))
+    pq.write_table(pa.concat_tables([table] * 100), shard, use_dictionary=True, dictionary_pagesize_limit=1 << 24)
+    assert shard.stat().st_size < 1 << 17
+    with pytest.raises(TokenFileError, match=r"has more than 5 MiB, and would be in memory at once: write the file a"):
+        checked(shard)
+
+
+def test_a_file_without_rows_has_no_samples(tmp_path, shard):
     pq.write_table(pq.read_table(shard).slice(0, 0), shard)
     assert places_in(shard) == []
 

@@ -31,8 +31,10 @@ from quadtok.storage.parquet_file import FACTS, KEY, has_samples, open_parquet
 from quadtok.storage.sample import JSON, LAYOUT, MINIMA, PATCHES, PLAN, facts_of
 
 GROUP_BYTES = 8 << 20  # of samples: a group is written when it has as many; Arrow has a copy of it meanwhile
+MOST_BYTES = 2 << 30  # of a group that is read: as many as one value can have
+_PIECE = 16  # rows
 _ENDINGS = {"patches": PATCHES, "layout": LAYOUT, "plan": PLAN, "minima": MINIMA, FACTS: JSON}  # by their columns
-_DTYPES = ("uint8", "float16", "float32")  # of pixels
+_COLUMNS = (KEY, "name", "num_tokens", "dtype", "shape", *_ENDINGS)
 _DAMAGED = "is damaged, or cut short"
 
 
@@ -57,9 +59,9 @@ class RowPlace:
     def read(self, endings: Collection[str] | None, held: Held) -> dict[str, bytes]:
         """See `Place`. All columns are held to what the facts say where all are read."""
         columns = None if endings is None else tuple(name for name, ending in _ENDINGS.items() if ending in endings)
-        rows = held.of((self.shard, self.group, columns), lambda: _group(self.shard, self.group, columns))
+        group = held.of((self.shard, self.group, columns), lambda: _group(self.shard, self.group, columns))
         try:
-            members = _members({name: rows[name][self.row] for name in rows.column_names})
+            members = _members({name: values[self.row] for name, values in group.items()})
         except QuadtokError:
             raise
         except Exception as problem:  # a column of another type, or text that is none
@@ -142,7 +144,8 @@ class ParquetContainer:
             )
         endings = tuple(_ENDINGS[name] for name in columns if name in _ENDINGS)
         try:
-            keys = [file.read_row_group(group, [KEY])[KEY].to_pylist() for group in range(file.num_row_groups)]
+            groups = (file.read_row_group(group, [KEY], use_threads=False) for group in range(file.num_row_groups))
+            keys = [group[KEY].to_pylist() for group in groups]
         except Exception as problem:  # pyarrow has a type of its own for each fault, and shares others with Python
             raise TokenFileError(_DAMAGED) from problem
         return [
@@ -155,10 +158,28 @@ class ParquetContainer:
         return {}
 
 
-def _group(path: Path, group: int, columns: Collection[str] | None) -> Any:
-    file = open_parquet(path, TokenFileError)
+def _group(path: Path, group: int, columns: Collection[str] | None) -> dict[str, Any]:
+    """Columns of a group, or all of a sample's; a few rows at a time, as a small file may hold more than there is room.
+
+    Raises:
+        TokenFileError: where it does, or cannot be read.
+    """
+    import pyarrow as pa
+
+    file, batches, size = open_parquet(path, TokenFileError), [], 0
+    names = [name for name in file.schema_arrow.names if name in (_COLUMNS if columns is None else columns)]
     try:
-        return file.read_row_group(group, None if columns is None else list(columns), use_threads=False)
+        for batch in file.iter_batches(_PIECE, row_groups=[group], columns=names, use_threads=False):
+            batches.append(batch)
+            size += batch.nbytes
+            if size > MOST_BYTES:
+                raise TokenFileError(
+                    f"a group of its rows has more than {MOST_BYTES >> 20} MiB, and would be in memory at once: write "
+                    "the file anew in smaller groups (row_group_size)"
+                )
+        return {name: pa.chunked_array([batch[name] for batch in batches]) for name in names}
+    except QuadtokError:
+        raise
     except Exception as problem:
         raise TokenFileError(_DAMAGED) from problem
 
@@ -195,8 +216,7 @@ def _members(row: Mapping[str, Any]) -> dict[str, bytes]:
         if column == FACTS:
             members[ending] = row[column].as_py().encode()
         elif column == "patches":
-            dtype = row["dtype"].as_py()
-            members[ending] = encode_npy(np.frombuffer(row[column].as_py(), _DTYPES[_DTYPES.index(dtype)]))
+            members[ending] = encode_npy(np.frombuffer(row[column].as_buffer(), row["dtype"].as_py()))
         else:
             members[ending] = encode_npy(_numbers(row[column]))
     told = {} if KEY not in row else _told(facts_of(members))

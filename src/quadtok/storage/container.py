@@ -25,13 +25,16 @@ class Writable(Protocol):
 
 
 class Writer(Protocol):
-    """A file that is being written. One that is left without `close` wants nothing more."""
+    """A file that is being written."""
 
     def add(self, key: str, members: Members) -> None:
         """One sample behind the others."""
 
     def close(self) -> None:
         """What stands behind the last one; the stream stays open."""
+
+    def abandon(self) -> None:
+        """Instead of `close`, or where that fails: nothing more is written, also when it is forgotten."""
 
     def indexes(self) -> Mapping[str, bytes]:
         """Of a closed one: what stands beside it, by the endings."""

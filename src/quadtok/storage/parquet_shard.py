@@ -16,6 +16,7 @@ Nothing depends on the clock. All of a file is compressed (zstd), and each page 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,7 +74,7 @@ class ParquetWriter:
     """See `Writer`."""
 
     def __init__(self, stream: Writable) -> None:
-        self._stream = stream
+        self._stream = _Lent(stream)
         self._file: Any = None
         self._rows: list[dict[str, Any]] = []
         self._bytes = 0
@@ -92,6 +93,13 @@ class ParquetWriter:
         if self._file is not None:
             self._file.close()
 
+    def abandon(self) -> None:
+        """See `Writer`. Arrow's would write its end once it is forgotten, to a stream that is closed by then."""
+        self._stream.take_back()
+        if self._file is not None:
+            with contextlib.suppress(Exception):  # it may be what failed
+                self._file.close()
+
     def indexes(self) -> Mapping[str, bytes]:
         """See `Writer`."""
         return {}
@@ -102,7 +110,7 @@ class ParquetWriter:
 
         if self._file is None:
             self._file = pq.ParquetWriter(
-                _Lent(self._stream), _schema(self._rows[0]), compression="zstd", compression_level=1,
+                self._stream, _schema(self._rows[0]), compression="zstd", compression_level=1,
                 use_dictionary=False, write_statistics=[KEY, "name"], write_page_checksum=True,
             )  # fmt: skip
         self._file.write_table(pa.Table.from_pylist(self._rows, self._file.schema), len(self._rows))
@@ -110,12 +118,16 @@ class ParquetWriter:
 
 
 class _Lent:
-    """A stream as Arrow wants one, which closes it nowhere."""
+    """A stream as Arrow wants one, which does not close it, and can be told to leave it alone."""
 
     closed = False
 
     def __init__(self, stream: Writable) -> None:
         self.write, self.tell = stream.write, stream.tell
+
+    def take_back(self) -> None:
+        """What is written from now on goes nowhere."""
+        self.write = len
 
     def flush(self) -> None:
         """Whoever has the stream does."""

@@ -69,6 +69,9 @@ class TarWriter:
         """See `Writer`."""
         self._archive.close()
 
+    def abandon(self) -> None:
+        """See `Writer`: tars write when they are asked to."""
+
     def indexes(self) -> Mapping[str, bytes]:
         """See `Writer`."""
         return {DALI_SUFFIX: dali_index(self._places)}

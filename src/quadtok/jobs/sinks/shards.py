@@ -198,6 +198,7 @@ class _OpenShard:
 
     def abandon(self, problem: BaseException) -> None:
         """Nothing of it stays. A problem of the disk is raised as a sentence."""
+        self._writer.abandon()
         self._stack.__exit__(type(problem), problem, problem.__traceback__)
 
     def indexes(self) -> Mapping[str, bytes]:
@@ -205,7 +206,11 @@ class _OpenShard:
 
     def close(self) -> Shard:
         with self._stack:
-            self._writer.close()
+            try:
+                self._writer.close()
+            except BaseException:
+                self._writer.abandon()
+                raise
         return Shard(self._path.name, self.fingerprints, self._stream.bytes, self._stream.sha256.hexdigest())
 
 

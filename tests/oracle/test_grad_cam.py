@@ -148,11 +148,12 @@ def vit():
 
 
 class TestAdapted:
-    def test_on_the_full_grid_it_is_the_models_own(self, vit, images):
-        spec = Spec.full(96, 96, 16, 32)
-        adapted = adapt(vit, spec, "random", check=False)
-        plan_free = grad_cam(adapted, images, [1, 2, 3])
-        assert torch.allclose(plan_free, grad_cam(vit, images, [1, 2, 3]), atol=1e-4)
+    @pytest.mark.parametrize("name", ["timm vit", "timm vit, mean of its patches", "torchvision vit"])
+    def test_on_the_full_grid_it_is_the_models_own(self, images, name):
+        vit = with_varied_weights(seeded(MODELS[name]))
+        adapted = adapt(vit, Spec.full(96, 96, 16, 32), "random", check=False)
+        expected = grad_cam(vit, images, [1, 2, 3])
+        assert bool(expected.any()) and torch.allclose(grad_cam(adapted, images, [1, 2, 3]), expected, atol=1e-4)
 
     def test_tokens_are_laid_out_by_their_plan(self, vit, images):
         spec = Spec(96, 96, 16, 32, 21)

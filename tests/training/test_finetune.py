@@ -102,6 +102,7 @@ KINDS = {
         "augment": "rand-m9-mstd0.5-inc1",
     },
     "half precision": {"amp": "bfloat16"},
+    "half precision whose gradients are scaled": {"amp": "float16"},
     "new parts": {"train": NEW, "detail": True, "scale_embedding": True},
     "low rank": {"train": LOW_RANK, "rank": 2},
     "without labels": {"teacher": SELF},
@@ -375,6 +376,7 @@ REFUSED = {
     "no fine pixels": ({"uniform": True, "detail": True}, "no coarse tokens"),
     "nothing new": ({"train": NEW}, "--train new needs"),
     "mixed features": ({"teacher": SELF, "mixup": 0.5}, "no labels to mix"),
+    "an odd batch to mix": ({"cutmix": 1.0, "batch_size": 5}, "give an even --batch-size"),
     "no steps": ({"steps": 0}, "begin at 1"),
 }
 
@@ -390,6 +392,8 @@ WRONG = {
     "a folder without images": (["nowhere"], "there are no images in it"),
     "no such model": (["--model", "vit_wrong"], "has no model 'vit_wrong'"),
     "a model's wrong argument": (["--model-args", '{"depht": 2}'], "cannot be made with --model-args"),
+    "no such folder of a model": (["--model", "local-dir:nowhere"], "--model local-dir:nowhere: cannot be made"),
+    "no such module": (["--model", "nowhere:vit"], "--model nowhere:vit: cannot be made"),
     "no JSON": (["--model-args", "depth=2"], "is no JSON of the form"),
     "a scorer": (["--scorer", "wrong"], "wrong"),
     "an optimiser": (["--opt", "wrong"], "timm has no --opt wrong"),

@@ -17,6 +17,7 @@ from quadtok.models import Adapted, adapt
 from quadtok.models.adapted import NEW_PARTS
 from settings import ALL, LOW_RANK, NONE, PRETRAINED, Settings
 
+HUBS = ("hf-hub:", "hf_hub:", "local-dir:")  # where timm also finds models
 HEADS = ("head", "heads", "head_dist", "fc")  # what libraries call the part that knows the classes
 
 
@@ -56,12 +57,12 @@ def _weights(part: Any) -> list[nn.Parameter]:
 
 def _vit(settings: Settings, num_classes: int) -> nn.Module:
     arguments = settings.arguments_of_model | {"num_classes": num_classes}
-    if ":" in settings.model:
+    if ":" in settings.model and not settings.model.startswith(HUBS):
         if settings.weights == PRETRAINED:
             raise InputError(f"--model {settings.model} brings its weights or has none: give --weights none, or a file")
         module, _, function = settings.model.partition(":")
         return _called(settings, lambda: getattr(importlib.import_module(module), function)(**arguments))
-    if not timm.is_model(settings.model):
+    if not settings.model.startswith(HUBS) and not timm.is_model(settings.model):
         raise InputError(
             f"timm {timm.__version__} has no model {settings.model!r}: timm.list_models('vit*') names them"
         )

@@ -108,6 +108,7 @@ class Settings:
             (self.uniform and self.threshold is not None, "--uniform has no threshold: give --tokens or --budgets"),
             (self.uniform and self.detail, "--uniform has no coarse tokens: leave --detail out"),
             (self.plans is not None and unlike, "plans are of unchanged images: leave --augment and mixing out"),
+            (mixed and self.batch_size % 2 == 1, "timm mixes pairs of images: give an even --batch-size"),
             (self.teacher == SELF and mixed, "--teacher self has no labels to mix: leave --mixup and --cutmix out"),
             (self.train == NEW and not new, "--train new needs --detail or --scale-embedding"),
             (min(self.steps, self.batch_size, self.accumulate) < 1, "--steps, --batch-size, --accumulate begin at 1"),

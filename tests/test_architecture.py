@@ -83,7 +83,7 @@ WITHIN = {
             "from_python",
         ),
     ],
-    "quadtok.jobs.sinks": ["naming", "existing", "rooms", "alone", "manifest", "shard_index", "shelves"],
+    "quadtok.jobs.sinks": ["writable", "naming", "existing", "rooms", "alone", "manifest", "shard_index", "shelves"],
     "quadtok.jobs.engines": [
         "pool",
         "pump",

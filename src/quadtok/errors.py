@@ -8,7 +8,9 @@
     ├── WeightsError        weights that cannot be found, fetched, or fitted to the net
     ├── TokenFileError      a token file that cannot be trusted
     ├── OutputError         a result that cannot be written
-    │   └── DiskFull        because no space is left: further ones cannot either
+    │   └── Unwritable      because the disk or the store does not take it
+    │       ├── DiskFull    no space is left: further ones cannot either
+    │       └── NoOutput    nor can it elsewhere: no place of a run can be written to
     └── UnexpectedError     what quadtok did not foresee, of its own or of what it calls, by its type
 
 The sentence carries the numbers, what was expected, and a next step.
@@ -67,8 +69,16 @@ class OutputError(QuadtokError):
     """A result that cannot be written where it was asked for."""
 
 
-class DiskFull(OutputError):  # noqa: N818  # the name says it
+class Unwritable(OutputError):  # noqa: N818  # the name says it
+    """A result that the disk or the store does not take."""
+
+
+class DiskFull(Unwritable):
     """No space is left for a result, nor for the next."""
+
+
+class NoOutput(Unwritable):
+    """No place of a run can be written to: all that is left to do would be done in vain."""
 
 
 class UnexpectedError(QuadtokError):
@@ -84,9 +94,9 @@ def about(path: object) -> Iterator[None]:
         raise type(problem)(f"{path}: {problem}") from (problem.__cause__ or problem)
 
 
-def cannot_write(path: object, problem: OSError) -> OutputError:
+def cannot_write(path: object, problem: OSError) -> Unwritable:
     """Why a file cannot be written, as one sentence about it; a `DiskFull` where no space is left."""
-    kind = DiskFull if is_no_space(problem) else OutputError
+    kind = DiskFull if is_no_space(problem) else Unwritable
     return kind(f"{path}: {_reason(problem)}")
 
 

@@ -14,7 +14,16 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from quadtok.errors import ImageError, InputError, OutputError, QuadtokError, cannot_write, described, is_no_space
+from quadtok.errors import (
+    ImageError,
+    InputError,
+    OutputError,
+    QuadtokError,
+    Unwritable,
+    cannot_write,
+    described,
+    is_no_space,
+)
 from quadtok.files import written_whole
 
 try:
@@ -24,6 +33,8 @@ except ImportError as problem:
     raise InputError("an input or output by a URL needs fsspec: pip install 'quadtok[fsspec]'") from problem
 
 _TIMES = ("LastModified", "mtime", "updated", "last_modified", "created")  # stores call it by these names
+
+_WITH_BUCKETS = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss"}  # elsewhere the first folder is made as others are
 
 
 @dataclass(frozen=True)
@@ -99,6 +110,25 @@ def is_file(url: str) -> bool:
             return bool(store.info(path)["type"] == "file")
         except (FileNotFoundError, NotADirectoryError):
             return False
+
+
+def check_place(url: str) -> None:
+    """Refuse a place of results that cannot be reached, or whose bucket is not there; asks, and writes nothing.
+
+    Raises:
+        OutputError: why not.
+    """
+    with _in_words(OutputError):
+        store, path = _at(url)
+        kinds = {store.protocol} if isinstance(store.protocol, str) else {*store.protocol}
+        bucket = path.lstrip("/").partition("/")[0]
+        try:
+            store.info(bucket if kinds & _WITH_BUCKETS else path)
+        except FileNotFoundError:
+            if kinds & _WITH_BUCKETS:
+                raise OutputError(f"there is no bucket {bucket}: make it first") from None
+        except NotADirectoryError:
+            return
 
 
 def read(url: str, most: int | None = None) -> bytes:
@@ -188,11 +218,11 @@ def _facts(told: dict[str, Any]) -> Facts:
 @contextmanager
 def _written(url: str) -> Iterator[None]:
     try:
-        with _in_words(OutputError, "no such bucket or folder"):
+        with _in_words(Unwritable, "no such bucket or folder"):
             yield
     except OSError as problem:
         raise cannot_write(url, problem) from problem
-    except OutputError as problem:
+    except Unwritable as problem:
         raise type(problem)(f"{url}: cannot be written ({problem})") from problem
 
 

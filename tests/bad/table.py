@@ -229,7 +229,7 @@ CASES: dict[int, tuple[str, list[Row]]] = {
             Alone(runs.an_output_that_is_a_folder, 1, "is a folder, not a regular file"),
             Alone(runs.a_named_output_that_is_a_folder, 2, "output {folder} is a folder: use --output-dir"),
             Alone(runs.an_output_folder_that_is_a_file, 2, "{folder}/file is not a folder"),
-            Alone(runs.a_read_only_folder, 2, "{folder}: no permission to write"),
+            Alone(runs.a_read_only_folder, 1, "{folder}: no permission to write"),
         ],
     ),
     37: ("an output that is an input", [Alone(runs.an_output_that_is_an_input, 2, "is an input: choose another name")]),

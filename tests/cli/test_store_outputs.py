@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -115,17 +116,48 @@ def test_one_listing_a_folder_tells_what_is_there(quadtok, store, url, monkeypat
     assert "3 skipped" in result.err and len(asked) == 2
 
 
-def test_a_store_that_takes_nothing_is_a_sentence_an_input(quadtok, store, photos, monkeypatch):
+@pytest.fixture
+def refusing(store, monkeypatch):
+    """The store takes nothing."""
+
     def refuse(*arguments, **options):
         raise PermissionError("Access Denied")
 
-    where = "pipe_file" if store.url.startswith("memory") else "_open"
-    if where == "_open":
-        monkeypatch.setattr("quadtok.stores.written_whole", refuse)
+    if store.url.startswith("memory"):
+        monkeypatch.setattr(type(store.files), "pipe_file", refuse)
+        monkeypatch.setattr(type(store.files), "put_file", refuse)
     else:
-        monkeypatch.setattr(type(store.files), where, refuse)
+        monkeypatch.setattr("quadtok.stores.written_whole", refuse)
+
+
+REFUSED = "cannot be written (PermissionError: Access Denied)"
+
+
+@pytest.mark.usefixtures("refusing")
+def test_a_store_that_takes_nothing_is_a_sentence_an_input(quadtok, store, photos):
     result = quadtok("tokenize", photos, "-o", f"{store.url}/out", *BLUR)
-    assert (result.code, result.err.count("cannot be written (PermissionError: Access Denied)")) == (1, 3)
+    assert (result.code, result.err.count(REFUSED)) == (1, 3)
+
+
+@pytest.mark.usefixtures("refusing")
+def test_of_many_inputs_two_sentences_and_the_run_ends(quadtok, store, photo, tmp_path):
+    for number in range(20):
+        shutil.copy(photo, tmp_path / "many" / f"{number}.jpg") if number else (tmp_path / "many").mkdir()
+    result = quadtok("tokenize", tmp_path / "many", "-o", f"{store.url}/out", *BLUR, "-b", "1")
+    assert (result.code, len(result.lines), REFUSED in result.lines[0]) == (1, 3, True)
+    assert result.lines[1:] == [
+        "quadtok: error: nothing could be written for each of the first 16 images: stopped; see the first error above",
+        "quadtok: stopped: 0 written, 0 skipped, 16 failed, 3 left",
+    ]
+
+
+@pytest.mark.usefixtures("refusing")
+def test_a_shard_that_cannot_be_put_ends_the_run(quadtok, store, photos, kind):
+    command = ("tokenize", photos, "-o", f"{store.url}/out", *BLUR, "--format", kind.format, "--shard-size", "1")
+    result = quadtok(*command)
+    assert (result.code, len(result.lines)) == (1, 2)
+    assert result.lines[0].endswith(f"{REFUSED}: its 1 images are to be made again")
+    assert result.lines[1] == "quadtok: stopped: 0 written, 0 skipped, 1 failed, 2 left"
 
 
 def test_where_nothing_can_be_reached_nothing_is_begun(quadtok, photos):

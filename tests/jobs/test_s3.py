@@ -6,6 +6,7 @@ import logging
 import pytest
 from PIL import Image
 
+from quadtok.errors import OutputError
 from quadtok.jobs import tokenize_files
 
 s3fs = pytest.importorskip("s3fs", reason="speaks S3; pip install s3fs 'moto[server]' to run these")
@@ -74,7 +75,14 @@ def test_what_the_store_refuses_is_a_sentence(bucket):
     assert sorted(str(error) for error in summary.failures.values()) == sorted(
         f"{url}: no such file" for url in inputs[1:]
     )
-    summary = tokenize_files(inputs[0], "s3://no-such-bucket/out", **SETTINGS)
-    assert [str(error) for error in summary.failures.values()] == [
-        "s3://no-such-bucket/out/2.pt: cannot be written (no such bucket or folder)"
-    ]
+
+
+@pytest.mark.parametrize("format", ["files", "shards"])
+def test_a_bucket_that_is_not_there_is_said_before_any_work(bucket, format):
+    store, name = bucket
+    store.mkdir(f"{name}-empty")
+    heard = []
+    with pytest.raises(OutputError, match="no-such-bucket/out: there is no bucket no-such-bucket: make it first"):
+        tokenize_files(f"s3://{name}/in", "s3://no-such-bucket/out", format=format, progress=heard.append, **SETTINGS)
+    assert heard == []
+    assert tokenize_files(f"s3://{name}/in", f"s3://{name}-empty", format=format, **SETTINGS).written == 3

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import signal
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -12,19 +13,26 @@ from typing import Any
 
 from quadtok.cli.flags import FLAGS, RememberedOutput, Reporting, Running
 from quadtok.cli.terminal import Report, passed_over, printable, write_data
-from quadtok.errors import OutputError, ScorerError
+from quadtok.errors import OutputError, QuadtokError, ScorerError, Unwritable
 from quadtok.jobs.base import Ending, Engine, Job, Listener, OpenSink, Outcome, StopRequest
 from quadtok.jobs.sinks.naming import Outputs
 from quadtok.jobs.sources import Found, Source
 from quadtok.names import OVERLAY_SUFFIX
 from quadtok.places import Url
 
+# What may go wrong with all inputs alike, and what is said of the run then.
+_OF_ALL = (ScorerError, Unwritable)
+_ENDS: dict[Ending, tuple[type[QuadtokError], str]] = {
+    "scorer fails": (ScorerError, "the scorer failed for"),
+    "output fails": (Unwritable, "nothing could be written for"),
+}
+
 
 class Telling:
     """Says what became of each input.
 
-    Until the scorer has worked once, its failures are held back but for the first: either they are said when it works,
-    or at the end; or, where it works for no image, one sentence stands for all of them.
+    Until an image is done, failures of the scorer, and of writing, are held back but for the first: either they are
+    said when one is, or at the end; or, where that works for no image, one sentence stands for all of them.
 
     Args:
         report: hears of every input.
@@ -33,13 +41,13 @@ class Telling:
     def __init__(self, report: Report) -> None:
         self._report = report
         self._works = False
-        self._failures = 0
+        self._failures = Counter[type[QuadtokError]]()
 
     def __call__(self, outcome: Outcome) -> None:
         """Report on one input."""
         for note in outcome.notes:
             self._report.note(f"{outcome.source.path}: {note}")
-        is_the_scorers = isinstance(outcome.error, ScorerError)
+        of_all = next((kind for kind in _OF_ALL if isinstance(outcome.error, kind)), None)
         if outcome.status == "written" and not self._works:
             self._works = True
             self._report.say_held()
@@ -47,18 +55,19 @@ class Telling:
             outcome.status,
             str(outcome.source.path),
             error=outcome.error,
-            hold=is_the_scorers and not self._works and self._failures > 0,
+            hold=of_all is not None and not self._works and self._failures[of_all] > 0,
             output=outcome.output,
             **outcome.facts,
         )
-        self._failures += is_the_scorers
+        if of_all is not None:
+            self._failures[of_all] += 1
 
     def end(self, ending: Ending) -> None:
-        """Say what the end of the run says of the scorer."""
-        if ending == "scorer fails" and self._report.left:
-            self._report.replace_held(
-                f"the scorer failed for each of the first {self._failures} images: stopped; see the first error above"
-            )
+        """Say what the end of the run says of the scorer, or of the place of results."""
+        kind, what = _ENDS.get(ending, (QuadtokError, ""))
+        if (failures := self._failures[kind]) > 1 and self._report.left:
+            first = f"each of the first {failures} images: stopped; see the first error above"
+            self._report.replace_held(f"{what} {first}")
 
 
 def load(*modules: str) -> None:
@@ -126,7 +135,7 @@ def execute(
         except OutputError as problem:
             if ending is None:  # nothing was begun
                 raise
-            if ending != "disk full":  # else it was said of an input
+            if ending not in ("disk full", "output fails"):  # else it was said of an input
                 report.break_off(problem)
     telling.end(ending)
     return stop

@@ -30,8 +30,9 @@ FileKind = Literal[
     "token file", "overlay", "drawing", "restored image", "picture of a map", "map", "tensor", "levels", "plans",
     "sample",
 ]  # fmt: skip
-# Why a run ended: all was done; it was asked to; an input failed; no space is left; the scorer works for no image.
-Ending = Literal["done", "stopped", "failed fast", "disk full", "scorer fails"]
+# Why a run ended: all was done; it was asked to; an input failed; no space is left; nothing can be written; the scorer
+# works for no image.
+Ending = Literal["done", "stopped", "failed fast", "disk full", "output fails", "scorer fails"]
 
 
 def last_ending(suffix: str) -> str:
@@ -125,14 +126,15 @@ class Sink(Protocol):
         """The endings of the files that are still to be made.
 
         Raises:
-            OutputError: where one is there that was made otherwise.
+            OutputError: where one is there that was made otherwise, or there is no place for it. `NoOutput` where there
+                is none for any.
         """
 
     def write(self, source: Source, files: Mapping[str, bytes]) -> bool:
         """Keep the files of a source, by their endings; whether there was anything to write.
 
         Raises:
-            OutputError: where one cannot be written; `DiskFull` where no further one can either.
+            OutputError: where one cannot be written; `DiskFull` or `NoOutput` where no further one can either.
         """
 
 
@@ -188,7 +190,7 @@ class Engine(Protocol):
     """Who does a job, and when: one after another, by threads, on other machines.
 
     Each source takes these steps, up to the first that says what became of it. What a step raises makes it *failed*,
-    in the words of `errors.as_ours` (`scorer_failed` where it was the scorer); a `DiskFull` ends the run.
+    in the words of `errors.as_ours` (`scorer_failed` where it was the scorer); a `DiskFull` or `NoOutput` ends the run.
 
     1. `sink.is_settled`: *skipped*.
     2. `job.load`; *passed over* where it was found in a folder and is a picture of ours (`marks.is_passed_over`).

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from quadtok import Spec
-from quadtok.errors import DiskFull, InputError, ScorerError, UnexpectedError
+from quadtok.errors import DiskFull, InputError, NoOutput, ScorerError, UnexpectedError, Unwritable
 from quadtok.files import remove_abandoned
 from quadtok.jobs.engines.address import check_address, check_answers, why_not
 from quadtok.jobs.engines.away import BYTES_KEPT, Chunk, Worker
@@ -78,8 +78,9 @@ class Sink:
         return frozenset([".x"])
 
     def write(self, source, files):
-        if "full" in source.path.name:
-            raise DiskFull("no space")
+        for word, error in (("full", DiskFull), ("nowhere", NoOutput), ("unwritable", Unwritable)):
+            if word in source.path.name:
+                raise error("not written")
         self.written += files.values()
         return True
 
@@ -111,6 +112,11 @@ def test_where_the_part_is_written_to_nothing_comes_back_and_a_full_disk_ends_th
     assert given.sink.written == [b"a"]
     assert said(rows) == [(0, "a", "written"), (1, "b full", "failed")]
     assert isinstance(rows[1].made.outcome.error, DiskFull) and all(row.made.files is None for row in rows)
+
+
+def test_what_could_not_be_written_is_told_to_have_run_and_where_nothing_can_be_the_chunk_ends():
+    rows = rows_of(chunk("a unwritable", "b unscored", "c nowhere", "d"), writes=True)
+    assert [row.made.has_run for row in rows] == [True, False, True]
 
 
 def test_a_scorer_that_fails_for_many_ends_no_chunk():

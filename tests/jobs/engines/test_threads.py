@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from quadtok import Spec
-from quadtok.errors import DiskFull, InputError, OutputError, ScorerError
+from quadtok.errors import DiskFull, InputError, NoOutput, OutputError, ScorerError, Unwritable
 from quadtok.jobs.base import StopRequest
 from quadtok.jobs.engines.finish import LEAST_PATIENCE
 from quadtok.jobs.engines.threads import PIXELS_IN_FLIGHT, Threads
@@ -78,7 +78,7 @@ class Sink:
         self.written, self.there = [], there
 
     def output(self, source):
-        return f"{source.path.name}.x"
+        return f"{source.path}.x"
 
     def is_settled(self, source):
         return "settled" in source.path.name
@@ -87,7 +87,7 @@ class Sink:
         return frozenset() if fingerprint in self.there else frozenset([".x"])
 
     def write(self, source, files):
-        for error in (DiskFull, OutputError, MemoryError):
+        for error in (DiskFull, NoOutput, Unwritable, OutputError, MemoryError):
             if error.__name__ in source.path.name:
                 raise error(f"{source.path}: not written")
         self.written += files.values()
@@ -202,6 +202,21 @@ def test_a_scorer_that_works_for_no_image_ends_the_run(workers):
     assert run(names, workers=workers)[0] == "done"
     names[10] = "10 unread"
     assert run(names, workers=workers)[0] == "scorer fails"
+
+
+@pytest.mark.parametrize("workers", WORKERS)
+def test_where_nothing_can_be_written_the_run_ends(workers):
+    ending, said, *_ = run(["a", "b", "c NoOutput", "d"], workers=workers)
+    assert (ending, said[-1]) == ("output fails", ("c NoOutput", "failed"))
+    names = [f"{number} Unwritable" for number in range(40)]
+    ending, said, *_ = run(names, workers=workers)
+    assert (ending, len(said)) == ("output fails", LEAST_PATIENCE)
+    assert len(run(names, workers=workers, batch_size=12)[1]) == 24
+    assert run(["a", *names], workers=workers)[0] == "done"
+    assert run([f"{number} OutputError" for number in range(40)], workers=workers)[0] == "done"  # they are kept
+    assert run([*names, "odd/a"], workers=workers)[0] == "done", "one folder that is odd, and another one works"
+    ending, said, *_ = run([*names, "other/Unwritable", "other/a"], workers=workers)
+    assert (ending, len(said)) == ("output fails", 41)
 
 
 @pytest.mark.parametrize("workers", WORKERS)

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from quadtok.errors import DiskFull, QuadtokError, UnexpectedError, described
+from quadtok.errors import QuadtokError, UnexpectedError, described
 from quadtok.jobs.base import Engine, Job, Outcome, Sink, StopRequest
-from quadtok.jobs.engines.finish import Made
+from quadtok.jobs.engines.finish import Made, ending_by
 from quadtok.jobs.engines.ledger import DEATHS_ALONE, Attempt, LedgerClient
 from quadtok.jobs.engines.reading import outcome_of
 from quadtok.jobs.sources import Source
@@ -142,7 +142,7 @@ class Worker:
         while sources:
             made = self._some(sources, sink)
             yield from made
-            if isinstance(made[-1].outcome.error, DiskFull):
+            if ending_by(made[-1].outcome.error):
                 return
             sources = sources[len(made) :]
 
@@ -151,7 +151,7 @@ class Worker:
         kept, stop, made = _Kept(sink, self._writes), StopRequest(), list[Made]()
 
         def hear(outcome: Outcome) -> None:
-            has_run = outcome.status == "written" or bool(outcome.facts)
+            has_run = outcome.status == "written" or bool(outcome.facts) or outcome.source == kept.last
             made.append(Made(outcome, has_run, kept.files_of(outcome)))
             stop.asked = kept.bytes >= BYTES_KEPT
 
@@ -167,12 +167,14 @@ class _Kept:
 
     Attributes:
         bytes: of the files that were kept.
+        last: the input whose files were last to be written.
     """
 
     def __init__(self, part: Sink, writes: bool) -> None:
         self._part, self._writes = part, writes
         self._files: dict[Source, Mapping[str, bytes]] = {}
         self.bytes = 0
+        self.last: Source | None = None
 
     def output(self, source: Source) -> str:
         return self._part.output(source)
@@ -184,6 +186,7 @@ class _Kept:
         return self._part.outstanding(source, fingerprint)
 
     def write(self, source: Source, files: Mapping[str, bytes]) -> bool:
+        self.last = source
         if self._writes:
             return self._part.write(source, files)
         self._files[source] = files

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from quadtok.errors import DiskFull, ScorerError, let_go_of_locals
+from quadtok.errors import DiskFull, NoOutput, QuadtokError, ScorerError, Unwritable, let_go_of_locals
 from quadtok.jobs.base import Ending, Listener, Outcome, Sink
 from quadtok.jobs.engines.reading import outcome_of
+from quadtok.jobs.sources import Source
 
 LEAST_PATIENCE = 16
 
@@ -30,6 +32,13 @@ class Made:
     started: float | None = None
 
 
+def ending_by(problem: QuadtokError | None) -> Ending | None:
+    """Why the run is over after what went wrong with one input."""
+    if isinstance(problem, DiskFull):
+        return "disk full"
+    return "output fails" if isinstance(problem, NoOutput) else None
+
+
 class Finish:
     """Writes and tells, one input after another. Whatever goes wrong with one, the others are written.
 
@@ -37,29 +46,33 @@ class Finish:
         sink: where files go.
         hear: is told what became of each input.
         batch_size: photos that are run at once.
+        sources: all inputs.
         fail_fast: end at the first input that fails.
 
     Attributes:
         ending: why the run is over, once it is.
     """
 
-    def __init__(self, sink: Sink, hear: Listener, batch_size: int, fail_fast: bool) -> None:
+    def __init__(
+        self, sink: Sink, hear: Listener, batch_size: int, fail_fast: bool, sources: Sequence[Source] = ()
+    ) -> None:
         self.ending: Ending | None = None
         self._sink = sink
         self._hear = hear
         self._fail_fast = fail_fast
         # Two batches and, where those are small, some more: the first images of a folder may be odd ones.
-        self._trial = _Trial(max(LEAST_PATIENCE, 2 * batch_size))
+        patience = max(LEAST_PATIENCE, 2 * batch_size)
+        self._trials = _ScorerTrial(patience), _OutputTrial(patience, sink, sources)
 
     def __call__(self, made: Made) -> None:
         """Finish one input."""
         is_to_write = made.outcome.status == "written" and made.files is not None
         outcome = self._written(made) if is_to_write else made.outcome
-        if isinstance(outcome.error, DiskFull):
-            self.ending = "disk full"
+        self.ending = ending_by(outcome.error)
         let_go_of_locals(outcome.error)
         self._hear(outcome)
-        self.ending = self.ending or self._trial.of(outcome, made.has_run)
+        for trial in self._trials:
+            self.ending = self.ending or trial.of(outcome, made.has_run)
         if outcome.status == "failed" and self._fail_fast:
             self.ending = "failed fast"
 
@@ -73,7 +86,7 @@ class Finish:
         return replace(outcome, status="written" if is_new else "skipped", facts={**outcome.facts, **took})
 
 
-class _Trial:
+class _ScorerTrial:
     """Whether the scorer works at all: one that fails for all of the first images would do so for a million."""
 
     def __init__(self, patience: int) -> None:
@@ -85,3 +98,29 @@ class _Trial:
         self._works = self._works or has_run
         self._failures += isinstance(outcome.error, ScorerError)
         return "scorer fails" if not self._works and self._failures >= self._patience else None
+
+
+class _OutputTrial:
+    """Whether anything can be written: where that fails for all of the first images, it would do so for a million.
+
+    Unless it is one folder that is odd, and there are others.
+    """
+
+    def __init__(self, patience: int, sink: Sink, sources: Sequence[Source]) -> None:
+        self._patience, self._sink, self._sources = patience, sink, sources
+        self._failures = 0
+        self._folders: set[str] = set()
+        self._works = False
+
+    def of(self, outcome: Outcome, has_run: bool) -> Ending | None:
+        self._works = self._works or outcome.status == "written"
+        if self._works or not (has_run and isinstance(outcome.error, Unwritable)):
+            return None
+        self._failures += 1
+        self._folders.add(os.path.dirname(outcome.output))
+        return "output fails" if self._failures >= self._patience and self._is_everywhere() else None
+
+    def _is_everywhere(self) -> bool:
+        if len(self._folders) > 1:
+            return True
+        return all(os.path.dirname(self._sink.output(source)) in self._folders for source in self._sources)

@@ -100,7 +100,7 @@ class Ray:
         if not sources:
             return "done"
         stop, pickled = stop or StopRequest(), _pickled(job)
-        finish = Finish(sink, hear, self.batch_size, self.fail_fast)
+        finish = Finish(sink, hear, self.batch_size, self.fail_fast, sources)
         with _running(self.address, self.workers), witness(sink.shared) as seen:
             if stop.asked:
                 return "stopped"

@@ -65,29 +65,32 @@ class Threads:
         """Do the job for each source; see `Engine`."""
         with opened(self.decoders) as decoder:
             decoding = job.decoded_by(decoder) if isinstance(job, DecodingJob) else job
-            return _Run(self, decoding, sink, hear, stop or StopRequest()).over(sources)
+            return _Run(self, decoding, sources, sink, hear, stop or StopRequest()).over()
 
 
 class _Run(Generic[P, R]):
     """One run of an engine."""
 
-    def __init__(self, engine: Threads, job: Job[P, R], sink: Sink, hear: Listener, stop: StopRequest) -> None:
+    def __init__(
+        self, engine: Threads, job: Job[P, R], sources: Sequence[Source], sink: Sink, hear: Listener, stop: StopRequest
+    ) -> None:
         self._engine = engine
         self._job = job
+        self._sources = sources
         self._sink = sink
         self._stop = stop
         self._reader = Reader(job, sink, engine.workers, engine.ahead)
-        self._end = Finish(sink, hear, engine.batch_size, engine.fail_fast)
+        self._end = Finish(sink, hear, engine.batch_size, engine.fail_fast, sources)
 
-    def over(self, sources: Sequence[Source]) -> Ending:
+    def over(self) -> Ending:
         threads = 1 if self._job.in_parallel else max(1, torch.get_num_threads() // 2)
         with torch_threads(threads), worker_threads(self._engine.workers) as pool:
-            self._over(pool, sources)
+            self._over(pool)
         return self._end.ending or ("stopped" if self._stop.asked else "done")
 
-    def _over(self, pool: Executor, sources: Sequence[Source]) -> None:
+    def _over(self, pool: Executor) -> None:
         waiting: deque[tuple[int, Future[list[Made]]]] = deque()
-        for batch in self._batches(pool, sources):
+        for batch in self._batches(pool):
             pixels = sum(pixels_of(entry) for entry in batch)
             while waiting and sum(size for size, _ in waiting) + pixels > PIXELS_IN_FLIGHT and not self._end.ending:
                 self._finish(waiting.popleft()[1])
@@ -102,12 +105,12 @@ class _Run(Generic[P, R]):
         while waiting and not self._end.ending:
             self._finish(waiting.popleft()[1])
 
-    def _batches(self, pool: Executor, sources: Sequence[Source]) -> Iterator[list[Entry[P]]]:
+    def _batches(self, pool: Executor) -> Iterator[list[Entry[P]]]:
         """Neighbours of one spec, up to the batch size and `PIXELS_IN_FLIGHT`, with the outcomes between them."""
         engine = self._engine
         batch: list[Entry[P]] = []
         photos = pixels = 0
-        for entry in self._reader.entries(pool, sources):
+        for entry in self._reader.entries(pool, self._sources):
             last = next((one.photo for one in reversed(batch) if one.photo), None)
             if entry.photo and last and entry.photo.spec != last.spec:
                 yield batch

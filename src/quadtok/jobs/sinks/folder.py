@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import get_args
 
-from quadtok.errors import InputError, OutputError, about
+from quadtok.errors import InputError, NoOutput, OutputError, Unwritable, about
 from quadtok.jobs.base import FileKind
 from quadtok.jobs.sinks.existing import holds, is_made
 from quadtok.jobs.sinks.naming import Outputs, tended
@@ -55,6 +55,7 @@ class FolderSink:
         self._scorer = scorer
         self._is_done = is_done
         self._rooms = rooms or Rooms()
+        self._is_nowhere: bool | None = None
 
     @property
     def sources(self) -> list[Source]:
@@ -72,9 +73,11 @@ class FolderSink:
         planned = [self._planned[source] for source in sources]
         done = frozenset(outputs.source for outputs in planned if self._is_done(outputs))
         rooms = self._rooms.part([path for outputs in planned for path in outputs.files.values()])
-        return FolderSink(
+        part = FolderSink(
             planned, self._makes, self._if_exists, self._words, self._scorer, partial(_is_of, done), rooms
         )  # fmt: skip
+        part._is_nowhere = self._nowhere()
+        return part
 
     @contextmanager
     def open(self) -> Iterator[FolderSink]:
@@ -101,9 +104,12 @@ class FolderSink:
 
     def outstanding(self, source: Source, fingerprint: str) -> frozenset[str]:
         """See `Sink`. Under `resume`, a file that cannot tell how it was made is made again, and compared."""
-        return frozenset(
-            suffix for suffix in self._planned[source].files if not self._is_there(source, suffix, fingerprint)
-        )
+        files = self._planned[source].files
+        wanted = frozenset(suffix for suffix in files if not self._is_there(source, suffix, fingerprint))
+        for path in (files[suffix] for suffix in wanted):
+            if self._if_exists == "overwrite" or not self._rooms.of(path).has(path):
+                self._check_writable(source, path)
+        return wanted
 
     def write(self, source: Source, files: Mapping[str, bytes]) -> bool:
         """See `Sink`."""
@@ -115,6 +121,21 @@ class FolderSink:
         for suffix, data in to_write.items():
             self._rooms.of(paths[suffix]).write(paths[suffix], data)
         return bool(to_write)
+
+    def _check_writable(self, source: Source, path: Path) -> None:
+        """Refuse one input, before it is decoded; or the run, where what is left of it has no other place."""
+        if (refusal := self._rooms.of(path).refusal(path)) is None:
+            return
+        if self._nowhere():
+            raise NoOutput(str(refusal))
+        raise Unwritable(f"{source.path}: {refusal}")
+
+    def _nowhere(self) -> bool:
+        """Whether no file can be written, of any input; asks no further than to the first that can."""
+        if self._is_nowhere is None:
+            paths = (path for outputs in self._planned.values() for path in outputs.files.values())
+            self._is_nowhere = all(self._rooms.of(path).refusal(path) for path in paths)
+        return self._is_nowhere
 
     def _is_there(self, source: Source, suffix: str, wanted: str | bytes) -> bool:
         """Whether a file need not be written, going by its fingerprint or by its bytes."""

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from quadtok.errors import InputError, QuadtokError, writing
+from quadtok.errors import InputError, QuadtokError, Unwritable, writing
 from quadtok.jobs.base import Outcome
 from quadtok.jobs.sinks.naming import Outputs
 from quadtok.jobs.sinks.rooms import Rooms
@@ -86,7 +86,10 @@ class Manifest:
         lines = dict(_read(path)) if is_there else {}
         self._lines = lines if believed else {}
         # At once, where there is a folder for it: what cannot be written should be said before hours of work.
-        self._file = _opened(path) if os.path.lexists(path.parent) else None
+        self._refusal: Unwritable | None = None
+        self._file: int | None = None
+        if os.path.lexists(path.parent):
+            self._open(path)
         self._held: list[str] = []  # lines of failures alone, for which no folder is made
         self._known: set[str] = set()
         self._before: dict[str, tuple[tuple[int, int], str]] = {}  # facts and settings
@@ -117,6 +120,10 @@ class Manifest:
         """
         if str(outcome.source.path) in self._known or outcome.status == "passed over":
             return
+        if self._refusal is not None:
+            if outcome.status == "written":
+                raise self._refusal
+            return
         self._held.append(json.dumps(self._line(outcome)) + "\n")
         if outcome.status in _DONE or self._file is not None:
             self._write()
@@ -130,6 +137,15 @@ class Manifest:
         with contextlib.suppress(OSError):
             os.fsync(self._file)
         os.close(self._file)
+
+    def _open(self, path: Path) -> None:
+        """What is in a folder without permission to write may all be done, and then no line is missed."""
+        try:
+            self._file = _opened(path)
+        except Unwritable as problem:
+            if not path.parent.is_dir() or os.access(path.parent, os.W_OK | os.X_OK):
+                raise
+            self._refusal = problem
 
     def _write(self) -> None:
         if self._file is None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from quadtok.errors import InputError, OutputError, QuadtokError, about
 from quadtok.files import destination, remove_abandoned, sync_folders
+from quadtok.jobs.sinks.writable import nearest_existing
 from quadtok.jobs.sources import Source, map_in
 from quadtok.jobs.store_inputs import Stored
 from quadtok.jobs.words import ARGUMENTS, Words
@@ -115,7 +116,7 @@ def without_our_pictures(sources: Sequence[Source]) -> tuple[list[Source], list[
 @contextmanager
 def tended(planned: Sequence[Outputs]) -> Iterator[None]:
     """Clear the output folders of what killed runs left; after the block put the names in them on the disk."""
-    names = {_written_in(path) for one in planned for path in one.files.values() if not isinstance(path, Url)}
+    names = {written_in(path) for one in planned for path in one.files.values() if not isinstance(path, Url)}
     folders = {Path(name) for name in names}
     remove_abandoned(folders)
     try:
@@ -124,7 +125,7 @@ def tended(planned: Sequence[Outputs]) -> Iterator[None]:
         sync_folders(folders | {folder.parent for folder in folders})
 
 
-def _written_in(path: Path) -> str:
+def written_in(path: Path) -> str:
     """The folder of an output, or of what a link in its place leads to."""
     name = os.fspath(path)
     return os.path.dirname(os.path.realpath(name) if os.path.islink(name) else name)
@@ -132,7 +133,7 @@ def _written_in(path: Path) -> str:
 
 def ignores_case(folder: Path) -> bool:
     """Whether names that differ only in case are one file on the disk of this folder."""
-    existing = Path(os.path.abspath(_nearest_existing(folder)))
+    existing = Path(os.path.abspath(nearest_existing(folder)))
     swapped = existing.with_name(existing.name.swapcase()) if existing.name else existing
     if swapped == existing:
         return False
@@ -267,10 +268,10 @@ def _refuse_unwritable(naming: Naming) -> None:
     file = naming.file
     place = file.parent if file is not None else naming.folder
     if isinstance(place, Url):
-        from quadtok.stores import is_file
+        from quadtok.stores import check_place
 
         with about(place):
-            is_file(str(place))  # what cannot be reached should be said before hours of work
+            check_place(str(place))  # what cannot be reached should be said before hours of work
         return
     if file is not None and file.is_dir():
         way_out = f"use {naming.words.output_dir}" if naming.words.output_dir else "name a file in it"
@@ -279,14 +280,9 @@ def _refuse_unwritable(naming: Naming) -> None:
         destination(file)
     if place is None:
         return
-    existing = _nearest_existing(place)
+    existing = nearest_existing(place)
     if not existing.is_dir():
         raise OutputError(f"{place}: {existing} is not a folder")
-    if not os.access(existing, os.W_OK | os.X_OK):
+    # In a folder that is there all may be done already: then nothing is to be written.
+    if existing != place and not os.access(existing, os.W_OK | os.X_OK):
         raise OutputError(f"{place}: no permission to write")
-
-
-def _nearest_existing(folder: Path) -> Path:
-    while not os.path.lexists(folder) and folder != folder.parent:
-        folder = folder.parent
-    return folder

@@ -13,8 +13,10 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Protocol
 
-from quadtok.errors import ImageError, OutputError, about
+from quadtok.errors import ImageError, OutputError, Unwritable, about
 from quadtok.files import TEMPORARY_PREFIX, write_atomically
+from quadtok.jobs.sinks.naming import written_in
+from quadtok.jobs.sinks.writable import Writable
 from quadtok.jobs.words import Words
 from quadtok.marks import HEAD_BYTES, image_format
 from quadtok.names import IfExistsName
@@ -35,6 +37,9 @@ class Room(Protocol):
     def check(self, path: Path, policy: IfExistsName, words: Words) -> None:
         """See `check_place`."""
 
+    def refusal(self, path: Path) -> Unwritable | None:
+        """Why nothing can be written there, as far as that can be told without trying."""
+
     def opened(self, path: Path) -> AbstractContextManager[Path]:
         """The file, or a copy of it, on a disk."""
 
@@ -48,6 +53,9 @@ class Room(Protocol):
 class Disk:
     """Files by paths."""
 
+    def __init__(self) -> None:
+        self._writable = Writable()
+
     def has(self, path: Path) -> bool:
         """See `Room`."""
         return os.path.exists(path)
@@ -57,6 +65,10 @@ class Disk:
         from quadtok.jobs.sinks.existing import check_place
 
         check_place(path, policy, words)
+
+    def refusal(self, path: Path) -> Unwritable | None:
+        """See `Room`."""
+        return self._writable.refusal(Path(written_in(path)))
 
     def opened(self, path: Path) -> AbstractContextManager[Path]:
         """See `Room`."""
@@ -102,6 +114,10 @@ class Store:
             with self.opened(path) as copy:
                 check_replaced(copy, path, policy, words)
         self._replaceable.add(path)
+
+    def refusal(self, path: Path) -> Unwritable | None:
+        """See `Room`. A store tells nothing: that there is its bucket was seen to before."""
+        return None
 
     @contextmanager
     def opened(self, path: Path) -> Iterator[Path]:

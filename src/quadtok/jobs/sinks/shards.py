@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from quadtok.errors import InputError, OutputError
+from quadtok.errors import DiskFull, InputError, NoOutput, OutputError, Unwritable
 from quadtok.files import written_whole
 from quadtok.jobs.parts import Part
 from quadtok.jobs.sinks.shard_index import Shard
@@ -162,7 +162,12 @@ class ShardSink:
         if full is not None:
             shard = full.close()
             self._shards.append(shard)
-            self._shelf.put(shard, full.indexes())
+            try:
+                self._shelf.put(shard, full.indexes())
+            except DiskFull:
+                raise
+            except Unwritable as problem:  # its samples were told of as written: no further shard may be lost
+                raise NoOutput(f"{problem}: its {len(shard.fingerprints)} images are to be made again") from problem
 
     def _next(self) -> int:
         """The number of the next shard: of one that holds nothing, or a new one."""

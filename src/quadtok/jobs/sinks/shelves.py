@@ -118,6 +118,10 @@ class StoreShelf:
     @contextmanager
     def held(self, prefix: str, parts: int) -> Iterator[None]:
         """See `Shelf`."""
+        from quadtok.stores import check_place
+
+        with about(self._folder):
+            check_place(str(self._folder))
         with tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX) as here:
             self._here = Path(here)
             yield

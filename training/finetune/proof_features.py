@@ -12,14 +12,12 @@ from __future__ import annotations
 import argparse
 import csv
 import sys
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
@@ -51,9 +49,35 @@ RUNS: dict[str, dict[str, Any]] = {
     "quadtree with detail": {"detail": True},
     "uniform": {"uniform": True},
 }
-SCORERS = ("object", "blur", "feature", "random")  # the first is the one that the runs learn with
+SCORERS = ("object", "blur", "feature", "entropy", "random")  # the first is the one that the runs learn with
 UNTRAINED = "untrained"
-VALUES = ("image", "cells", "found")
+VALUES = ("image", "cells", "things", "found")
+MASKS = "masks"
+
+
+@dataclass(frozen=True)
+class Set:
+    """Photographs to measure on.
+
+    Attributes:
+        images: uint8 `[n, 3, 224, 224]`.
+        things: `[n, 16, 16]`: how much each cell counts where only what the photograph shows is to count; None: it is
+            not known.
+    """
+
+    images: Tensor
+    things: Tensor | None
+
+    @classmethod
+    def of(cls, files: Sequence[Path]) -> Set:
+        """The centres of photographs, those with masks whole; `NAME.pt` beside one is its map of importance."""
+        fits = ["squash" if file.parent.name == MASKS else "crop" for file in files]
+        images = [
+            fit_image(read_image(file).image, SIDE, SIDE, fit).pixels for file, fit in zip(files, fits, strict=True)
+        ]
+        maps = [file.with_suffix(".pt") for file in files]
+        things = [torch.load(path, weights_only=True).float() for path in maps if path.exists()]
+        return cls(torch.stack(images), torch.stack(things) if len(things) == len(files) else None)
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -72,10 +96,11 @@ def main(words: Sequence[str] | None = None) -> None:
                 settings = of_run(options.work, name, seed, options.steps)
                 if not (settings.out / WEIGHTS).exists():
                     train(settings, ranks)
-    sets = {"kept out": images_of(sorted((options.work / "photographs" / "val").iterdir()))}
+    sets = {"kept out": Set.of(sorted((options.work / "photographs" / "val").iterdir()))}
     if options.oracle:
-        files = [*sorted(options.oracle.glob("*.jpg")), *sorted((options.oracle / "masks").glob("*.png"))]
-        sets["oracle"] = images_of(files)
+        sets["oracle"] = Set.of(
+            [*sorted(options.oracle.glob("*.jpg")), *sorted((options.oracle / MASKS).glob("*.png"))]
+        )
     rows = list(measured(options.work, sets, options.seeds, options.steps))
     with (options.work / "table.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
@@ -123,12 +148,7 @@ def of_run(work: Path, name: str, seed: int, steps: int) -> Settings:
     )
 
 
-def images_of(files: Sequence[Path]) -> Tensor:
-    """uint8 `[n, 3, 224, 224]`: the centres."""
-    return torch.stack([fit_image(read_image(file).image, SIDE, SIDE, "crop").pixels for file in files])
-
-
-def measured(work: Path, sets: dict[str, Tensor], seeds: int, steps: int) -> Iterator[dict[str, Any]]:
+def measured(work: Path, sets: dict[str, Set], seeds: int, steps: int) -> Iterator[dict[str, Any]]:
     """A row for each model, way of choosing tokens, number of tokens, and set of photographs."""
     for name in RUNS:
         uniform = bool(RUNS[name].get("uniform"))
@@ -140,13 +160,13 @@ def measured(work: Path, sets: dict[str, Tensor], seeds: int, steps: int) -> Ite
             for scorer in SCORERS[:1] if uniform else SCORERS:
                 chosen = with_scorer(settings, scorer, weights)
                 model = made(chosen, 0).eval()
-                for what, images in sets.items():
+                for what, photographs in sets.items():
                     for tokens in BUDGETS:
-                        values, count = scores(model, chosen, images, tokens)
+                        values, count = scores(model, chosen, photographs, tokens)
                         which = {"run": UNTRAINED, "seed": ""} if seed is None else {"run": name, "seed": seed}
                         way = {"tokens by": "uniform" if uniform else scorer}
                         row = {"set": what, **which, **way, "asked": tokens, "tokens": round(count, 1)}
-                        yield row | {key: round(value, 4) for key, value in values.items()}
+                        yield row | {name: round(values[name], 4) if name in values else "" for name in VALUES}
 
 
 def with_scorer(settings: Settings, scorer: str, weights: str | Path) -> Settings:
@@ -155,48 +175,56 @@ def with_scorer(settings: Settings, scorer: str, weights: str | Path) -> Setting
 
 
 @torch.no_grad()
-def scores(model: Adapted, settings: Settings, images: Tensor, tokens: int) -> tuple[dict[str, float], float]:
-    """Cosines to the original's full grid, and how often an image's features are nearest to its own among all."""
+def scores(model: Adapted, settings: Settings, photographs: Set, tokens: int) -> tuple[dict[str, float], float]:
+    """Cosines to the original's full grid, and how often an image's features are nearest to its own among all.
+
+    Returns:
+        By `VALUES`, and how many tokens an image had.
+    """
     teacher = made(with_scorer(settings, settings.scorer, Path(settings.data).parent / "dinov2.pt"), 0).eval()
     wanted, found, cells, counts = [], [], [], []
-    for part in images.split(BATCH):
-        batch = Batch(part, torch.zeros(len(part)), None)
+    for part in photographs.images.split(BATCH):
         whole, whole_map, _ = features(teacher, part, num_tokens=settings.spec.num_cells)
-        shown = view(batch, tokens, settings)
+        shown = view(Batch(part, torch.zeros(len(part)), None), tokens, settings)
         own, own_map, count = features(model, shown.images, **shown.arguments)
         wanted.append(F.normalize(whole, dim=1))
         found.append(F.normalize(own, dim=1))
-        cells.append(F.cosine_similarity(at_size(own_map, whole_map.shape[-2:]), whole_map, dim=1).mean((1, 2)))
+        cells.append(F.cosine_similarity(at_size(own_map, whole_map.shape[-2:]), whole_map, dim=1))
         counts.append(count)
-    alike = torch.cat(found) @ torch.cat(wanted).T
-    right = (alike.argmax(1) == torch.arange(len(alike))).float()
-    values = (alike.diagonal(), torch.cat(cells), right)
-    return {name: value.mean().item() for name, value in zip(VALUES, values, strict=True)}, torch.cat(
-        counts
-    ).float().mean().item()
+    alike, cosines = torch.cat(found) @ torch.cat(wanted).T, torch.cat(cells)
+    values = {
+        "image": alike.diagonal(),
+        "cells": cosines,
+        "found": (alike.argmax(1) == torch.arange(len(alike))).float(),
+    }
+    if photographs.things is not None:
+        shares = photographs.things / photographs.things.sum((1, 2), keepdim=True)
+        values["things"] = (cosines * shares).sum((1, 2))
+    return {name: value.mean().item() for name, value in values.items()}, torch.cat(counts).float().mean().item()
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """Markdown: the mean over the seeds, and their standard deviation."""
     text = ""
     for what in dict.fromkeys(row["set"] for row in rows):
-        text += f"\n**{what}**\n\n| run | tokens by | " + " | ".join(
-            f"{name} at {' / '.join(map(str, BUDGETS))}" for name in VALUES
-        )
-        text += " |\n|" + "---|" * (2 + len(VALUES)) + "\n"
-        lines: dict[tuple[str, str], dict[tuple[str, int], list[float]]] = defaultdict(lambda: defaultdict(list))
-        for row in rows:
-            if row["set"] == what:
-                for name in VALUES:
-                    lines[row["run"], row["tokens by"]][name, row["asked"]].append(row[name])
-        for (run, way), cells in lines.items():
-            columns = [" / ".join(_said(cells[name, tokens]) for tokens in BUDGETS) for name in VALUES]
-            text += f"| {run} | {way} | " + " | ".join(columns) + " |\n"
+        of_set = [row for row in rows if row["set"] == what]
+        names = [name for name in VALUES if of_set[0][name] != ""]
+        heads = [f"{name} at {' / '.join(map(str, BUDGETS))}" for name in names]
+        text += f"\n**{what}**\n\n| run | tokens by | {' | '.join(heads)} |\n|{'---|' * (2 + len(names))}\n"
+        for run, way in dict.fromkeys((row["run"], row["tokens by"]) for row in of_set):
+            ours = [row for row in of_set if (row["run"], row["tokens by"]) == (run, way)]
+            cells = [
+                _said([[row[name] for row in ours if row["asked"] == tokens] for tokens in BUDGETS]) for name in names
+            ]
+            text += f"| {run} | {way} | {' | '.join(cells)} |\n"
     return text.lstrip()
 
 
-def _said(values: Sequence[float]) -> str:
-    return f"{mean(values):.3f}" + (f" ± {np.round(stdev(values), 3):.3f}" if len(values) > 1 else "")
+def _said(of_budgets: Sequence[Sequence[float]]) -> str:
+    means = " / ".join(f"{mean(values):.3f}" for values in of_budgets)
+    if len(of_budgets[0]) < 2:
+        return means
+    return f"{means} ± {max(stdev(values) for values in of_budgets):.3f}"
 
 
 if __name__ == "__main__":

@@ -187,9 +187,22 @@ class TestTheSecondRun:
     def test_never_overwrites(self, sharded):
         _, folder = sharded()
         before = contents(folder)
-        result, _ = sharded("--overwrite")
-        assert (result.code, result.err.count("shards are never changed: name a new folder")) == (1, 3)
-        assert contents(folder) == before
+        for policy in ("overwrite", "error"):
+            result, _ = sharded("--if-exists", policy)
+            assert (result.code, len(result.lines)) == (2, 1), "said once, before anything is read"
+            assert result.err.endswith("exists, and shards are never changed: name a new folder\n")
+            assert contents(folder) == before
+
+    def test_in_place_of_images_is_refused_with_what_to_do(self, quadtok, sharded, kind, tmp_path):
+        _, folder = sharded()
+        shard = folder / f"shard-000000{kind.suffix}"
+        sentence = f"{shard}: holds tokens or plans that quadtok made, and no images: give the images themselves"
+        assert quadtok("tokenize", shard, "--scorer", "blur").lines == [f"quadtok: error: {sentence}"]
+        for command in ("tokenize", "visualize", "reverse"):
+            result = quadtok(command, folder, "-o", tmp_path / "x")
+            assert (result.code, len(result.lines)) == (2, 1)
+            way_out = f": to have its archives looked into, give {folder}/*{kind.suffix}\n"
+            assert result.err.endswith(f"found in {folder}{way_out}")
 
     def test_into_a_folder_of_the_other_kind_is_refused(self, quadtok, sharded, kind, photos):
         _, folder = sharded()

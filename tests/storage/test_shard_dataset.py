@@ -147,6 +147,21 @@ def test_a_flipped_bit_is_found(tmp_path):
         list(ShardDataset([tmp_path / "x.tar"], shuffle=False))
 
 
+def test_one_shard_may_be_given_alone(folder):
+    first = next(path for path in sorted(folder.iterdir()) if path.suffix in (".tar", ".parquet"))
+    alone, listed = (ShardDataset(given, shuffle=False) for given in (str(first), [first]))
+    assert alone.shards == [first]
+    assert [item.metadata for item in alone] == [item.metadata for item in listed] != []
+
+
+@pytest.mark.parametrize(
+    "named", ["s3://bucket/shards", ["x.tar", "s3://bucket/shards"], Path("s3://bucket/shards")], ids=str
+)
+def test_a_url_is_refused_with_what_to_do(named):
+    with pytest.raises(InputError, match=r"^s3://bucket/shards: shards are read from disks: copy them"):
+        ShardDataset(named)
+
+
 def test_what_cannot_be_is_refused(folder, tmp_path):
     with pytest.raises(InputError, match="there are no shards"):
         ShardDataset(tmp_path)

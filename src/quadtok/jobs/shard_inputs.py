@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from quadtok.errors import InputError, QuadtokError, about
 from quadtok.jobs.walk import Refusal
-from quadtok.names import TOKEN_SUFFIX
+from quadtok.names import PARQUET_SUFFIX, TAR_SUFFIX, TOKEN_SUFFIX
 from quadtok.storage.container import Held
 
 if TYPE_CHECKING:
@@ -56,6 +56,29 @@ def samples_of(archive: Path, held: Held) -> Iterator[tuple[PurePosixPath, Sampl
         yield from (_sample_at(archive, place, held) for place in places_in(archive))
     except QuadtokError as problem:
         yield Refusal(archive, problem)
+
+
+def why_none(path: Path, kind: str) -> InputError:
+    """Why nothing of a kind is found in a folder or an archive, and what to give in its place."""
+    if path.is_dir():
+        endings = {name.suffix.lower() for name in path.iterdir()} & {TAR_SUFFIX, PARQUET_SUFFIX}
+        others = " ".join(str(path / f"*{ending}") for ending in sorted(endings))
+        way_out = f": to have its archives looked into, give {others}" if others else ""
+        return InputError(f"no {kind} found in {path}{way_out}")
+    if path.suffix.lower() == TAR_SUFFIX and _is_shard(path):
+        return InputError(f"{path}: holds tokens or plans that quadtok made, and no images: give the images themselves")
+    return InputError(f"no {kind} found in {path}")
+
+
+def _is_shard(archive: Path) -> bool:
+    """Going by the first sample."""
+    from quadtok.storage.sample import JSON
+    from quadtok.storage.shards import places_in
+
+    try:
+        return any(JSON in place.endings for place in places_in(archive)[:1])
+    except QuadtokError:
+        return False
 
 
 def _sample_at(archive: Path, place: Place, held: Held) -> tuple[PurePosixPath, Sample] | Refusal:

@@ -18,7 +18,7 @@ from quadtok.errors import ImageError, InputError, about
 from quadtok.files import read_regular
 from quadtok.jobs.archives import Member, members_of
 from quadtok.jobs.parquet import Pieces, rows_of
-from quadtok.jobs.shard_inputs import samples_of
+from quadtok.jobs.shard_inputs import samples_of, why_none
 from quadtok.jobs.store_inputs import StoreItem, is_folder, items_at
 from quadtok.jobs.walk import Refusal, matches, walk
 from quadtok.jobs.words import ARGUMENTS, Words
@@ -234,7 +234,7 @@ def _of_file(path: Path, wanted: _Wanted) -> list[_Item]:
         item if isinstance(item, Refusal) else Source(path / item[0], stem / item[0], inside=item[1])
         for item in _in_archive(path, wanted)
     ]
-    return items or [Refusal(path, InputError(f"no {_kind(wanted.suffixes)} found in {path}"))]
+    return items or [Refusal(path, why_none(path, _kind(wanted.suffixes)))]
 
 
 def _is_looked_into(path: Path, suffixes: frozenset[str]) -> bool:
@@ -266,7 +266,7 @@ def _of_store(item: StoreItem) -> Source:
 
 def _in_folder(folder: Path, suffixes: frozenset[str]) -> list[_Item]:
     items = [_named(item, folder) for item in walk(folder, suffixes, frozenset())]
-    return items or [Refusal(folder, InputError(f"no {_kind(suffixes)} found in {folder}"))]
+    return items or [Refusal(folder, why_none(folder, _kind(suffixes)))]
 
 
 def _in_glob(pattern: str, wanted: _Wanted) -> list[_Item]:

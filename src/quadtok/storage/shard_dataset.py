@@ -17,6 +17,7 @@ import numpy as np
 from torch.utils.data import IterableDataset, get_worker_info
 
 from quadtok.errors import InputError, about
+from quadtok.places import is_elsewhere
 from quadtok.storage.container import Held, Place
 from quadtok.storage.items import Item, collate_items
 from quadtok.storage.sample import image_of, tokens_of
@@ -27,7 +28,7 @@ class ShardDataset(IterableDataset[Item]):
     """The tokens in shards that `quadtok tokenize` wrote, tar or Parquet; a `DataLoader` takes it with its `collate`.
 
     Args:
-        shards: their folder, or their paths.
+        shards: their folder, one of them, or a list of some; on disks.
         label: what belongs to an image, by its name; items are then pairs.
         shuffle: whether the order is drawn; else it is that of the shards.
         seed: of what is drawn.
@@ -35,7 +36,7 @@ class ShardDataset(IterableDataset[Item]):
         world_size: how many processes there are.
 
     Raises:
-        InputError: where there are no shards, or no such rank.
+        InputError: where there are no shards, they are named by URLs, or there is no such rank.
     """
 
     def __init__(
@@ -52,10 +53,10 @@ class ShardDataset(IterableDataset[Item]):
             raise InputError(f"rank {rank} of {world_size}: ranks count from 0")
         if seed < 0:
             raise InputError(f"seed is an integer from 0 on, got {seed}")
-        if isinstance(shards, str | os.PathLike):
-            self.shards = sorted(shard for ending in CONTAINERS for shard in Path(shards).glob(f"*{ending}"))
-        else:
-            self.shards = [Path(shard) for shard in shards]
+        self.shards = _in(Path(shards)) if isinstance(shards, str | os.PathLike) else [Path(shard) for shard in shards]
+        if there := next((shard for shard in self.shards if is_elsewhere(shard)), None):
+            url = str(there).replace(":/", "://", 1)
+            raise InputError(f"{url}: shards are read from disks: copy them, or mount the store, and give the folder")
         if not self.shards:
             raise InputError(f"there are no shards (*{', *'.join(CONTAINERS)}) in {shards}")
         self.label, self.shuffle, self.seed = label, shuffle, seed
@@ -135,3 +136,10 @@ class ShardDataset(IterableDataset[Item]):
         with about(place.shard):
             tokens = tokens_of(members)
             return tokens if self.label is None else (tokens, self.label(image_of(place.key, members)))
+
+
+def _in(place: Path) -> list[Path]:
+    """The shards in a folder; or the one that this is."""
+    if is_elsewhere(place) or place.is_file():
+        return [place]
+    return sorted(shard for ending in CONTAINERS for shard in place.glob(f"*{ending}"))

@@ -87,6 +87,7 @@ class ShardSink:
             self._blank = self._shelf.blank()
             for shard in self._shards:
                 self._known |= shard.fingerprints
+            self._refuse_changes()
             try:
                 yield self
             finally:
@@ -123,12 +124,17 @@ class ShardSink:
                 f"{source.path}: several inputs would be called {name} in {self._folder}; give the folder that holds "
                 f"them all, or {self._words.relative_to}"
             )
-        is_known = key_of(name) in self._known
-        if is_known and self._if_exists in ("error", "overwrite"):
-            raise OutputError(
-                f"{source.path}: {self.output(source)} exists, and shards are never changed: name a new folder"
-            )
-        return self._if_exists == "skip" and is_known
+        return self._if_exists == "skip" and key_of(name) in self._known
+
+    def _refuse_changes(self) -> None:
+        """Whatever asks for samples anew that are there would fail for each of them, after all that comes before."""
+        if self._if_exists not in ("error", "overwrite"):
+            return
+        for source in self._sources:
+            if key_of(source.relative.as_posix()) in self._known:
+                raise OutputError(
+                    f"{source.path}: {self.output(source)} exists, and shards are never changed: name a new folder"
+                )
 
     def outstanding(self, source: Source, fingerprint: str) -> frozenset[str]:
         """See `Sink`: everything of a sample, or nothing."""

@@ -41,7 +41,7 @@ def nearest_existing(folder: Path) -> Path:
 
 def _refusal(existing: Path) -> Unwritable | None:
     if not existing.is_dir():
-        return Unwritable(f"{existing} is not a folder")
+        return Unwritable(f"{existing}: a file stands where a folder of outputs should be: name another one")
     if not os.access(existing, os.W_OK | os.X_OK):
         return Unwritable(f"{existing}: no permission to write")
     return None

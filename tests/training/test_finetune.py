@@ -1,8 +1,10 @@
 """The trainer: an interrupted run, two processes and parts of a batch give the weights of one whole run."""
 
 import csv
+import shutil
 import subprocess
 import sys
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,13 +20,13 @@ import data
 import finetune
 import low_rank
 import plots
-from data import Batch, Order, Photographs
+from data import Batch, InTurn, Order, Photographs, batches_of
 from evaluation import evaluate
 from goals import Labels
-from loop import KEPT, SCORES, WEIGHTS, train
+from loop import KEPT, LOG, SCORES, WEIGHTS, Run, train
 from nets import choose_learned, made
 from quadtok import Plan, Spec, tokenize
-from quadtok.errors import InputError, WeightsError
+from quadtok.errors import ImageError, InputError, QuadtokError, WeightsError
 from quadtok.jobs.from_python import tokenize_files
 from ranks import Ranks
 from self_teacher import SelfTeacher
@@ -130,10 +132,8 @@ def test_a_run_that_was_killed_between_checkpoints_goes_on_from_the_last(setting
     train(settings, ALONE)
     torn = replace(settings, out=tmp_path / "torn")
     with pytest.raises(KeyboardInterrupt), pytest.MonkeyPatch.context() as patch:
-        learn = finetune.train.__globals__["Run"].learn
-        patch.setattr(
-            finetune.train.__globals__["Run"], "learn", lambda run, batches: stop_at(run, 3) or learn(run, batches)
-        )
+        learn = Run.learn
+        patch.setattr(Run, "learn", lambda run, batches: stop_at(run, 3) or learn(run, batches))
         train(torn, ALONE)
     assert torch.load(torn.out / KEPT, weights_only=True)["step"] == 2
     train(torn, ALONE)
@@ -145,22 +145,125 @@ def stop_at(run, step):
         raise KeyboardInterrupt
 
 
+@pytest.mark.parametrize("step", [4, 6])
+def test_a_run_that_was_killed_right_behind_a_checkpoint_has_all_rows(step, settings, tmp_path):
+    train(settings, ALONE)
+    torn = replace(settings, out=tmp_path / "torn")
+    with pytest.raises(KeyboardInterrupt), pytest.MonkeyPatch.context() as patch:
+        keep = Run.keep
+        patch.setattr(Run, "keep", lambda run, path: keep(run, path) or stop_at(run, step))
+        train(torn, ALONE)
+    train(torn, ALONE)
+    for name in (LOG, SCORES):
+        steps = [[row["step"] for row in rows(run.out / name)] for run in (torn, settings)]
+        assert steps[0] == steps[1]
+
+
+def test_a_run_goes_on_with_the_scale_of_its_gradients(settings):
+    halves = replace(settings, amp="float16")
+    train(replace(halves, stop_after=2), ALONE)
+    change_checkpoint(halves, lambda state: state["scaler"].update(scale=64.0))
+    assert train(halves, ALONE).scaler.get_scale() == 64
+
+
+def change_checkpoint(settings, change):
+    state = torch.load(settings.out / KEPT, weights_only=True)
+    change(state)
+    torch.save(state, settings.out / KEPT)
+
+
+DAMAGED = {
+    "cut short": lambda path: path.write_bytes(path.read_bytes()[:3000]),
+    "empty": lambda path: path.write_bytes(b""),
+    "something else": lambda path: torch.save([1], path),
+    "of another version": lambda path: torch.save({"settings": {}, "weights": {}}, path),
+    "of another model": lambda path: torch.save({"settings": {}, "model": {"a": torch.zeros(1)}}, path),
+}
+
+
+@pytest.mark.parametrize("how", DAMAGED)
+def test_a_damaged_checkpoint_is_refused_with_what_to_do(how, settings):
+    train(replace(settings, stop_after=2), ALONE)
+    DAMAGED[how](settings.out / KEPT)
+    with pytest.raises(
+        InputError, match=r"kept.pt: is no checkpoint that this run can go on from: remove it"
+    ) as refused:
+        train(settings, ALONE)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(("what", "now"), [("processes", 1), ("images", 36)])
+def test_a_run_goes_on_with_as_many_processes_and_images(what, now, settings):
+    train(replace(settings, stop_after=2), ALONE)
+    change_checkpoint(settings, lambda state: state["settings"].update({what: 77}))
+    with pytest.raises(InputError, match=rf"is of a run with {what} 77 \(now {now}\): give another --out"):
+        train(settings, ALONE)
+
+
+def test_a_file_that_cannot_be_written_leaves_the_one_before(settings, tmp_path):
+    resource = pytest.importorskip("resource", reason="limits of a process are Unix's")
+    words = [*finetune_words(settings), "--tokens", "28", "--batch-size", "6", "--out", str(settings.out)]
+    finetune.main([*words, "--stop-after", "2"])
+    before, limits = (settings.out / KEPT).read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        with pytest.raises(SystemExit) as end:
+            finetune.main(words)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert str(end.value).startswith(f"error: {settings.out / KEPT}: cannot be written") and "\n" not in str(end.value)
+    assert (settings.out / KEPT).read_bytes() == before
+    assert not list(settings.out.glob(".quadtok-*"))
+
+
+def test_ctrl_c_ends_in_a_sentence(settings, monkeypatch, capsys):
+    monkeypatch.setattr(Run, "learn", lambda run, batches: stop_at(run, 0))
+    with pytest.raises(SystemExit) as end:
+        finetune.main([*finetune_words(settings), "--tokens", "28", "--out", str(settings.out)])
+    assert end.value.code == 130
+    assert capsys.readouterr().err == "interrupted: the same command goes on from the last checkpoint\n"
+
+
 def test_a_folder_of_another_run_is_refused_by_what_differs(settings):
     train(replace(settings, stop_after=2), ALONE)
-    with pytest.raises(InputError, match=r"kept.pt is of a run with lr 0.001 \(now 0.1\): give another --out"):
+    with pytest.raises(InputError, match=r"kept.pt: is of a run with lr 0.001 \(now 0.1\): give another --out"):
         train(replace(settings, lr=0.1), ALONE)
 
 
+def test_gradients_of_an_update_are_exchanged_once(settings):
+    run, exchanged = Run(settings, ALONE), []
+
+    class Shared(nn.Module):
+        """As torch's `DistributedDataParallel`: passes outside of `no_sync` exchange gradients."""
+
+        silent = False
+
+        def forward(self, *inputs):
+            exchanged.append(not self.silent)
+            return run.goal(*inputs)
+
+        @contextmanager
+        def no_sync(self):
+            self.silent = True
+            yield
+            self.silent = False
+
+    run.ranks, run.shared = Ranks(0, 2, ALONE.device), Shared()
+    run.learn([Batch(torch.zeros(2, 3, SIDE, SIDE, dtype=torch.uint8), torch.arange(2), None)] * 3)
+    assert exchanged == [False, False, True]
+
+
 def test_two_processes_give_the_weights_of_one(settings, tmp_path):
-    words = [*finetune_words(replace(settings, tokens=None, budgets=(16, 40), flip=0.0)), "--device", "cpu"]
+    words = [*finetune_words(replace(settings, tokens=None, budgets=(16, 40), flip=0.0)), "--accumulate", "2"]
     start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(TRAINER)]
-    result = subprocess.run(
-        [*start, *words, "--batch-size", "3", "--out", str(tmp_path / "two")],
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
-    assert result.returncode == 0, result.stderr
+    for stop in ("3", "6"):  # interrupted
+        result = subprocess.run(
+            [*start, *words, "--batch-size", "3", "--out", str(tmp_path / "two"), "--stop-after", stop],
+            capture_output=True,
+            text=True,
+            timeout=240,
+        )
+        assert result.returncode == 0, result.stderr
     finetune.main([*words, "--batch-size", "6", "--out", str(tmp_path / "one")])
     one, two = (torch.load(tmp_path / name / WEIGHTS, weights_only=True) for name in ("one", "two"))
     assert largest_difference(one, two) < 1e-4  # sums in another order, through six steps of Adam
@@ -182,10 +285,11 @@ def finetune_words(settings):
 
 
 def test_parts_of_a_batch_give_the_weights_of_the_batch(settings, tmp_path):
-    parted = replace(settings, batch_size=2, accumulate=3, out=tmp_path / "parted")
-    train(settings, ALONE)
+    whole = replace(settings, opt="sgd", clip=float("inf"), lr=0.1)  # which follow the gradient's length
+    parted = replace(whole, batch_size=2, accumulate=3, out=tmp_path / "parted")
+    train(whole, ALONE)
     train(parted, ALONE)
-    assert largest_difference(weights(parted), weights(settings)) < 1e-4
+    assert largest_difference(weights(parted), weights(whole)) < 1e-4
 
 
 def test_the_command_line_says_what_settings_say(settings):
@@ -292,6 +396,18 @@ def test_the_picture_of_a_run_has_a_point_for_each_number(settings, tmp_path):
     assert {Image.open(tmp_path / name).size for name in ("scores.png", "loss.png")} == {(720, 480)}
 
 
+def test_the_running_mean_is_what_is_measured_and_written(settings):
+    run = train(replace(settings, ema=0.8), ALONE)
+    mean, goal = made(settings, CLASSES), Labels(run.model, settings, CLASSES)
+    mean.load_state_dict(weights(settings))
+    for model, is_measured in ((mean, True), (run.model, False)):
+        batches = batches_of(run.validation, InTurn(len(run.validation), 6, ALONE), workers=0)
+        row = evaluate(model, goal, batches, (28,), ALONE)[0].row()
+        assert (
+            {"step": "6", **{key: str(value) for key, value in row.items()}} == rows(settings.out / SCORES)[-1]
+        ) == (is_measured)
+
+
 def test_it_learns_what_can_be_learned(settings):
     train(replace(settings, tokens=None, budgets=(28, 40), steps=60, batch_size=12, flip=0.0), ALONE)
     assert all(float(row["top1"]) > 0.6 for row in rows(settings.out / SCORES))  # chance has 0.33
@@ -307,6 +423,13 @@ def test_the_teacher_is_the_model_on_its_full_grid_and_does_not_learn(settings):
     assert goal(batch, 64).item() == pytest.approx(0, abs=1e-5)
     assert goal(batch, 28).item() > 1e-3
     assert goal.state_dict().keys() == {f"model.{key}" for key in model.state_dict()}
+    swaying = SelfTeacher(made(replace(settings, drop_path=0.9), 0), settings).train()
+    swaying.model.eval()
+    assert swaying(batch, 64).item() == pytest.approx(0, abs=1e-5)
+    with torch.no_grad():
+        for weight in swaying.model.parameters():
+            weight.add_(torch.randn_like(weight), alpha=0.1)
+    assert swaying(batch, 64).item() > 1e-2
     train(replace(settings, teacher=SELF, steps=20), ALONE)
     images = [float(row["image"]) for row in rows(settings.out / SCORES)]
     before = evaluate(model, goal, [batch], (28,), ALONE)[0].values["image"]
@@ -347,6 +470,27 @@ def test_low_rank_begins_as_the_model_and_is_merged_into_its_own_weights(setting
     assert torch.allclose(plain(images), expected, atol=1e-5)
 
 
+def test_low_rank_reaches_layers_whose_weights_a_block_reads_itself(settings):
+    eva = replace(settings, model="eva02_tiny_patch14_224", train=LOW_RANK, rank=2, steps=2)
+    grown = {name: up for name, up in train(eva, ALONE).model.named_parameters() if name.endswith(".up")}
+    assert any("qkv" in name for name in grown) and all(up.any() for up in grown.values())
+
+
+def test_weights_of_new_parts_are_not_dropped(settings, tmp_path):
+    torch.save(made(replace(settings, detail=True), CLASSES).state_dict(), tmp_path / "detail.pt")
+    again = replace(settings, weights=str(tmp_path / "detail.pt"))
+    made(replace(again, detail=True, scale_embedding=True), CLASSES)
+    with pytest.raises(WeightsError, match=r"quadtok.subpatch.merge.bias does not fit"):
+        made(again, CLASSES)
+
+
+@pytest.mark.parametrize("content", [[1], {"a": 1}, {1: torch.zeros(1)}])
+def test_a_file_without_weights_is_refused(content, settings, tmp_path):
+    torch.save(content, tmp_path / "odd.pt")
+    with pytest.raises(WeightsError, match="odd.pt: holds no state dict"):
+        made(replace(settings, weights=str(tmp_path / "odd.pt")), CLASSES)
+
+
 def test_weights_of_a_file_go_into_a_model_of_other_classes(settings, tmp_path):
     torch.save(made(settings, 10).state_dict(), tmp_path / "ten.pt")
     model = made(replace(settings, weights=str(tmp_path / "ten.pt")), CLASSES)
@@ -377,14 +521,22 @@ REFUSED = {
     "nothing new": ({"train": NEW}, "--train new needs"),
     "mixed features": ({"teacher": SELF, "mixup": 0.5}, "no labels to mix"),
     "an odd batch to mix": ({"cutmix": 1.0, "batch_size": 5}, "give an even --batch-size"),
-    "no steps": ({"steps": 0}, "begin at 1"),
+    "no steps": ({"steps": 0}, "--steps 0 is not from 1"),
+    "no tokens": ({"tokens": 0}, "--tokens 0 is not from 1"),
+    "checkpoints of no step": ({"keep_every": 0}, "--keep-every 0 is not from 1"),
+    "a share above one": ({"smoothing": 1.5}, "--smoothing 1.5 is not from 0 to 1"),
+    "no number": ({"lr": float("nan")}, "--lr nan is not from 0"),
+    "gradients of length 0": ({"clip": 0.0}, "--clip inf"),
+    "fewest tokens below the roots": ({"tokens": None, "budgets": (1, 40)}, "--budgets: num_tokens 1 is fewer"),
+    "measuring below the roots": ({"eval_tokens": (28, 1)}, "--eval-tokens: num_tokens 1 is fewer"),
+    "fine pixels of fine tokens": ({"detail": True, "max_patch": 8, "tokens": 64}, "raise --max-patch"),
 }
 
 
 @pytest.mark.parametrize("what", REFUSED)
 def test_what_does_not_go_together_is_refused_at_once(what, settings):
     given, sentence = REFUSED[what]
-    with pytest.raises(InputError, match=sentence):
+    with pytest.raises(QuadtokError, match=sentence):
         replace(settings, **given)
 
 
@@ -413,6 +565,23 @@ def test_what_is_wrong_is_said_in_one_sentence(what, settings, tmp_path):
         finetune.main(words)
     assert str(end.value).startswith("error: ") and sentence in str(end.value)
     assert "\n" not in str(end.value)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_broken_photograph_is_named_in_one_sentence(workers, settings, tmp_path):
+    shutil.copytree(settings.data, tmp_path / "data")
+    broken = tmp_path / "data" / "train" / "class 0" / "0.png"
+    broken.write_bytes(broken.read_bytes()[:200])
+    with pytest.raises(ImageError) as refused:
+        train(replace(settings, data=tmp_path / "data", workers=workers), ALONE)
+    assert str(refused.value).count(str(broken)) == 1 and "\n" not in str(refused.value)
+
+
+def test_labels_of_one_class_are_refused(settings, tmp_path):
+    for part in ("train", "val"):
+        shutil.copytree(settings.data / part / "class 0", tmp_path / part / "one")
+    with pytest.raises(InputError, match="train/ has one class, one: to learn without labels give --teacher self"):
+        train(replace(settings, data=tmp_path), ALONE)
 
 
 def test_images_beside_the_folders_of_classes_are_named(settings, tmp_path):

@@ -7,6 +7,7 @@ and the step: so a run that was interrupted goes on with what it would have had,
 from __future__ import annotations
 
 import random
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from quadtok import Plan, TokenDataset, Tokens, collate, read_image
-from quadtok.errors import InputError, about
+from quadtok.errors import InputError, QuadtokError
 from quadtok.images.fit import fit_image
 from quadtok.names import IMAGE_SUFFIXES
 from quadtok.storage.plan_stream import PlanStream
@@ -87,8 +88,7 @@ class Photographs(Dataset[Item]):
 
     def __getitem__(self, place: Place) -> Item:
         """Pixels, no plans, and the class."""
-        with about(self.files[place.number]):
-            image = read_image(self.files[place.number]).image
+        image = read_image(self.files[place.number]).image
         return self._changed(image, place), None, self.labels[place.number]
 
     def _changed(self, image: Image.Image, place: Place) -> Tensor:
@@ -188,9 +188,38 @@ def validation_data(settings: Settings) -> Photographs | Planned:
     return Planned(stored, labelled)
 
 
-def loader(data: Dataset[Item], order: Sampler[list[Place]], workers: int) -> DataLoader[Batch]:
-    """Batches in this order."""
-    return DataLoader(data, batch_sampler=order, num_workers=workers, collate_fn=_batch)
+def batches_of(data: Dataset[Item], order: Sampler[list[Place]], workers: int) -> Iterator[Batch]:
+    """Batches in this order.
+
+    Raises:
+        QuadtokError: for a file that cannot be read, with the sentence alone: what a process raises comes back from it
+            as pages, so it is handed over instead.
+    """
+    loader = DataLoader(
+        _Told(data), batch_sampler=order, num_workers=workers, collate_fn=_batch, worker_init_fn=_deaf_to_interrupts
+    )
+    for batch in loader:
+        if isinstance(batch, QuadtokError):
+            raise batch
+        yield batch
+
+
+@dataclass(frozen=True)
+class _Told(Dataset[Item | QuadtokError]):
+    """Items, or what is said against them."""
+
+    data: Dataset[Item]
+
+    def __getitem__(self, place: Place) -> Item | QuadtokError:
+        try:
+            return self.data[place]
+        except QuadtokError as problem:
+            return problem
+
+
+def _deaf_to_interrupts(worker: int) -> None:
+    """Ctrl-C is for the process that trains, which ends the others."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 class InTurn(Sampler[list[Place]]):
@@ -255,7 +284,9 @@ def _classes(names: Sequence[str], where: Path) -> tuple[list[str], list[int]]:
     return classes, [numbers[name] for name in of_images]
 
 
-def _batch(items: Sequence[Item]) -> Batch:
+def _batch(items: Sequence[Item | QuadtokError]) -> Batch | QuadtokError:
+    if problem := next((item for item in items if isinstance(item, QuadtokError)), None):
+        return problem
     pixels, streams, labels = zip(*items, strict=True)
     stored = None if None in streams else list(streams)
     return Batch(torch.stack(pixels), torch.tensor(labels), stored)

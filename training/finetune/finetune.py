@@ -23,6 +23,9 @@ def main(words: Sequence[str] | None = None) -> None:
                 plot_scores({settings.out.name: [settings.out]}, run.goal.names[0], settings.out / "scores.png")
     except QuadtokError as problem:
         sys.exit(f"error: {problem}")
+    except KeyboardInterrupt:
+        print("interrupted: the same command goes on from the last checkpoint", file=sys.stderr)
+        sys.exit(130)
 
 
 if __name__ == "__main__":

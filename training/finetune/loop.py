@@ -7,8 +7,8 @@ what is kept is those, and a run that was interrupted has the weights that it wo
 from __future__ import annotations
 
 import csv
+import io
 import math
-import os
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -23,18 +23,20 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
-from data import Batch, InTurn, Order, Photographs, Planned, loader, sow, training_data, validation_data
+from data import Batch, InTurn, Order, Photographs, Planned, batches_of, sow, training_data, validation_data
 from evaluation import Score, evaluate, half
 from goals import Labels
 from low_rank import merged
 from nets import choose_learned, made
-from quadtok.errors import InputError, QuadtokError
+from quadtok.errors import InputError, QuadtokError, about, writing
+from quadtok.files import load_safely, remove_abandoned, write_atomically
 from quadtok.models import Adapted
 from ranks import Ranks
 from self_teacher import SelfTeacher
 from settings import SELF, Settings
 
 KEPT, WEIGHTS, LOG, SCORES = "kept.pt", "model.pt", "log.csv", "scores.csv"
+UNUSABLE = "is no checkpoint that this run can go on from: remove it, or give another --out"
 
 
 class Run:
@@ -102,7 +104,7 @@ class Run:
 
     def score(self) -> list[Score]:
         """At each number of tokens that the settings name."""
-        batches = loader(
+        batches = batches_of(
             self.validation,
             InTurn(len(self.validation), self.settings.batch_size, self.ranks),
             self.settings.workers,
@@ -117,21 +119,37 @@ class Run:
         state = {name: part.state_dict() for name, part in parts.items()}
         if self.ema is not None:
             state["ema"] = self.ema.module.state_dict()
-        state |= {"step": self.step, "seconds": self.seconds, "settings": self.settings.learned()}
+        state |= {"step": self.step, "seconds": self.seconds, "settings": self._learned()}
         _write(path, state)
 
     def go_on(self, path: Path) -> None:
         """Be where the file was written.
 
         Raises:
-            InputError: where it is of another run.
+            InputError: where it is of another run, or damaged.
         """
-        state = torch.load(path, map_location=self.ranks.device, weights_only=True)
-        ours = self.settings.learned()
-        other = [name for name in ours if state["settings"].get(name) != ours[name]]
+        with about(path):
+            state = load_safely(path, InputError, UNUSABLE)
+            if not isinstance(state, dict) or not isinstance(state.get("settings"), dict):
+                raise InputError(UNUSABLE)
+            self._check_same_run(state["settings"])
+            try:
+                self._take(state)
+            except (LookupError, RuntimeError, TypeError, ValueError) as problem:  # torch's, of weights that do not fit
+                raise InputError(UNUSABLE) from problem
+
+    def _learned(self) -> dict[str, Any]:
+        """What a run that goes on must have alike."""
+        return self.settings.learned() | {"processes": self.ranks.world, "images": len(self.training)}
+
+    def _check_same_run(self, theirs: dict[str, Any]) -> None:
+        ours = self._learned()
+        other = [name for name in ours if theirs.get(name, ours[name]) != ours[name]]  # what older files lack is alike
         if other:
-            theirs = ", ".join(f"{name} {state['settings'].get(name)} (now {ours[name]})" for name in other)
-            raise InputError(f"{path} is of a run with {theirs}: give another --out")
+            named = ", ".join(f"{name} {theirs[name]} (now {ours[name]})" for name in other)
+            raise InputError(f"is of a run with {named}: give another --out")
+
+    def _take(self, state: dict[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
@@ -144,7 +162,9 @@ def train(settings: Settings, ranks: Ranks) -> Run:
     """From wherever the folder has got to, to the end: leaves `model.pt`, `log.csv` and `scores.csv` in it."""
     run, out = Run(settings, ranks), settings.out
     if ranks.is_first:
-        out.mkdir(parents=True, exist_ok=True)
+        with writing(out):
+            out.mkdir(parents=True, exist_ok=True)
+        remove_abandoned([out])
     ranks.wait()
     if (out / KEPT).exists():
         run.go_on(out / KEPT)
@@ -152,7 +172,7 @@ def train(settings: Settings, ranks: Ranks) -> Run:
     last = min(settings.steps, settings.stop_after or settings.steps)
     size, accumulate = settings.batch_size, settings.accumulate
     order = Order(len(run.training), size, accumulate, ranks, (run.step, last), settings.seed)
-    batches = iter(loader(run.training, order, settings.workers))
+    batches = batches_of(run.training, order, settings.workers)
     while run.step < last:
         num_tokens = settings.num_tokens(run.step)
         loss = run.learn([next(batches) for _ in range(accumulate)])
@@ -165,9 +185,9 @@ def train(settings: Settings, ranks: Ranks) -> Run:
             for score in run.score():
                 scores.add(step=run.step, **score.row())
         if run.step % settings.keep_every == 0 or run.step == last:
-            run.keep(out / KEPT)
-            log.write()
+            log.write()  # first: of rows without their step the next run makes new ones, but never the reverse
             scores.write()
+            run.keep(out / KEPT)
     if ranks.is_first and run.step == settings.steps:
         _write(out / WEIGHTS, merged(run.measured.state_dict()))
     return run
@@ -183,6 +203,8 @@ def _optimizer(model: Adapted, settings: Settings) -> Optimizer:
 
 
 def _check_classes(training: Photographs | Planned, validation: Photographs | Planned) -> None:
+    if len(training.classes) == 1 and training.classes[0]:
+        raise InputError(f"train/ has one class, {training.classes[0]}: to learn without labels give --teacher self")
     unknown = sorted(set(validation.classes) - set(training.classes))
     if unknown:
         raise InputError(f"val/ has classes that train/ has not: {', '.join(unknown[:5])}")
@@ -208,13 +230,14 @@ class _Table:
     def write(self) -> None:
         if not self.is_ours or not self.rows:
             return
-        with self.path.with_suffix(".new").open("w", newline="") as file:
-            writer = csv.DictWriter(file, list(self.rows[0]))
-            writer.writeheader()
-            writer.writerows(self.rows)
-        os.replace(self.path.with_suffix(".new"), self.path)
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, list(self.rows[0]))
+        writer.writeheader()
+        writer.writerows(self.rows)
+        write_atomically(self.path, text.getvalue().encode())
 
 
 def _write(path: Path, state: dict[str, Any]) -> None:
-    torch.save(state, path.with_suffix(".new"))
-    os.replace(path.with_suffix(".new"), path)
+    data = io.BytesIO()  # torch hides what the system says against a file of its own
+    torch.save(state, data)
+    write_atomically(path, data.getvalue())

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from quadtok.errors import InputError
@@ -14,7 +13,10 @@ DOWN, UP = "down", "up"  # the new weights, behind the layer's name
 
 
 class LowRank(nn.Linear):
-    """A linear layer W, whose result is that of W + U·D. U begins at 0, and so does the difference."""
+    """A linear layer whose weight is W + U·D, whoever reads it. U begins at 0, and so does the difference.
+
+    Some blocks hand the weight to a function of their own, and never call the layer.
+    """
 
     down: nn.Parameter
     up: nn.Parameter
@@ -32,9 +34,12 @@ class LowRank(nn.Linear):
         nn.init.normal_(made.down, std=rank**-0.5)
         return made
 
-    def forward(self, input: Tensor) -> Tensor:
-        """W·x + b + U·D·x."""
-        return F.linear(input, self.weight, self.bias) + F.linear(F.linear(input, self.down), self.up)
+    @property
+    def weight(self) -> Tensor:  # type: ignore[override]
+        """W + U·D `[out, in]`; the parameter of this name is W."""
+        own = self._parameters["weight"]
+        assert own is not None
+        return own + self.up @ self.down
 
 
 def make_low_rank(blocks: nn.Module, rank: int) -> None:

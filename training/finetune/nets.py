@@ -91,11 +91,16 @@ def _load(model: Adapted, path: Path) -> None:
         except Exception as problem:  # of many types
             raise WeightsError("is no file of weights that torch reads") from problem
         state = state.get("state_dict", state.get("model", state)) if isinstance(state, dict) else state
-        if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        if not isinstance(state, dict) or not all(_is_weight(*item) for item in state.items()):
             raise WeightsError("holds no state dict")
         ours = model.state_dict()
         fitting = {key for key in state if key in ours and state[key].shape == ours[key].shape}
-        odd = sorted(key for key in (set(state) | set(ours)) - fitting if key.split(".")[0] not in (*HEADS, NEW_PARTS))
+        without = {key for key in ours if key.split(".")[0] == NEW_PARTS} - set(state)
+        odd = sorted(key for key in (set(state) | set(ours)) - fitting - without if key.split(".")[0] not in HEADS)
         if odd:
             raise WeightsError(f"is of another model than {type(model).__name__}: {odd[0]} does not fit")
         model.load_state_dict({key: state[key] for key in fitting}, strict=False)
+
+
+def _is_weight(name: object, value: object) -> bool:
+    return isinstance(name, str) and isinstance(value, Tensor)

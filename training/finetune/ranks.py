@@ -56,7 +56,7 @@ def joined(device: str) -> Iterator[Ranks]:
     check_device_name(device)
     kind = torch.device(resolve_device(device))
     if kind.type == "cuda" and kind.index is None:
-        kind = torch.device("cuda", local)
+        kind = torch.device(resolve_device(f"cuda:{local}"))
         torch.cuda.set_device(kind)
     if world == 1:
         yield Ranks(0, 1, kind)

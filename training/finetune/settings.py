@@ -6,6 +6,7 @@ import argparse
 import json
 from collections.abc import Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,13 @@ from quadtok.errors import InputError, about
 
 NEW, ALL, LOW_RANK = "new", "all", "low-rank"
 PRETRAINED, NONE, SELF = "pretrained", "none", "self"
+
+RANGES = (  # of settings, both ends included
+    (("steps", "batch_size", "accumulate", "tokens", "rank", "image_size", "min_patch", "max_patch"), 1, inf),
+    (("eval_every", "keep_every", "log_every", "stop_after"), 1, inf),
+    (("lr", "weight_decay", "clip", "mixup", "cutmix", "seed", "workers"), 0, inf),
+    (("layer_decay", "warmup", "ema", "smoothing", "drop_path", "flip", "least_area"), 0, 1),
+)
 
 
 def _setting(default: Any, words: str, **argument: Any) -> Any:
@@ -94,9 +102,19 @@ class Settings:
     stop_after: int | None = _setting(None, "leave after this update, as if interrupted", type=int)
 
     def __post_init__(self) -> None:
+        for names, least, most in RANGES:
+            for name in names:
+                value = getattr(self, name)
+                if value is not None and not least <= value <= most:
+                    raise InputError(f"--{name.replace('_', '-')} {value} is not from {least} to {most}")
         for wrong, sentence in self._contradictions():
             if wrong:
                 raise InputError(sentence)
+        _ = self.spec  # of other flags
+        for what, numbers in (("--budgets", self.budgets or ()), ("--eval-tokens", self.eval_tokens)):
+            with about(what):
+                for number in numbers:
+                    self._spec(number)
 
     def _contradictions(self) -> Sequence[tuple[bool, str]]:
         given = [name for name in ("tokens", "budgets", "threshold") if getattr(self, name) is not None]
@@ -111,7 +129,8 @@ class Settings:
             (mixed and self.batch_size % 2 == 1, "timm mixes pairs of images: give an even --batch-size"),
             (self.teacher == SELF and mixed, "--teacher self has no labels to mix: leave --mixup and --cutmix out"),
             (self.train == NEW and not new, "--train new needs --detail or --scale-embedding"),
-            (min(self.steps, self.batch_size, self.accumulate) < 1, "--steps, --batch-size, --accumulate begin at 1"),
+            (self.detail and self.min_patch == self.max_patch, "--detail is of coarse tokens: raise --max-patch"),
+            (self.clip == 0, "--clip 0 lets nothing be learned: give --clip inf to leave gradients as they are"),
             (self.budgets is not None and self.budgets[0] > self.budgets[1], "--budgets are the fewest, then the most"),
         )  # fmt: skip
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchvision import models
 
 from helpers import MANIFEST, files_in
 from quadtok import load_tokens, normalize, read_image
@@ -95,7 +96,6 @@ def test_a_file_names_a_class_for_each_image(quadtok, photos, mine, tmp_path, na
 
 
 def test_a_model_by_its_name_takes_a_file_of_weights(quadtok, photo, tmp_path):
-    models = pytest.importorskip("torchvision.models")
     torch.manual_seed(0)
     model = models.mobilenet_v3_small().eval()
     torch.save(model.state_dict(), tmp_path / "w.pth")
@@ -111,7 +111,6 @@ def test_a_model_by_its_name_takes_a_file_of_weights(quadtok, photo, tmp_path):
 
 def test_a_file_of_weights_may_be_of_either_library_that_has_the_name(quadtok, photo, tmp_path):
     timm = pytest.importorskip("timm", reason="the extra timm")
-    models = pytest.importorskip("torchvision.models")
     for library, model in (("timm", timm.create_model("mnasnet_small")), ("both", timm.create_model("resnet18"))):
         torch.save(model.state_dict(), tmp_path / f"{library}.pth")
     torch.save(models.efficientnet_b0().state_dict(), tmp_path / "torchvision.pth")

@@ -5,6 +5,7 @@ import warnings
 
 import pytest
 import torch
+import torchvision
 from torch import nn
 
 from quadtok import Plan, Spec, get_quadtree, get_scorer, normalize
@@ -13,7 +14,6 @@ from quadtok.models import adapt
 from quadtok.oracle import default_layer, grad_cam
 
 timm = pytest.importorskip("timm", reason="the extra timm")
-torchvision = pytest.importorskip("torchvision")
 
 
 def seeded(make):

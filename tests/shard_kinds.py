@@ -22,6 +22,12 @@ class Kind:
     container: Container
 
     @property
+    def other(self) -> str:
+        """What asks for the other kind; where it is an extra that is missing, the test is passed over."""
+        (other,) = KINDS.keys() - {name for name, kind in KINDS.items() if kind == self}
+        return kind_of(other).format
+
+    @property
     def suffix(self) -> str:
         """Of a shard's name."""
         return self.container.suffix

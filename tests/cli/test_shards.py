@@ -207,8 +207,7 @@ class TestTheSecondRun:
     def test_into_a_folder_of_the_other_kind_is_refused(self, quadtok, sharded, kind, photos):
         _, folder = sharded()
         before = contents(folder)
-        (other,) = {"shards", "parquet"} - {kind.format}
-        result = quadtok("tokenize", photos, "-o", folder, "--scorer", "blur", "--format", other)
+        result = quadtok("tokenize", photos, "-o", folder, "--scorer", "blur", "--format", kind.other)
         assert (result.code, len(result.lines)) == (2, 1)
         assert f"{folder}: holds shard-000000{kind.suffix}, and would get " in result.err
         assert contents(folder) == before

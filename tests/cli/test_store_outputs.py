@@ -239,7 +239,7 @@ def test_shards_of_the_other_kind_are_refused(quadtok, store, url, kind):
     command = ("tokenize", url, "-o", f"{store.url}/out", *BLUR, "--format")
     assert quadtok(*command, kind.format).code == 0
     before = store.names("out")
-    result = quadtok(*command, *{"shards", "parquet"} - {kind.format})
+    result = quadtok(*command, kind.other)
     assert (result.code, len(result.lines)) == (2, 1)
     assert f"{store.url}/out: holds shard-000000{kind.suffix}, and would get " in result.err
     assert store.names("out") == before

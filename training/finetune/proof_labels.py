@@ -28,21 +28,24 @@ SEEDS, STEPS, BATCH = 3, 1000, 48
 BUDGETS = (64, 100, 160)  # measured; each step draws one from the first to the last
 NET = '{"img_size": 256, "embed_dim": 128, "depth": 4, "num_heads": 4}'
 FULL = (small_objects.SIDE // small_objects.CELL) ** 2
+SCALE = {"scale_embedding": True}
 # Ways to choose tokens by name: what scores (a scorer, or a folder of maps), and what else differs in the settings.
 RUNS: dict[str, tuple[str, dict[str, Any]]] = {
-    "masks": ("masks", {}),
-    "object": ("object", {}),
-    "blur": ("blur", {}),
-    "random": ("random", {}),
+    "masks": ("masks", SCALE),
+    "object": ("object", SCALE),
+    "blur": ("blur", SCALE),
+    "random": ("random", SCALE),
     "uniform": ("blur", {"uniform": True}),
     "full": ("blur", {"tokens": FULL, "budgets": None, "eval_tokens": (FULL,)}),
 }
-# What was tried when `object` learned slowly: one thing at a time, not run unless it is named.
+# What else was tried, one thing at a time; not run unless it is named. A net that is not told how large a token is
+# learns slowly from scratch.
 TRIED: dict[str, tuple[str, dict[str, Any]]] = {
-    "object-scale": ("object", {"scale_embedding": True}),
-    "object-detail": ("object", {"detail": True}),
-    "object-160": ("object", {"tokens": 160, "budgets": None}),
-    "uniform-160": ("blur", {"uniform": True, "tokens": 160, "budgets": None}),
+    "masks-plain": ("masks", {}),
+    "object-plain": ("object", {}),
+    "blur-plain": ("blur", {}),
+    "random-plain": ("random", {}),
+    "object-detail": ("object", SCALE | {"detail": True}),
 }
 MAPS = ("masks", "random")
 

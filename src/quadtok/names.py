@@ -41,7 +41,6 @@ DEFAULT_PIXEL_DTYPE: PixelDtypeName = "float16"
 DEFAULT_IF_EXISTS: IfExistsName = "resume"
 DEFAULT_STORE: StoreName = "tokens"
 DEFAULT_FORMAT: FormatName = "files"
-SHARD_FORMATS: tuple[FormatName, ...] = ("shards", "parquet")  # many images a file, several files a folder
 MANIFEST = ".quadtok-manifest.jsonl"  # in an output folder
 DEFAULT_SHARD_SIZE = 1000  # samples: of tokens 80 MB
 DEFAULT_SHARD_DTYPE: PixelDtypeName = "uint8"
@@ -82,6 +81,8 @@ MAP_SUFFIXES = (".pt", ".npy", ".png")  # of importance maps
 PLANS_SUFFIX = ".qts"  # of a file of plans
 TAR_SUFFIX = ".tar"  # of a shard, and of an archive of images
 PARQUET_SUFFIX = ".parquet"  # of a table of images
+# Formats of many images a file and several files a folder, and how these end.
+SHARD_SUFFIXES: dict[FormatName, str] = {"shards": TAR_SUFFIX, "parquet": PARQUET_SUFFIX}
 OVERLAY_SUFFIX = ".overlay.png"  # of the picture beside a token file
 # What a picture can be written as: formats that can hold the mark of quadtok, by which folders pass over it.
 PICTURE_SUFFIXES = (".png", ".webp", ".tif", ".tiff", ".jpg", ".jpeg", ".gif")

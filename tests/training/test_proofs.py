@@ -17,6 +17,7 @@ import proof_labels
 import small_objects
 from materials import Materials
 from quadtok import Spec, get_scorer, tokenize
+from ways import View
 
 
 @pytest.fixture(scope="module")
@@ -173,8 +174,14 @@ def test_the_proof_with_features_measures_runs_and_says_their_spread(tmp_path, m
     monkeypatch.setattr(proof_features, "SCORERS", ("blur",))
     monkeypatch.setattr(proof_features, "prepare", lambda work, bank: photographs(work))
     monkeypatch.setattr(proof_features, "of_run", lambda *given: smaller(whole(*given), small))
-    proof_features.main([str(tmp_path), "--steps", "1", "--seeds", "2"])
-    lines = (tmp_path / "table.md").read_text().splitlines()
+    others = tmp_path / "others"
+    for file in (others / "0.jpg", others / "masks" / "1.png"):
+        picture(file)
+        torch.save(torch.rand(16, 16), file.with_suffix(".pt"))
+    proof_features.main([str(tmp_path), "--steps", "1", "--seeds", "2", "--oracle", str(others)])
+    first, second = (tmp_path / "table.md").read_text().split("\n\n**oracle**\n")
+    assert " | things at 64 / 100 / 160 | " in second and "things" not in first
+    lines = first.splitlines()
     assert lines[0] == "**kept out**"
     assert [line.split(" | ")[:2] for line in lines[4:]] == [
         ["| untrained", "blur"], ["| quadtree", "blur"], ["| quadtree with detail", "blur"], ["| untrained", "uniform"],
@@ -190,7 +197,26 @@ def smaller(settings, net):
 def photographs(work: Path):
     for part in ("train", "val"):
         for number in range(3):
-            path = work / "photographs" / part / f"{number}.jpg"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            pixels = np.random.default_rng(number).integers(0, 256, (300, 240, 3), dtype=np.uint8)
-            Image.fromarray(pixels).save(path)
+            picture(work / "photographs" / part / f"{number}.jpg")
+
+
+def picture(path: Path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.random.default_rng(int(path.stem)).integers(0, 256, (300, 240, 3), dtype=np.uint8)).save(path)
+
+
+def test_cells_count_as_what_the_photograph_shows_is_in_them(monkeypatch):
+    pytest.importorskip("onnx", reason="the proof reads its weights from ONNX")
+    import proof_features
+
+    right = torch.zeros(1, 2, 16, 16)
+    right[:, 0] = 1
+    half = right.clone()
+    half[:, :, :, 8:] = right.roll(1, dims=1)[:, :, :, 8:]  # at a right angle on the right side
+    things = torch.zeros(1, 16, 16)
+    things[:, :, 10] = 2
+    one = proof_features.Set(torch.zeros(1, 3, 224, 224, dtype=torch.uint8), things, torch.ones(1, 1), right)
+    monkeypatch.setattr(proof_features, "view", lambda batch, tokens, settings: View(batch.images, {}))
+    monkeypatch.setattr(proof_features, "features", lambda model, images: (torch.ones(1, 1), half, torch.tensor([64])))
+    values, count = proof_features.scores(None, None, one, 64)
+    assert values == {"image": 1.0, "cells": 0.5, "found": 1.0, "things": 0.0} and count == 64

@@ -63,21 +63,29 @@ class Set:
         images: uint8 `[n, 3, 224, 224]`.
         things: `[n, 16, 16]`: how much each cell counts where only what the photograph shows is to count; None: it is
             not known.
+        whole: `[n, D]`: what the original network says of each on its full grid, of length 1.
+        cells: `[n, D, 16, 16]`: and of its cells.
     """
 
     images: Tensor
     things: Tensor | None
+    whole: Tensor
+    cells: Tensor
 
     @classmethod
-    def of(cls, files: Sequence[Path]) -> Set:
+    @torch.no_grad()
+    def of(cls, files: Sequence[Path], original: Adapted) -> Set:
         """The centres of photographs, those with masks whole; `NAME.pt` beside one is its map of importance."""
         fits = ["squash" if file.parent.name == MASKS else "crop" for file in files]
-        images = [
-            fit_image(read_image(file).image, SIDE, SIDE, fit).pixels for file, fit in zip(files, fits, strict=True)
-        ]
+        images = torch.stack(
+            [fit_image(read_image(file).image, SIDE, SIDE, fit).pixels for file, fit in zip(files, fits, strict=True)]
+        )
         maps = [file.with_suffix(".pt") for file in files]
         things = [torch.load(path, weights_only=True).float() for path in maps if path.exists()]
-        return cls(torch.stack(images), torch.stack(things) if len(things) == len(files) else None)
+        full = [features(original, part, num_tokens=original.spec.num_cells) for part in images.split(BATCH)]
+        whole, cells = (torch.cat([of_part[number] for of_part in full]) for number in (0, 1))
+        known = torch.stack(things) if len(things) == len(files) else None
+        return cls(images, known, F.normalize(whole, dim=1), cells)
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -96,11 +104,11 @@ def main(words: Sequence[str] | None = None) -> None:
                 settings = of_run(options.work, name, seed, options.steps)
                 if not (settings.out / WEIGHTS).exists():
                     train(settings, ranks)
-    sets = {"kept out": Set.of(sorted((options.work / "photographs" / "val").iterdir()))}
+    original = made(of_run(options.work, "quadtree", 0, options.steps), 0).eval()
+    sets = {"kept out": Set.of(sorted((options.work / "photographs" / "val").iterdir()), original)}
     if options.oracle:
-        sets["oracle"] = Set.of(
-            [*sorted(options.oracle.glob("*.jpg")), *sorted((options.oracle / MASKS).glob("*.png"))]
-        )
+        files = [*sorted(options.oracle.glob("*.jpg")), *sorted((options.oracle / MASKS).glob("*.png"))]
+        sets["oracle"] = Set.of(files, original)
     rows = list(measured(options.work, sets, options.seeds, options.steps))
     with (options.work / "table.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
@@ -181,17 +189,14 @@ def scores(model: Adapted, settings: Settings, photographs: Set, tokens: int) ->
     Returns:
         By `VALUES`, and how many tokens an image had.
     """
-    teacher = made(with_scorer(settings, settings.scorer, Path(settings.data).parent / "dinov2.pt"), 0).eval()
-    wanted, found, cells, counts = [], [], [], []
-    for part in photographs.images.split(BATCH):
-        whole, whole_map, _ = features(teacher, part, num_tokens=settings.spec.num_cells)
+    found, cells, counts = [], [], []
+    for part, wanted in zip(photographs.images.split(BATCH), photographs.cells.split(BATCH), strict=True):
         shown = view(Batch(part, torch.zeros(len(part)), None), tokens, settings)
         own, own_map, count = features(model, shown.images, **shown.arguments)
-        wanted.append(F.normalize(whole, dim=1))
         found.append(F.normalize(own, dim=1))
-        cells.append(F.cosine_similarity(at_size(own_map, whole_map.shape[-2:]), whole_map, dim=1))
+        cells.append(F.cosine_similarity(at_size(own_map, wanted.shape[-2:]), wanted, dim=1))
         counts.append(count)
-    alike, cosines = torch.cat(found) @ torch.cat(wanted).T, torch.cat(cells)
+    alike, cosines = torch.cat(found) @ photographs.whole.T, torch.cat(cells)
     values = {
         "image": alike.diagonal(),
         "cells": cosines,

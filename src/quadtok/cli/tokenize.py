@@ -39,11 +39,9 @@ from quadtok.names import (
     DEFAULT_STORE,
     IMAGE_SUFFIXES,
     OVERLAY_SUFFIX,
-    PARQUET_SUFFIX,
     PLANS_SUFFIX,
     SAFETENSORS_SUFFIX,
-    SHARD_FORMATS,
-    TAR_SUFFIX,
+    SHARD_SUFFIXES,
     TOKEN_SUFFIX,
     FormatName,
     MinimaName,
@@ -145,7 +143,7 @@ class TokenFiles(RememberedOutput):
         if self.is_sharded:
             assert self.output_dir is not None  # checked
             dtype = self.dtype if is_given(context, "dtype") else DEFAULT_SHARD_DTYPE
-            suffix = PARQUET_SUFFIX if self.format == "parquet" else TAR_SUFFIX
+            suffix = SHARD_SUFFIXES[self.format]
             return Shards(
                 self.output_dir, suffix, self.shard_size, self.store, dtype, self.minima, impl, threshold, self.policy,
                 part, FLAGS,
@@ -158,7 +156,7 @@ class TokenFiles(RememberedOutput):
     @property
     def is_sharded(self) -> bool:
         """Whether images go together into shards."""
-        return self.format in SHARD_FORMATS
+        return self.format in SHARD_SUFFIXES
 
     @property
     def suffix(self) -> str:

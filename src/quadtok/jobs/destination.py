@@ -17,11 +17,9 @@ from quadtok.names import (
     DEFAULT_SHARD_DTYPE,
     DEFAULT_SHARD_SIZE,
     OVERLAY_SUFFIX,
-    PARQUET_SUFFIX,
     PLANS_SUFFIX,
     SAFETENSORS_SUFFIX,
-    SHARD_FORMATS,
-    TAR_SUFFIX,
+    SHARD_SUFFIXES,
     TOKEN_SUFFIX,
     FormatName,
     IfExistsName,
@@ -64,7 +62,7 @@ class Destination:
     @property
     def is_sharded(self) -> bool:
         """Whether images go together into shards."""
-        return self.format in SHARD_FORMATS
+        return self.format in SHARD_SUFFIXES
 
     @property
     def suffix(self) -> str:
@@ -145,7 +143,7 @@ class Destination:
         if self.is_sharded:
             assert self.folder is not None  # checked
             size = DEFAULT_SHARD_SIZE if self.shard_size is None else self.shard_size
-            suffix = PARQUET_SUFFIX if self.format == "parquet" else TAR_SUFFIX
+            suffix = SHARD_SUFFIXES[self.format]
             return Shards(
                 self.folder, suffix, size, self.store, self.dtype, minima, quadtree, threshold, self.if_exists, part
             )  # fmt: skip

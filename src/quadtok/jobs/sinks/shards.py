@@ -102,12 +102,8 @@ class ShardSink:
         """See `ShareableSink`."""
         names = {source.relative.as_posix() for source in sources}
         part = copy.copy(self)
-        part._sources, part._shards, part._open, part._shelf = (
-            list(sources),
-            [],
-            None,
-            shelf_of(self._folder, self._container),
-        )
+        part._sources, part._shards, part._open = list(sources), [], None
+        part._shelf = shelf_of(self._folder, self._container)
         part._clashing = self._clashing & names
         part._known = {key: self._known[key] for key in map(key_of, names) if key in self._known}
         return part

@@ -1,9 +1,13 @@
 """The trainer: an interrupted run, two processes and parts of a batch give the weights of one whole run."""
 
 import csv
+import os
 import shutil
+import signal
+import socket
 import subprocess
 import sys
+import warnings
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -159,6 +163,18 @@ def test_a_run_that_was_killed_right_behind_a_checkpoint_has_all_rows(step, sett
         assert steps[0] == steps[1]
 
 
+def test_half_precision_on_a_cpu_does_without_the_fused_kernel_that_is_slow_there(settings, monkeypatch):
+    def called(*inputs, **options):
+        raise AssertionError("the fused kernel was called")
+
+    whole, halves = Run(settings, ALONE), Run(replace(settings, amp="bfloat16"), ALONE)
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", called)
+    batch = Batch(torch.zeros(2, 3, SIDE, SIDE, dtype=torch.uint8), torch.arange(2), None)
+    assert halves.learn([batch]) > 0
+    with pytest.raises(AssertionError, match="the fused kernel was called"):
+        whole.learn([batch])
+
+
 def test_a_run_goes_on_with_the_scale_of_its_gradients(settings):
     halves = replace(settings, amp="float16")
     train(replace(halves, stop_after=2), ALONE)
@@ -255,15 +271,8 @@ def test_gradients_of_an_update_are_exchanged_once(settings):
 
 def test_two_processes_give_the_weights_of_one(settings, tmp_path):
     words = [*finetune_words(replace(settings, tokens=None, budgets=(16, 40), flip=0.0)), "--accumulate", "2"]
-    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(TRAINER)]
     for stop in ("3", "6"):  # interrupted
-        result = subprocess.run(
-            [*start, *words, "--batch-size", "3", "--out", str(tmp_path / "two"), "--stop-after", stop],
-            capture_output=True,
-            text=True,
-            timeout=240,
-        )
-        assert result.returncode == 0, result.stderr
+        started_in_two([*words, "--batch-size", "3", "--out", str(tmp_path / "two"), "--stop-after", stop])
     finetune.main([*words, "--batch-size", "6", "--out", str(tmp_path / "one")])
     one, two = (torch.load(tmp_path / name / WEIGHTS, weights_only=True) for name in ("one", "two"))
     assert largest_difference(one, two) < 1e-4  # sums in another order, through six steps of Adam
@@ -272,6 +281,36 @@ def test_two_processes_give_the_weights_of_one(settings, tmp_path):
     assert [(row["asked"], row["images"]) for row in shared] == [("16", "15"), ("40", "15")]
     for here, there in zip(shared, alone, strict=True):
         assert float(here["loss"]) == pytest.approx(float(there["loss"]), abs=1e-3)
+
+
+def started_in_two(words, seconds=120, attempts=2):
+    """As `torchrun` does. gloo was once seen to wait for ever: then all say where they are, and the command goes on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    common = os.environ | {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    common |= {"PYTHONFAULTHANDLER": "1", "OMP_NUM_THREADS": "1"}
+    started = [
+        subprocess.Popen(
+            [sys.executable, str(TRAINER), *words],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=common | {"RANK": rank, "LOCAL_RANK": rank},
+        )
+        for rank in ("0", "1")
+    ]
+    try:
+        said = [process.communicate(timeout=seconds)[0] for process in started]
+    except subprocess.TimeoutExpired:
+        for process in started:
+            process.send_signal(signal.SIGABRT)
+        said = [process.communicate()[0] for process in started]
+        assert attempts > 1, "\n".join(said)
+        warnings.warn("\n".join(["two processes hung:", *said]), RuntimeWarning, stacklevel=2)
+        started_in_two(words, seconds, attempts - 1)
+    else:
+        assert [process.returncode for process in started] == [0, 0], "\n".join(said)
 
 
 def finetune_words(settings):

@@ -27,13 +27,13 @@ from data import Batch, InTurn, Order, Photographs, Planned, batches_of, sow, tr
 from evaluation import Score, evaluate, half
 from goals import Labels
 from low_rank import merged
-from nets import choose_learned, made
+from nets import choose_learned, made, without_fused_attention
 from quadtok.errors import InputError, QuadtokError, about, writing
 from quadtok.files import load_safely, remove_abandoned, write_atomically
 from quadtok.models import Adapted
 from ranks import Ranks
 from self_teacher import SelfTeacher
-from settings import SELF, Settings
+from settings import NONE, SELF, Settings
 
 KEPT, WEIGHTS, LOG, SCORES = "kept.pt", "model.pt", "log.csv", "scores.csv"
 UNUSABLE = "is no checkpoint that this run can go on from: remove it, or give another --out"
@@ -56,6 +56,8 @@ class Run:
         self.model = made(settings, num_classes)
         self.goal = SelfTeacher(self.model, settings) if num_classes == 0 else Labels(self.model, settings, num_classes)
         choose_learned(self.model, settings)
+        if settings.amp != NONE and ranks.device.type == "cpu":
+            without_fused_attention(self.model)
         self.goal.to(ranks.device).train()
         self.shared = DistributedDataParallel(self.goal) if ranks.world > 1 else self.goal
         self.ema = None if settings.ema is None else ModelEmaV3(self.model, decay=settings.ema, use_warmup=True)

@@ -41,7 +41,7 @@ import pictures
 from bank import is_held_out, photograph
 
 SIDE, PATCH = 224, 14
-SEEDS, STEPS, BATCH = 3, 300, 16
+SEEDS, STEPS, BATCH = 3, 150, 16
 RATE = 1e-5  # of 1e-5, 3e-5 and 1e-4 the one after which 40 steps of a quadtree's tokens had the smallest loss
 BUDGETS = (64, 100, 160)  # measured; each step draws one from the first to the last
 RUNS: dict[str, dict[str, Any]] = {

@@ -86,6 +86,7 @@ def of_run(work: Path, name: str, seed: int, steps: int) -> Settings:
         val_plans=plans(work, scored_by, "val"),
         steps=steps,
         batch_size=BATCH,
+        amp="bfloat16",
         lr=1e-3,
         seed=seed,
         log_every=50,

@@ -64,5 +64,6 @@ def joined(device: str) -> Iterator[Ranks]:
     dist.init_process_group("nccl" if kind.type == "cuda" else "gloo")
     try:
         yield Ranks(dist.get_rank(), world, kind)
+        dist.barrier()  # the first still writes: none leaves while another may be waiting for it
     finally:
         dist.destroy_process_group()

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import nn
 
@@ -16,7 +17,7 @@ import timm
 import proof_labels
 import small_objects
 from materials import Materials
-from quadtok import Spec, get_scorer, tokenize
+from quadtok import Plan, Spec, get_scorer, tokenize
 from ways import View
 
 
@@ -187,7 +188,7 @@ def test_the_proof_with_features_measures_runs_and_says_their_spread(tmp_path, m
         ["| untrained", "blur"], ["| quadtree", "blur"], ["| quadtree with detail", "blur"], ["| untrained", "uniform"],
         ["| uniform", "uniform"],
     ]  # fmt: skip
-    assert all(line.count("±") == (0 if "untrained" in line else 3) for line in lines[4:])
+    assert all(line.count("±") == (0 if "untrained" in line else 4) for line in lines[4:])
 
 
 def smaller(settings, net):
@@ -217,6 +218,23 @@ def test_cells_count_as_what_the_photograph_shows_is_in_them(monkeypatch):
     things[:, :, 10] = 2
     one = proof_features.Set(torch.zeros(1, 3, 224, 224, dtype=torch.uint8), things, torch.ones(1, 1), right)
     monkeypatch.setattr(proof_features, "view", lambda batch, tokens, settings: View(batch.images, {}))
-    monkeypatch.setattr(proof_features, "features", lambda model, images: (torch.ones(1, 1), half, torch.tensor([64])))
+    plan = Plan.uniform(Spec.full(224, 224, 14, 56), scale=0)
+    monkeypatch.setattr(proof_features, "features", lambda model, images: (torch.ones(1, 1), half, plan))
     values, count = proof_features.scores(None, None, one, 64)
-    assert values == {"image": 1.0, "cells": 0.5, "found": 1.0, "things": 0.0} and count == 64
+    assert values == {"image": 1.0, "cells": 0.5, "things": 0.0, "squares": 0.5, "found": 1.0} and count == 256
+
+
+def test_a_map_is_read_between_tokens_of_one_size():
+    pytest.importorskip("onnx", reason="the proof reads its weights from ONNX")
+    from proof_features import between_tokens
+
+    spec, rows = Spec.full(32, 32, 4, 16), torch.arange(8.0).view(1, 1, 8, 1).expand(1, 1, 8, 8)
+    fine, coarse = Plan.uniform(spec, scale=0), Plan.uniform(replace(spec, num_tokens=16), scale=1)
+    assert torch.equal(between_tokens(rows, fine), rows)
+    squares = F.avg_pool2d(rows, 2)
+    smooth = F.interpolate(squares, (8, 8), mode="bilinear", align_corners=False)
+    assert torch.equal(between_tokens(F.interpolate(squares, (8, 8)), coarse), smooth)
+    mixed = tokenize(torch.zeros(1, 3, 32, 32), replace(spec, num_tokens=28), "random").plan
+    sizes = mixed.scale[0][mixed.cell_to_token[0]].view(1, 1, 8, 8)
+    assert torch.equal(between_tokens(rows, mixed)[sizes == 0], rows[sizes == 0])
+    assert set(mixed.scale[0].tolist()) > {0, 1}

@@ -27,9 +27,10 @@ import focus
 from data import Batch
 from loop import WEIGHTS, train
 from nets import made
-from quadtok import read_image
+from quadtok import Plan, read_image
 from quadtok.images.fit import fit_image
 from quadtok.models import Adapted
+from quadtok.reversal import reverse
 from ranks import joined
 from self_teacher import at_size, features
 from settings import SELF, Settings
@@ -51,7 +52,9 @@ RUNS: dict[str, dict[str, Any]] = {
 }
 SCORERS = ("object", "blur", "feature", "entropy", "random")  # the first is the one that the runs learn with
 UNTRAINED = "untrained"
-VALUES = ("image", "cells", "things", "found")
+# The cosines of the image, of all cells, of those where the things are, and of all cells where the tokens are read as
+# squares; and how often an image is found. Without `squares`, a map is read bilinearly between tokens of one size.
+VALUES = ("image", "cells", "things", "squares", "found")
 MASKS = "masks"
 
 
@@ -189,23 +192,37 @@ def scores(model: Adapted, settings: Settings, photographs: Set, tokens: int) ->
     Returns:
         By `VALUES`, and how many tokens an image had.
     """
-    found, cells, counts = [], [], []
+    found, cells, squares, counts = [], [], [], []
     for part, wanted in zip(photographs.images.split(BATCH), photographs.cells.split(BATCH), strict=True):
         shown = view(Batch(part, torch.zeros(len(part)), None), tokens, settings)
-        own, own_map, count = features(model, shown.images, **shown.arguments)
+        own, own_map, plan = features(model, shown.images, **shown.arguments)
+        size = wanted.shape[-2:]
         found.append(F.normalize(own, dim=1))
-        cells.append(F.cosine_similarity(at_size(own_map, wanted.shape[-2:]), wanted, dim=1))
-        counts.append(count)
+        cells.append(F.cosine_similarity(at_size(between_tokens(own_map, plan), size), wanted, dim=1))
+        squares.append(F.cosine_similarity(F.interpolate(own_map, size), wanted, dim=1))
+        counts.append(plan.valid.sum(1))
     alike, cosines = torch.cat(found) @ photographs.whole.T, torch.cat(cells)
     values = {
         "image": alike.diagonal(),
         "cells": cosines,
+        "squares": torch.cat(squares),
         "found": (alike.argmax(1) == torch.arange(len(alike))).float(),
     }
     if photographs.things is not None:
         shares = photographs.things / photographs.things.sum((1, 2), keepdim=True)
         values["things"] = (cosines * shares).sum((1, 2))
     return {name: value.mean().item() for name, value in values.items()}, torch.cat(counts).float().mean().item()
+
+
+def between_tokens(maps: Tensor, plan: Plan) -> Tensor:
+    """A map of all cells `[B, D, rows, cols]` in which a coarse token's square is not flat, but read as an image of
+    patches of that size would be: bilinearly between the squares.
+    """
+    scales, smooth = reverse(plan.scale[..., None].float(), plan), maps
+    for scale in range(1, plan.spec.num_scales):
+        squares = F.avg_pool2d(maps, 2**scale)
+        smooth = torch.where(scales == scale, at_size(squares, maps.shape[-2:]), smooth)
+    return smooth
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:

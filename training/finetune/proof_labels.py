@@ -24,7 +24,7 @@ from quadtok.jobs.from_python import tokenize_files
 from ranks import joined
 from settings import NONE, Settings
 
-SEEDS, STEPS, BATCH = 3, 1000, 48
+SEEDS, STEPS, BATCH = 3, 900, 32
 BUDGETS = (64, 100, 160)  # measured; each step draws one from the first to the last
 NET = '{"img_size": 256, "embed_dim": 128, "depth": 4, "num_heads": 4}'
 FULL = (small_objects.SIDE // small_objects.CELL) ** 2

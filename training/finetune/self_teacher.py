@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from data import Batch
+from quadtok import Plan
 from quadtok.models import Adapted
 from quadtok.reversal import reverse
 from settings import Settings
@@ -54,18 +55,18 @@ class SelfTeacher(nn.Module):
         shown = view(batch, num_tokens, self.settings)
         with torch.no_grad():
             wanted, wanted_map, _ = features(self._teacher[0], batch.images, num_tokens=self.settings.spec.num_cells)
-        found, found_map, counts = features(model, shown.images, **shown.arguments)
+        found, found_map, plan = features(model, shown.images, **shown.arguments)
         found_map = at_size(found_map, wanted_map.shape[-2:])
         image = F.cosine_similarity(found, wanted, dim=1)
         cells = F.cosine_similarity(found_map, wanted_map, dim=1).mean((1, 2))
-        return torch.stack([image, cells], dim=1), counts
+        return torch.stack([image, cells], dim=1), plan.valid.sum(1)
 
 
-def features(model: Adapted, images: Tensor, **arguments: object) -> tuple[Tensor, Tensor, Tensor]:
-    """What a classifier would read `[B, D]`, a map of all cells `[B, D, rows, cols]`, the numbers of tokens `[B]`."""
+def features(model: Adapted, images: Tensor, **arguments: object) -> tuple[Tensor, Tensor, Plan]:
+    """What a classifier would read `[B, D]`, a map of all cells `[B, D, rows, cols]`, and whose tokens it is of."""
     tokens, plan = model.forward_features(images, return_plan=True, **arguments)  # type: ignore[arg-type]
     whole = model.forward_head(tokens, pre_logits=True, plan=plan).float()
-    return whole, reverse(tokens[:, model._num_prefix() :].float(), plan), plan.valid.sum(1)
+    return whole, reverse(tokens[:, model._num_prefix() :].float(), plan), plan
 
 
 def at_size(maps: Tensor, size: tuple[int, int]) -> Tensor:

@@ -366,3 +366,11 @@ class TestLoading:
         (tmp_path / "x.pt").write_bytes(data)
         with pytest.raises(WeightsError, match="^not a state dict$"):
             load_safely(tmp_path / "x.pt", WeightsError, "not a state dict")
+
+    def test_one_cut_anywhere_gets_it_too(self, tmp_path):
+        torch.save({"a": torch.zeros(100_000)}, tmp_path / "x.pt")
+        whole = (tmp_path / "x.pt").read_bytes()
+        for end in range(0, len(whole), 10_000):  # of one that is cut at 10 kB torch seeks to before its beginning
+            (tmp_path / "x.pt").write_bytes(whole[:end])
+            with pytest.raises(WeightsError, match="^not a state dict$"):
+                load_safely(tmp_path / "x.pt", WeightsError, "not a state dict")

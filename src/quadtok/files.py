@@ -163,9 +163,11 @@ def load_safely(path: Path, error: type[QuadtokError], otherwise: str) -> Any:
     with reading(path, error) as stream:
         try:
             return load_plain(stream)
-        except OSError:
-            raise
         except Exception as problem:  # torch.load raises half a dozen types, in paragraphs
+            if (
+                isinstance(problem, OSError) and problem.errno != errno.EINVAL
+            ):  # that is of a zip cut short: torch seeks
+                raise  # to before its beginning
             raise error(otherwise) from problem
 
 

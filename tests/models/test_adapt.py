@@ -487,6 +487,7 @@ REFUSED = {
     "patches with gaps": (lambda: with_patches_of(dilation=2), "dilation \\(2, 2\\).*side by side"),
     "channels apart": (lambda: with_patches_of(groups=3), "groups 3: .* all channels together"),
     "oblong patches": (oblong, "kernel 8×4.*must be square"),
+    "no blocks": (lambda: make("cls", depth=0), "has no blocks .*depth of at least 1"),
     "a hybrid": (with_a_patch_embedding_of_ones_own, "patch embedding is Hybrid, which may read beyond the patch"),
     "no positions": (without_positions, "no positions \\(pos_embed and rope are None\\)"),
     "a table of another size": (with_a_table_of_another_size, "pos_embed is \\[1, 17, 32\\].*asks for \\[1, 25, D\\]"),

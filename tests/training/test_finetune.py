@@ -435,6 +435,33 @@ def test_the_picture_of_a_run_has_a_point_for_each_number(settings, tmp_path):
     assert {Image.open(tmp_path / name).size for name in ("scores.png", "loss.png")} == {(720, 480)}
 
 
+def test_a_picture_of_one_row_shows_it(settings, tmp_path):
+    pytest.importorskip("matplotlib", reason="pictures are drawn by matplotlib")
+    settings.out.mkdir()
+    for loss in ("1.0", "nan"):
+        (settings.out / LOG).write_text(f"step,loss\n6,{loss}\n")
+        plots.plot_loss(settings.out, tmp_path / f"{loss}.png")
+    one, none = (np.asarray(Image.open(tmp_path / f"{loss}.png").convert("RGB")) for loss in ("1.0", "nan"))
+    assert (one.max(2) - one.min(2) > 50).any() and not (none.max(2) - none.min(2) > 50).any()
+
+
+@pytest.mark.parametrize("text", ["", "step,loss\n", "step\n6\n", "step,loss\n6\n", "step,loss\n6,good\n", "\0"])
+def test_a_table_that_cannot_be_drawn_is_named(text, settings, tmp_path):
+    pytest.importorskip("matplotlib", reason="pictures are drawn by matplotlib")
+    settings.out.mkdir()
+    (settings.out / LOG).write_text(text)
+    with pytest.raises(InputError, match=r"log.csv: has .*: nothing is drawn"):
+        plots.plot_loss(settings.out, tmp_path / "loss.png")
+
+
+def test_a_picture_that_cannot_be_written_is_named(settings):
+    pytest.importorskip("matplotlib", reason="pictures are drawn by matplotlib")
+    (settings.out / "loss.png").mkdir(parents=True)
+    (settings.out / LOG).write_text("step,loss\n6,1.0\n")
+    with pytest.raises(QuadtokError, match="loss.png: is a folder"):
+        plots.plot_loss(settings.out, settings.out / "loss.png")
+
+
 def test_the_running_mean_is_what_is_measured_and_written(settings):
     run = train(replace(settings, ema=0.8), ALONE)
     mean, goal = made(settings, CLASSES), Labels(run.model, settings, CLASSES)
@@ -580,7 +607,11 @@ def test_what_does_not_go_together_is_refused_at_once(what, settings):
 
 
 WRONG = {
-    "a folder without images": (["nowhere"], "there are no images in it"),
+    "no such folder": (["nowhere"], "nowhere/train: is no folder: a run learns from DATA/train"),
+    "JSON that is no object": (["--model-args", "[[1, 2]]"], "is no JSON of the form"),
+    "a model without blocks": (["--model-args", NET.replace('"depth": 2', '"depth": 0')], "has no blocks"),
+    "a model of other classes": (["--model", f"{__name__}:of_two_classes"], "gives [2] numbers for an image of 3"),
+    "an endless rate": (["--lr", "inf"], "--lr inf is not from 0 to 1000"),
     "no such model": (["--model", "vit_wrong"], "has no model 'vit_wrong'"),
     "a model's wrong argument": (["--model-args", '{"depht": 2}'], "cannot be made with --model-args"),
     "no such folder of a model": (["--model", "local-dir:nowhere"], "--model local-dir:nowhere: cannot be made"),
@@ -593,6 +624,12 @@ WRONG = {
     "missing weights": (["--weights", "nowhere.pt"], "is no file of weights"),
     "too few tokens": (["--tokens", "1"], "token"),
 }
+
+
+def of_two_classes(num_classes, **arguments):
+    import timm
+
+    return timm.create_model("vit_tiny_patch16_224", num_classes=2, **arguments)
 
 
 @pytest.mark.parametrize("what", WRONG)
@@ -614,6 +651,25 @@ def test_a_broken_photograph_is_named_in_one_sentence(workers, settings, tmp_pat
     with pytest.raises(ImageError) as refused:
         train(replace(settings, data=tmp_path / "data", workers=workers), ALONE)
     assert str(refused.value).count(str(broken)) == 1 and "\n" not in str(refused.value)
+
+
+def test_photographs_are_those_that_quadtok_finds(settings, tmp_path):
+    shutil.copytree(settings.data, tmp_path / "data")
+    train_folder = tmp_path / "data" / "train"
+    (train_folder / "class 2").rename(tmp_path / "elsewhere")
+    (train_folder / "class 2").symlink_to(tmp_path / "elsewhere")  # as subsets of large sets are made
+    (train_folder / ".checkpoints").mkdir()
+    for hidden in (train_folder / ".checkpoints" / "0.png", train_folder / "class 0" / "._0.png"):
+        hidden.write_bytes(b"of another program")
+    found = data.training_data(replace(settings, data=tmp_path / "data"))
+    assert found.classes == ["class 0", "class 1", "class 2"] and len(found) == 36
+
+
+def test_folders_without_photographs_are_refused(settings, tmp_path):
+    for part in ("train", "val"):
+        (tmp_path / part).mkdir()
+    with pytest.raises(InputError, match="train: there are no images in it"):
+        train(replace(settings, data=tmp_path), ALONE)
 
 
 def test_labels_of_one_class_are_refused(settings, tmp_path):

@@ -19,10 +19,10 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from folders import classes_of, photographs_in
 from quadtok import Plan, TokenDataset, Tokens, collate, read_image
 from quadtok.errors import InputError, QuadtokError
 from quadtok.images.fit import fit_image
-from quadtok.names import IMAGE_SUFFIXES
 from quadtok.storage.plan_stream import PlanStream
 from ranks import Ranks
 from settings import SELF, Settings
@@ -76,11 +76,9 @@ class Photographs(Dataset[Item]):
     """
 
     def __init__(self, folder: Path, change: Callable[[Image.Image], Tensor], labelled: bool, seed: int = 0) -> None:
-        self.files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
-        if not self.files:
-            raise InputError(f"{folder}: there are no images in it")
+        self.files = photographs_in(folder)
         names = [path.relative_to(folder).as_posix() for path in self.files]
-        self.classes, self.labels = _classes(names, folder) if labelled else ([""], [0] * len(names))
+        self.classes, self.labels = classes_of(names, folder) if labelled else ([""], [0] * len(names))
         self.change, self.seed = change, seed
 
     def __len__(self) -> int:
@@ -113,7 +111,7 @@ class Planned(Dataset[Item]):
 
     def __init__(self, dataset: TokenDataset, labelled: bool) -> None:
         self.dataset, names = dataset, dataset.names
-        self.classes, self.labels = _classes(names, dataset.store.path) if labelled else ([""], [0] * len(names))
+        self.classes, self.labels = classes_of(names, dataset.store.path) if labelled else ([""], [0] * len(names))
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -271,17 +269,6 @@ class _Changed:
     def __call__(self, image: Image.Image) -> Tensor:
         changed: Tensor = self.transform(image)
         return changed
-
-
-def _classes(names: Sequence[str], where: Path) -> tuple[list[str], list[int]]:
-    """The names of the outermost folders, and which of them each image is in."""
-    beside = next((name for name in names if "/" not in name), None)
-    if beside is not None:
-        raise InputError(f"{where}: {beside} lies in no folder of a class; for photographs without give --teacher self")
-    of_images = [name.split("/")[0] for name in names]
-    classes = sorted(set(of_images))
-    numbers = {name: number for number, name in enumerate(classes)}
-    return classes, [numbers[name] for name in of_images]
 
 
 def _batch(items: Sequence[Item | QuadtokError]) -> Batch | QuadtokError:

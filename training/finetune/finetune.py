@@ -20,7 +20,9 @@ def main(words: Sequence[str] | None = None) -> None:
             run = train(settings, ranks)
             if ranks.is_first and run.step == settings.steps:
                 plot_loss(settings.out, settings.out / "loss.png")
-                plot_scores({settings.out.name: [settings.out]}, run.goal.names[0], settings.out / "scores.png")
+                plot_scores(
+                    {settings.out.resolve().name: [settings.out]}, run.goal.names[0], settings.out / "scores.png"
+                )
     except QuadtokError as problem:
         sys.exit(f"error: {problem}")
     except KeyboardInterrupt:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from data import Batch
 from quadtok import normalize
+from quadtok.errors import InputError
 from quadtok.models import Adapted
 from settings import Settings
 from ways import view
@@ -29,7 +30,7 @@ class Labels(nn.Module):
 
     def __init__(self, model: Adapted, settings: Settings, num_classes: int) -> None:
         super().__init__()
-        self.model, self.settings = model, settings
+        self.model, self.settings, self.num_classes = model, settings, num_classes
         self.mix = None
         if settings.mixup > 0 or settings.cutmix > 0:
             self.mix = Mixup(
@@ -44,6 +45,11 @@ class Labels(nn.Module):
             images, wanted = self.mix(normalize(batch.images, reader.mean, reader.std), batch.labels)
         shown = view(batch, num_tokens, self.settings, images)
         logits = self.model(shown.images, **shown.arguments).float()
+        if logits.shape[1:] != (self.num_classes,):  # a maker of one's own may pass over what it is called with
+            raise InputError(
+                f"--model {self.settings.model} gives {list(logits.shape[1:])} numbers for an image of "
+                f"{self.num_classes} classes: its maker must heed num_classes="
+            )
         smoothing = self.settings.smoothing if self.mix is None else 0.0
         return F.cross_entropy(logits, wanted, label_smoothing=smoothing)
 

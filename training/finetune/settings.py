@@ -21,7 +21,8 @@ PRETRAINED, NONE, SELF = "pretrained", "none", "self"
 RANGES = (  # of settings, both ends included
     (("steps", "batch_size", "accumulate", "tokens", "rank", "image_size", "min_patch", "max_patch"), 1, inf),
     (("eval_every", "keep_every", "log_every", "stop_after"), 1, inf),
-    (("lr", "weight_decay", "clip", "mixup", "cutmix", "seed", "workers"), 0, inf),
+    (("clip", "seed", "workers"), 0, inf),
+    (("lr", "weight_decay", "mixup", "cutmix"), 0, 1000),  # or all becomes infinite in the first step
     (("layer_decay", "warmup", "ema", "smoothing", "drop_path", "flip", "least_area"), 0, 1),
 )
 
@@ -154,9 +155,12 @@ class Settings:
         """For timm's `create_model`."""
         with about(f"--model-args {self.model_args}"):
             try:
-                return dict(json.loads(self.model_args))
-            except (ValueError, TypeError) as problem:
-                raise InputError('is no JSON of the form {"depth": 6}') from problem
+                arguments = json.loads(self.model_args)
+            except (ValueError, RecursionError):
+                arguments = None
+            if not isinstance(arguments, dict):
+                raise InputError('is no JSON of the form {"depth": 6}')
+            return arguments
 
     def num_tokens(self, step: int) -> int:
         """Of all images of one update: the same in every process, and however often the run was interrupted."""

@@ -86,6 +86,8 @@ def adapt(
     weight = family.patch_conv(model).weight
     parts = _new_parts(spec, weight, scale_embedding, detail)
     adapted = family.CLASSES[type(model)].of(model, reader, check_attention(attention, size_bias), parts)
+    if not len(adapted._blocks()):
+        raise InputError("the model has no blocks that could read tokens: make it with a depth of at least 1")
     if attention == "packed" and not adapted._can_pack():
         raise InputError(
             'attention="packed" needs blocks that hand their mask on to torch\'s fused attention, and these do not: '

@@ -1,6 +1,7 @@
 """The trainer: an interrupted run, two processes and parts of a batch give the weights of one whole run."""
 
 import csv
+import json
 import os
 import shutil
 import signal
@@ -32,6 +33,7 @@ from nets import choose_learned, made
 from quadtok import Plan, Spec, tokenize
 from quadtok.errors import ImageError, InputError, QuadtokError, WeightsError
 from quadtok.jobs.from_python import tokenize_files
+from quadtok.models import adapt
 from ranks import Ranks
 from self_teacher import SelfTeacher
 from settings import ALL, LOW_RANK, NEW, NONE, SELF, Settings, parse
@@ -370,7 +372,8 @@ def test_stored_plans_give_the_tokens_of_scoring(settings, tmp_path):
 def test_plans_of_another_size_are_refused(settings, tmp_path):
     plans = tmp_path / "plans.qts"
     tokenize_files([settings.data / "train"], store="plans", output=plans, image_size=128, scorer="blur")
-    with pytest.raises(InputError, match=r"plans of images of \[128, 128\] in patches of \(16, 64\), this run has"):
+    sentence = r"plans of images of \[128, 128\] in patches of \(16, 64\), this run has .*--image-size 64 --min-patch 8"
+    with pytest.raises(InputError, match=sentence):
         train(replace(settings, plans=plans), ALONE)
 
 
@@ -540,6 +543,17 @@ def test_low_rank_reaches_layers_whose_weights_a_block_reads_itself(settings):
     eva = replace(settings, model="eva02_tiny_patch14_224", train=LOW_RANK, rank=2, steps=2)
     grown = {name: up for name, up in train(eva, ALONE).model.named_parameters() if name.endswith(".up")}
     assert any("qkv" in name for name in grown) and all(up.any() for up in grown.values())
+
+
+def test_what_is_written_loads_into_the_model_as_the_readme_says(settings):
+    import timm
+
+    run = train(replace(settings, train=LOW_RANK, rank=2, detail=True, scale_embedding=True, steps=2), ALONE)
+    vit = timm.create_model(settings.model, num_classes=CLASSES, **json.loads(NET))
+    model = adapt(vit, settings.spec, settings.scorer, detail="subpatch", scale_embedding=True)
+    model.load_state_dict(weights(settings))
+    images = torch.randint(0, 256, (2, 3, SIDE, SIDE), dtype=torch.uint8)
+    assert torch.allclose(model.eval()(images), run.model.eval()(images), atol=1e-5)
 
 
 def test_weights_of_new_parts_are_not_dropped(settings, tmp_path):

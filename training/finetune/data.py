@@ -284,4 +284,8 @@ def _check_stored(stored: TokenDataset, settings: Settings, path: Path) -> None:
     theirs = (header.made["preprocess"]["image_size"], header.min_patch, header.max_patch)
     ours = ([spec.height, spec.width], spec.min_patch, spec.max_patch)
     if theirs != ours:
-        raise InputError(f"{path}: plans of images of {theirs[0]} in patches of {theirs[1:]}, this run has {ours}")
+        flags = f"--image-size {spec.height} --min-patch {spec.min_patch} --max-patch {spec.max_patch}"
+        raise InputError(
+            f"{path}: plans of images of {theirs[0]} in patches of {theirs[1:]}, this run has {ours}: "
+            f"make them by quadtok tokenize --store plans {flags}"
+        )

@@ -32,7 +32,7 @@ LEVEL = {part: number for number, parts in enumerate(LEVELS) for part in parts}
 # Inside a folder, the lowest first: who stands here may be imported by those behind it, and by all that are not named.
 WITHIN = {
     "quadtok.quadtrees": ["base", "order", "parallel_numpy"],
-    "quadtok.oracle": ["layers", "cam"],
+    "quadtok.oracle": ["checks", "layers", "cam"],
     "quadtok.decoders": ["room", "child", "processes"],
     "quadtok.scorers": ["base", "nets", "blur"],
     "quadtok.scorers.feature": ["lite0", "object_net", "shufflenet", "weights"],
@@ -62,6 +62,7 @@ WITHIN = {
             "own_scorer",
             "faults",
             "points",
+            "classes",
             "map_scoring",
             "scoring",
             "scored",

@@ -38,13 +38,20 @@ def found_by_name(name: str, what: str, make: Callable[[Any], T]) -> T:
 
 
 @contextmanager
+def printing_to_stderr() -> Iterator[None]:
+    """What anything in the block prints goes to stderr: stdout holds our lines alone."""
+    with _stdout.turned_to_stderr():
+        yield
+
+
+@contextmanager
 def ours_only(doing: str) -> Iterator[None]:
     """Somebody else's code runs in the block: whatever it raises, `SystemExit` included, becomes one sentence.
 
     What it prints goes to stderr.
     """
     try:
-        with _stdout.turned_to_stderr():
+        with printing_to_stderr():
             yield
     except (QuadtokError, KeyboardInterrupt):
         raise

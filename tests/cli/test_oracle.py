@@ -402,3 +402,185 @@ def test_a_gray_photograph_is_no_map_of_itself(quadtok, photos):
         image.convert("L").save(photos / "rocket.png")
     result = quadtok("tokenize", photos / "rocket.png", "--scorer", "precomputed", "--maps", photos, "-o", "tokens")
     assert (result.code, "rocket.pt" in result.err) == (1, True)
+
+
+ODD = """
+import torch
+from torch import nn
+
+def make():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 8, 7, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(8), nn.Flatten(), nn.Linear(512, 10))
+
+def scripted():
+    return torch.jit.script(make())
+
+def lazy():
+    return nn.Sequential(nn.Conv2d(3, 8, 7, 4, 3), nn.ReLU(), nn.Flatten(), nn.LazyLinear(10))
+
+def meta():
+    with torch.device("meta"):
+        return make()
+
+def inference():
+    with torch.inference_mode():
+        return make()
+
+class Stubborn(nn.Sequential):
+    def train(self, mode=True):
+        return super().train(True)
+
+def stubborn():
+    return Stubborn(nn.Conv2d(3, 8, 7, 4, 3), nn.ReLU())
+
+def nan():
+    model = make()
+    with torch.no_grad():
+        model[4].bias[3] = float("nan")
+    return model
+
+def half():
+    return make().half()
+
+def double():
+    return make().double()
+"""
+
+
+@pytest.fixture
+def odd(tmp_path, monkeypatch):
+    (tmp_path / "odd_oracle_nets.py").write_text(ODD)
+    monkeypatch.chdir(tmp_path)
+    return lambda name: ("--model", f"odd_oracle_nets:{name}", "--layer", "1", "-s", "64", "--max-patch", "32")
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script:")
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("scripted", "scripted or traced"),
+        ("lazy", "has lazy layers without weights"),
+        ("meta", "without numbers"),
+        ("inference", "made in inference mode"),
+        ("stubborn", "in training mode"),
+    ],
+)
+def test_a_model_that_can_never_work_is_one_sentence_before_any_image(quadtok, photos, odd, name, sentence):
+    result = quadtok("oracle", photos, "-o", "maps", *odd(name))
+    assert result.code == 2 and sentence in result.err.splitlines()[-1], result.err
+    assert f"model odd_oracle_nets:{name}: " in result.err and "defect" not in result.err
+
+
+@pytest.mark.parametrize("name", ["half", "double"])
+def test_a_model_is_shown_images_in_its_own_precision(quadtok, photo, odd, name, tmp_path):
+    for model in ("make", name):
+        result = quadtok("oracle", photo, "-o", model, *odd(model))
+        assert result.code == 0, result.err
+    one, other = (torch.load(tmp_path / model / "coffee.pt", weights_only=True) for model in ("make", name))
+    assert torch.allclose(one, other, atol=0.05)
+
+
+def test_a_logit_that_is_no_number_is_not_taken_for_the_largest(quadtok, photo, odd):
+    result = quadtok("oracle", photo, "-o", "maps", *odd("nan"))
+    assert result.code == 1 and "the logits of the class are not finite (nan)" in result.err
+    assert quadtok("oracle", photo, "-o", "maps", *odd("nan"), "--target", "2").code == 0
+
+
+def test_an_empty_map_is_warned_of_by_the_name_of_its_image(quadtok, photo, odd):
+    Image.new("RGB", (64, 64)).save("black.png")
+    maps = [quadtok("oracle", photo, "black.png", "-o", f"m{n}", *odd("make"), "--target", n) for n in range(10)]
+    warned = [line for result in maps for line in result.err.splitlines() if "speaks for this class" in line]
+    assert warned and all(re.match(r"quadtok: warning: \S*(coffee.jpg|black.png): nothing", line) for line in warned)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "sentence"),
+    [
+        ("a.csv", "coffee.jpg,tabby\n", "has a line 'coffee.jpg,tabby'"),
+        ("a.csv", "coffee.jpg,-1\n", "has a line 'coffee.jpg,-1'"),
+        ("a.csv", "coffee.jpg,1.0\n", "has a line 'coffee.jpg,1.0'"),
+        ("a.csv", "coffee.jpg," + "9" * 5000, "expected NAME,CLASS"),
+        ("a.csv", "x" * 200_000 + ",1\n", "is no CSV (field larger than"),
+        ("a.csv", "", "names no class of any image"),
+        ("a.csv", "name,class\n", "names no class of any image"),
+        ("a.json", "{}", "names no class of any image"),
+        ("a.csv", "coffee.jpg,1\n./coffee.jpg,2\n", "names two classes for 'coffee.jpg', 1 and 2"),
+        ("a.json", '{"coffee.jpg": 1, "coffee.jpg": 2}', "names two classes for 'coffee.jpg', 1 and 2"),
+    ],
+)
+def test_a_file_of_classes_that_is_wrong_is_one_sentence(quadtok, photo, odd, tmp_path, name, text, sentence):
+    (tmp_path / name).write_text(text)
+    result = quadtok("oracle", photo, "-o", "maps", *odd("make"), "--target", name)
+    assert (result.code, len(result.lines), sentence in result.err) == (2, 1, True), result.err
+
+
+def test_a_file_of_classes_may_come_from_a_spreadsheet(quadtok, photo, odd, tmp_path):
+    (tmp_path / "a.csv").write_bytes(b"\xef\xbb\xbffile,label\r\n./coffee.jpg,3\r\n  \r\ncoffee.jpg,3\r\n")
+    assert quadtok("oracle", photo, "-o", "maps", *odd("make"), "--target", "a.csv").code == 0
+
+
+@pytest.mark.parametrize("target", ["9" * 20, "9" * 5000, "10"])
+def test_a_class_that_is_too_large_is_one_sentence(quadtok, photo, odd, target):
+    result = quadtok("oracle", photo, "-o", "maps", *odd("make"), "--target", target)
+    assert result.code in (1, 2) and re.search("target 10 is out of range|is none of top1", result.err), result.err
+    assert "defect" not in result.err
+
+
+@pytest.mark.parametrize("ending", ["pt", "npy"])
+def test_a_map_of_other_settings_is_said_to_be_one(quadtok, photo, odd, ending):
+    flags = ("oracle", photo, "-o", "maps", *odd("make"), "--format", ending)
+    assert quadtok(*flags).code == 0
+    for others in (("--target", "3"), ("-s", "128"), ("--min-patch", "32")):
+        result = quadtok(*flags, *others)
+        assert (result.code, f"maps/coffee.{ending} holds another map" in result.err) == (1, True), result.err
+        assert "not made by" not in result.err
+
+
+def test_a_name_and_a_format_that_contradict_each_other_are_refused(quadtok, photo, odd, tmp_path):
+    result = quadtok("oracle", photo, "--output", "cat.npy", "--format", "png", *odd("make"))
+    assert (result.code, "an importance map ends in .png" in result.err) == (2, True), result.err
+    assert not (tmp_path / "cat.npy").exists()
+
+
+@pytest.mark.parametrize("ending", ["npy", "png"])
+def test_one_map_in_a_file_of_any_kind_is_read(quadtok, photo, odd, ending, tmp_path):
+    sizes = ("-s", "64", "--max-patch", "32", "-n", "10")
+    for kind in ("pt", ending):
+        assert quadtok("oracle", photo, "--output", f"cat.{kind}", *odd("make")).code == 0
+        maps = ("--scorer", "precomputed", "--maps", f"cat.{kind}", "-o", f"by {kind}")
+        result = quadtok("tokenize", photo, *sizes, *maps)
+        assert result.code == 0, result.err
+    one, other = (load_tokens(tmp_path / f"by {kind}" / "coffee.pt").plan for kind in ("pt", ending))
+    assert one == other
+
+
+def test_weights_that_are_no_state_dict_say_how_to_write_one(quadtok, photo, tmp_path):
+    torch.save({"state_dict": models.mobilenet_v3_small().state_dict(), "epoch": 3}, tmp_path / "w.pth")
+    flags = ("--model", "mobilenet_v3_small", "--weights", tmp_path / "w.pth", "-o", tmp_path / "maps")
+    result = quadtok("oracle", photo, *flags)
+    assert result.code == 2 and "write one by torch.save(model.state_dict(), path)" in result.err
+
+
+def test_weights_may_be_safetensors(quadtok, photo, tmp_path):
+    library = pytest.importorskip("safetensors.torch", reason="the extra safetensors")
+    path = tmp_path / "w.safetensors"
+    library.save_file(models.mobilenet_v3_small().state_dict(), path)
+    flags = ("--model", "mobilenet_v3_small", "--weights", path, "-o", tmp_path / "maps", "-s", "64")
+    result = quadtok("oracle", photo, *flags)
+    assert result.code == 0, result.err
+    path.write_bytes(path.read_bytes()[:5000])
+    result = quadtok("oracle", photo, *flags)
+    assert result.code == 2 and f"weights {path}: no safetensors that can be read" in result.err
+    assert len(result.lines) == 1
+
+
+def test_what_a_hub_prints_is_not_among_our_lines(quadtok, photo, tmp_path, monkeypatch):
+    def downloads(name, weights):
+        print("Downloading: …")
+        return models.mobilenet_v3_small()
+
+    monkeypatch.setattr(models, "get_model", downloads)
+    flags = ("--model", "mobilenet_v3_small", "--weights", "imagenet", "-o", tmp_path / "maps", "-s", "64")
+    result = quadtok("oracle", photo, *flags, "--json")
+    assert result.code == 0 and "Downloading" in result.err
+    assert all(json.loads(line) for line in result.out.splitlines())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -69,7 +70,7 @@ class ModelFlags(Group):
     @property
     def also_read(self) -> list[Path]:
         """Files that are read besides the images."""
-        return [Path(given) for given in (self.weights, self.target) if given and Path(given).is_file()]
+        return [Path(given) for given in (self.weights, self.target) if given and os.path.isfile(given)]
 
     def classifier(self, device: str) -> Classifier:
         """The model, on its device. Loads torch.
@@ -101,7 +102,7 @@ class MapFiles(RememberedOutput):
         """As above; a name of an image only where one is written; the folder, since names are those of token files."""
         super().check(context)
         if self.output is not None:
-            endings = (self.suffix,) if is_given(context, "format") else MAP_SUFFIXES
+            endings = (f".{self.format}",) if is_given(context, "format") else MAP_SUFFIXES
             check_ending("--output", self.output, endings, "an importance map")
         elif self.output_dir is None:
             raise InputError("maps have names that token files have: give a folder of their own, --output-dir DIR")
@@ -137,7 +138,8 @@ def oracle(
         return finish(report)
     load("jobs.oracle", running.module)
     with report.progress("oracle"):
-        from quadtok.jobs.oracle import Classes, OracleJob
+        from quadtok.jobs.classes import Classes
+        from quadtok.jobs.oracle import OracleJob
 
         classes, device = Classes.of(model.target), batches.resolve()
         classifier = model.classifier(device)

@@ -14,7 +14,7 @@ from torch import Tensor
 from quadtok.errors import InputError
 from quadtok.jobs.points import Box
 from quadtok.jobs.sources import Source, map_in
-from quadtok.jobs.tensors import load_map, load_tensors
+from quadtok.jobs.tensors import load_map
 from quadtok.jobs.words import ARGUMENTS, Words
 from quadtok.scorers import get_scorer
 from quadtok.spec import Spec
@@ -44,7 +44,7 @@ class MapScoring:
             InputError: where one file for all does not hold maps, or not as many as there are inputs.
         """
         what = f"{words.maps} {path}"
-        maps = None if path.is_dir() else load_tensors(path, what)
+        maps = None if path.is_dir() else load_map(path, what)
         first = maps
         if isinstance(maps, Tensor) and maps.ndim > 2:
             if len(maps) != len(sources):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import io
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +16,8 @@ from PIL import Image
 from torch import Tensor
 
 from quadtok.decoders import Decoder, decoded_by
-from quadtok.errors import InputError, about
-from quadtok.files import read_regular
 from quadtok.jobs.base import FileKind, last_ending
+from quadtok.jobs.classes import Classes
 from quadtok.jobs.faults import scorers_fault
 from quadtok.jobs.sources import Source
 from quadtok.marks import Mark
@@ -29,75 +27,13 @@ from quadtok.own_code import ours_only
 from quadtok.pictures.encode import encode_picture
 from quadtok.preprocess import Photo, Preprocess
 
-TOP1 = "top1"
-
 
 @dataclass(frozen=True)
-class Classes:
-    """Which class of each image is looked for.
+class _Asked:
+    """What is asked about an image: the class, None for the likeliest; and where the image lies, for a warning."""
 
-    Attributes:
-        one: the same for all, or None.
-        named: by the image's relative name; empty where none is named.
-        path: of the file that names them.
-    """
-
-    one: int | None = None
-    named: Mapping[str, int] = field(default_factory=dict)
-    path: Path | None = None
-
-    @classmethod
-    def of(cls, target: str) -> Classes:
-        """`top1`, a number, or a file: JSON `{"cats/1.jpg": 281}`, or CSV with a line `cats/1.jpg,281` for each.
-
-        Raises:
-            InputError: where it is none of these.
-        """
-        if target == TOP1:
-            return cls()
-        if target.isascii() and target.isdigit():
-            return cls(one=int(target))
-        path = Path(target)
-        with about(f"target {path}"):
-            if path.suffix.lower() not in (".json", ".csv"):
-                raise InputError("is none of top1, the number of a class, and a file that ends in .json or .csv")
-            text = read_regular(path, InputError).decode("utf-8-sig", "replace")
-            return cls(named=(_from_json if path.suffix.lower() == ".json" else _from_csv)(text), path=path)
-
-    def wanted(self, source: Source) -> int | None:
-        """Of one image; None is the class of its largest logit.
-
-        Raises:
-            InputError: where the file does not name it.
-        """
-        if self.path is None:
-            return self.one
-        name = source.relative.as_posix()
-        if name not in self.named:
-            raise InputError(f"{source.path}: {self.path} names no class for {name!r}")
-        return self.named[name]
-
-
-def _from_json(text: str) -> dict[str, int]:
-    try:
-        found = json.loads(text)
-        if all(type(value) is int for value in found.values()):
-            return dict(found)
-    except (ValueError, AttributeError, RecursionError):
-        pass
-    raise InputError('is no JSON of the form {"cats/1.jpg": 281}')
-
-
-def _from_csv(text: str) -> dict[str, int]:
-    rows = [row for row in csv.reader(io.StringIO(text)) if row]
-    if rows and len(rows[0]) == 2 and not rows[0][1].strip().isdigit():
-        rows = rows[1:]  # a header
-    found = {}
-    for row in rows:
-        if len(row) != 2 or not (row[1].strip().isascii() and row[1].strip().isdigit()):
-            raise InputError(f"has a line {','.join(row)[:80]!r}: expected NAME,CLASS")
-        found[row[0]] = int(row[1])
-    return found
+    wanted: int | None
+    path: Path
 
 
 @dataclass(frozen=True)
@@ -158,7 +94,7 @@ class OracleJob:
     def read(self, source: Source, data: bytes, fingerprint: str) -> Photo:
         """See `Job`."""
         photo = self.preprocess.decode(data, source.path)
-        return replace(photo, extra=self.classes.wanted(source), fingerprint=fingerprint)
+        return replace(photo, extra=_Asked(self.classes.wanted(source), source.path), fingerprint=fingerprint)
 
     def run(self, photos: Sequence[Photo]) -> list[Tensor]:
         """See `Job`."""
@@ -168,7 +104,7 @@ class OracleJob:
     def _maps(self, photos: Sequence[Photo]) -> list[Tensor]:
         images = torch.stack([photo.fitted.pixels for photo in photos]).to(self.device)
         inputs = self.classifier.inputs(images)
-        wanted = [photo.extra for photo in photos]
+        wanted = [photo.extra.wanted for photo in photos]
         target = None if None in wanted else wanted
         maps = grad_cam(self.classifier.model, inputs, target, self.layer, size=photos[0].spec.grid(0))
         return list(maps.cpu())
@@ -180,8 +116,8 @@ class OracleJob:
 
     def facts(self, photo: Photo, result: Tensor) -> dict[str, Any]:
         """See `Job`; whether anything speaks for the class at all."""
-        nothing = {} if bool(result.any()) else {"warning": "nothing in the image speaks for this class: an empty map"}
-        return {"left_out": photo.left_out, **nothing}
+        nothing = f"{photo.extra.path}: nothing in the image speaks for this class: an empty map"
+        return {"left_out": photo.left_out} if bool(result.any()) else {"left_out": photo.left_out, "warning": nothing}
 
 
 def _as_torch(values: Tensor, mark: Mark) -> bytes:

@@ -75,6 +75,15 @@ def same_map(found: bytes, made: bytes) -> bool:
     return ours.shape == theirs.shape and bool((ours - theirs).abs().amax() <= SAME)
 
 
+def is_map(found: bytes) -> bool:
+    """Whether a file holds a map `[h, w]` of numbers from 0 to 1, as those of `quadtok oracle` do."""
+    try:
+        values = (_from_numpy if found.startswith(_NUMPY) else _from_torch)(found)
+        return values.ndim == 2 and bool(((values >= 0) & (values <= 1)).all())
+    except Exception:  # likewise
+        return False
+
+
 def _from_torch(data: bytes) -> Tensor:
     found = load_plain(BytesIO(data))
     return _plain(found, "holds", "a tensor").float()

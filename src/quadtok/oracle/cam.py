@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from quadtok.errors import InputError
 from quadtok.models.adapted import Adapted
+from quadtok.oracle.checks import check_evaluating, check_model
 from quadtok.oracle.layers import default_layer, grid_of, is_channels_last, named_layer
 from quadtok.pixels import check_images
 from quadtok.plan import Plan
@@ -59,7 +60,7 @@ def grad_cam(
     _check(model, images, size)
     with torch.inference_mode(False), torch.enable_grad(), _heard(_layer_of(model, layer)) as heard:
         logits, plan = _logits(model, images.clone() if images.is_inference() else images)
-        chosen = logits.gather(1, _classes(logits, target)[:, None]).sum()
+        chosen = _chosen(logits, target).sum()
         activations = _one(heard, len(images))
         slopes = torch.autograd.grad(chosen, activations, allow_unused=True)[0] if chosen.requires_grad else None
     if slopes is None:
@@ -84,18 +85,8 @@ def grad_cam(
 
 def _check(model: nn.Module, images: Tensor, size: tuple[int, int] | None) -> None:
     check_images(images)
-    if not isinstance(model, nn.Module):
-        raise InputError(f"the model must be a torch.nn.Module, got a {type(model).__name__}")
-    if isinstance(model, torch.jit.ScriptModule):
-        raise InputError(
-            "the model is scripted or traced, and its layers cannot be listened to: give it as it was before"
-        )
-    if any(module.training for module in model.modules()):
-        raise InputError(
-            "the model, or a part of it, is in training mode, in which chance has a part: call model.eval()"
-        )
-    if any(weight.is_inference() for weight in (*model.parameters(), *model.buffers())):
-        raise InputError("the model was made in inference mode, in which nothing has gradients: make it outside")
+    check_model(model)
+    check_evaluating(model)
     if not images.is_floating_point() and not isinstance(model, Adapted):
         raise InputError("images are uint8, and what the model wants is not known: normalise them as it was trained")
     if size is not None and not _is_size(size):
@@ -195,6 +186,17 @@ def _logits(model: nn.Module, images: Tensor) -> tuple[Tensor, Plan | None]:
     return logits, plan
 
 
+def _chosen(logits: Tensor, target: Target | None) -> Tensor:
+    """Each image's logit of its class. One that is NaN would be the largest, and nothing would speak for it."""
+    chosen = logits.gather(1, _classes(logits, target)[:, None])
+    if not bool(chosen.isfinite().all()):
+        raise InputError(
+            f"the logits of the class are not finite ({chosen[~chosen.isfinite()][0].item()}): see the images, weights "
+            "and precision"
+        )
+    return chosen
+
+
 def _classes(logits: Tensor, target: Target | None) -> Tensor:
     if target is None:
         return logits.argmax(1)
@@ -203,11 +205,14 @@ def _classes(logits: Tensor, target: Target | None) -> Tensor:
     except (TypeError, ValueError, RuntimeError, OverflowError):
         classes = None
     if classes is None or classes.dtype not in _INTEGERS or classes.ndim > 1:
-        raise InputError(f"target must be a class or one for each image, got {target!r}")
+        raise InputError(
+            f"target must be a class or one for each image, integers from 0 to {logits.shape[1] - 1}, got {target!r}"
+        )
     if classes.ndim and len(classes) != len(logits):
         raise InputError(f"target names {len(classes)} classes and there are {len(logits)} images")
-    if bool(((classes < 0) | (classes >= logits.shape[1])).any()):
-        raise InputError(f"target {classes.tolist()} is out of range: the model has classes 0 to {logits.shape[1] - 1}")
+    wrong = classes[(classes < 0) | (classes.long() >= logits.shape[1])]
+    if wrong.numel():
+        raise InputError(f"target {int(wrong[0])} is out of range: the model has classes 0 to {logits.shape[1] - 1}")
     return classes.long().expand(len(logits))
 
 

@@ -9,15 +9,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from quadtok.errors import InputError, WeightsError, described
+from quadtok.errors import InputError, WeightsError, about, described
 from quadtok.models.adapted import Adapted
-from quadtok.own_code import found_by_name
+from quadtok.oracle.checks import check_evaluating, check_model
+from quadtok.own_code import found_by_name, printing_to_stderr
 from quadtok.pixels import IMAGENET_MEAN, IMAGENET_STD, normalize
 from quadtok.scorers.feature.lite0 import lite0_classifier
 from quadtok.scorers.nets import read_state, weights_digest
+from quadtok.storage.safetensors_file import check_safetensors
 
 LITE0, IMAGENET = "lite0", "imagenet"
 LITE0_MEAN, LITE0_STD = (127 / 255,) * 3, (128 / 255,) * 3
@@ -44,13 +47,18 @@ class Classifier:
     size: tuple[int, int] | None = None
 
     def inputs(self, images: Tensor) -> Tensor:
-        """uint8 images `[B, 3, H, W]` as the model takes them; brought to its size, if it takes no other."""
+        """uint8 images `[B, 3, H, W]` as the model takes them: in its precision, and its size if it takes no other."""
         if isinstance(self.model, Adapted):
             return images
         normalized = normalize(images, self.mean, self.std)
-        if self.size is None or self.size == tuple(images.shape[2:]):
-            return normalized
-        return F.interpolate(normalized, self.size, mode="bilinear", antialias=True)
+        if self.size is not None and self.size != tuple(images.shape[2:]):
+            normalized = F.interpolate(normalized, self.size, mode="bilinear", antialias=True)
+        return normalized.to(self._precision)
+
+    @property
+    def _precision(self) -> torch.dtype:
+        """That of its weights: some are in half precision."""
+        return next((weight.dtype for weight in self.model.parameters() if weight.is_floating_point()), torch.float32)
 
     def describe(self) -> dict[str, Any]:
         """Name, normalisation, size and digest."""
@@ -81,8 +89,11 @@ def load_classifier(name: str, weights: str | Path | None = None) -> Classifier:
         raise InputError(f"model {name} needs weights: imagenet, or a file with a state dict; else it is random")
     else:
         model = _by_name(name, weights)
+    with about(f"model {name}"):
+        check_model(model)
+        check_evaluating(model.eval())
     mean, std = (LITE0_MEAN, LITE0_STD) if name == LITE0 else _statistics(model)
-    model = model.eval().requires_grad_(False)
+    model = model.requires_grad_(False)
     return Classifier(name, model, mean, std, weights_digest(model.state_dict()), _only_size(model))
 
 
@@ -154,11 +165,32 @@ def _only_size(model: nn.Module) -> tuple[int, int] | None:
 
 def _load(model: nn.Module, path: Path, name: str) -> None:
     try:
-        model.load_state_dict(read_state(path, IMAGENET), strict=True)
+        model.load_state_dict(_state(path), strict=True)
     except RuntimeError as problem:  # in paragraphs
         first = " ".join(str(problem).split())[:200]
         way_out = "" if ":" in name else "; of a model that was changed, give what makes it, as MODULE:NAME"
         raise WeightsError(f"weights {path}: not those of {name} ({first}…){way_out}") from problem
+
+
+def _state(path: Path) -> Mapping[str, Tensor]:
+    """A state dict in a torch file, or as safetensors, which is what timm's hub has."""
+    with about(f"weights {path}"):
+        if path.suffix == ".safetensors" and path.is_file():
+            check_safetensors()
+            from safetensors import SafetensorError
+            from safetensors.torch import load_file
+
+            try:
+                found: dict[str, Tensor] = load_file(path)
+            except (SafetensorError, OSError) as problem:
+                raise WeightsError(f"no safetensors that can be read ({described(problem)})") from problem
+            return found
+    try:
+        return read_state(path, IMAGENET)
+    except WeightsError as problem:
+        if "not a state dict" not in str(problem):
+            raise
+        raise WeightsError(f"{problem}; write one by torch.save(model.state_dict(), path)") from problem
 
 
 def _torchvision_models() -> Any:
@@ -171,7 +203,8 @@ def _torchvision_models() -> Any:
 
 def _made(name: str, make: Any) -> nn.Module:
     try:
-        model: nn.Module = make()
+        with printing_to_stderr():  # a hub says what it downloads
+            model: nn.Module = make()
     except Exception as problem:  # of the hub, of the network, of the disk
         raise WeightsError(
             f"model {name} cannot be had ({described(problem)}): download its weights elsewhere and give the file"

@@ -31,7 +31,9 @@ def default_layer(model: nn.Module) -> nn.Module:
     """
     layer = _first_norm(model) or _last_of_feature_info(model) or _end_of_features(model)
     if layer is None:
-        raise InputError(f"which layer of a {type(model).__name__} to ask is not known: name one")
+        raise InputError(
+            f"which layer of a {type(model).__name__} to ask is not known: name one, of {_outermost(model)}"
+        )
     return layer
 
 
@@ -73,9 +75,12 @@ def named_layer(model: nn.Module, name: str) -> nn.Module:
     """
     modules = dict(model.named_modules())
     if not name or name not in modules:
-        outermost = ", ".join(child for child, _ in model.named_children())
-        raise InputError(f"there is no layer {name!r}: the model has {outermost}, and what is in them (a.b.c)")
+        raise InputError(f"there is no layer {name!r}: the model has {_outermost(model)}")
     return modules[name]
+
+
+def _outermost(model: nn.Module) -> str:
+    return ", ".join(child for child, _ in model.named_children()) + ", and what is in them (a.b.c)"
 
 
 def is_channels_last(model: nn.Module, images: Tensor, maps: Tensor) -> bool:

@@ -132,8 +132,8 @@ class MapScorerFlags(ScorerFlags):
         Path | None,
         typer.Option(
             metavar="FILE|DIR", rich_help_panel=QUADTREE,
-            help="For --scorer precomputed: a .pt file with a map \\[h, w] for all inputs or \\[B, h, w] for each, "
-            "or a folder with NAME.pt for each.",
+            help="For --scorer precomputed: a .pt, .npy or .png file with a map \\[h, w] for all inputs or "
+            "\\[B, h, w] for each, or a folder with NAME.pt (.npy, .png) for each.",
         ),
     ] = None  # fmt: skip
     points: Annotated[

@@ -14,7 +14,7 @@ from quadtok.errors import ImageError, OutputError, TokenFileError
 from quadtok.files import destination, open_regular
 from quadtok.images import read_image
 from quadtok.jobs.base import FileKind
-from quadtok.jobs.tensors import same_map
+from quadtok.jobs.tensors import is_map, same_map
 from quadtok.jobs.words import Words
 from quadtok.marks import (
     HEAD_BYTES,
@@ -44,6 +44,7 @@ _BLANK = {"page": b" \t\r\n"}
 _END_BYTES = 64
 _GIF_EXTENSION, _GIF_IMAGE = 0x21, 0x2C
 _MOST_PIXELS = 1 << 28
+_LARGEST_MAP = 1 << 24  # bytes
 
 
 def check_place(path: Path, policy: IfExistsName, words: Words) -> None:
@@ -122,9 +123,20 @@ def holds(path: Path, kind: FileKind, data: bytes, words: Words) -> bool:
             return True
         if data.startswith(found.rstrip(b"\0")):  # cut short, or its end never reached the disk
             return False
+    if kind == "map" and _is_a_map(path):
+        raise OutputError(
+            f"holds another map, of other settings, or of another image of this name; use {words.overwrite}"
+        )
     if mark_of_file(path) is None:
         raise OutputError(_not_ours(path, "made by quadtok", words))
     return False
+
+
+def _is_a_map(path: Path) -> bool:
+    if path.stat().st_size > _LARGEST_MAP:  # and is not read
+        return False
+    with open_regular(path) as stream:
+        return is_map(stream.read(_LARGEST_MAP))
 
 
 def _is_token_file(path: Path, fingerprint: str, words: Words, scorer: str) -> bool:

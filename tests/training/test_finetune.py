@@ -196,6 +196,8 @@ DAMAGED = {
     "something else": lambda path: torch.save([1], path),
     "of another version": lambda path: torch.save({"settings": {}, "weights": {}}, path),
     "of another model": lambda path: torch.save({"settings": {}, "model": {"a": torch.zeros(1)}}, path),
+    "behind the end": lambda path: torch.save(torch.load(path, weights_only=True) | {"step": 7}, path),
+    "at no step": lambda path: torch.save(torch.load(path, weights_only=True) | {"step": "2"}, path),
 }
 
 
@@ -208,6 +210,24 @@ def test_a_damaged_checkpoint_is_refused_with_what_to_do(how, settings):
     ) as refused:
         train(settings, ALONE)
     assert "\n" not in str(refused.value)
+
+
+EDITED = {
+    "no table": (lambda text: "\x00\xff", "is no table that this run wrote"),
+    "a step in words": (lambda text: text.replace("\n2,", "\ntwo,"), "is no table that this run wrote"),
+    "a row cut short": (lambda text: text.rpartition(",")[0], "is no table that this run wrote"),
+    "other columns": (lambda text: text.replace("tokens", "number"), "has other columns than this run's"),
+}
+
+
+@pytest.mark.parametrize("how", EDITED)
+def test_a_table_that_was_edited_is_refused(how, settings):
+    edit, sentence = EDITED[how]
+    train(replace(settings, stop_after=2), ALONE)
+    path = settings.out / LOG
+    path.write_text(edit(path.read_text()), encoding="latin-1")
+    with pytest.raises(InputError, match=rf"log.csv: {sentence}: remove it, or give another --out"):
+        train(settings, ALONE)
 
 
 @pytest.mark.parametrize(("what", "now"), [("processes", 1), ("images", 36)])
@@ -571,6 +591,23 @@ def test_a_file_without_weights_is_refused(content, settings, tmp_path):
         made(replace(settings, weights=str(tmp_path / "odd.pt")), CLASSES)
 
 
+def test_weights_are_read_from_safetensors(settings, tmp_path):
+    kind = pytest.importorskip("safetensors.torch", reason="an extra")
+    kept, path = made(settings, CLASSES).state_dict(), tmp_path / "kept.safetensors"
+    kind.save_file(kept, path)
+    again = replace(settings, weights=str(path), seed=settings.seed + 1)
+    assert largest_difference(made(again, CLASSES).state_dict(), kept) == 0
+    path.write_bytes(path.read_bytes()[:-8])
+    with pytest.raises(WeightsError, match=r"kept.safetensors: is no whole file of safetensors"):
+        made(again, CLASSES)
+
+
+def test_weights_without_numbers_are_refused(settings, tmp_path):
+    torch.save({name: one.to("meta") for name, one in made(settings, CLASSES).state_dict().items()}, tmp_path / "m.pt")
+    with pytest.raises(WeightsError, match=r"m.pt: (holds weights that are no plain tensors|is no file of weights)"):
+        made(replace(settings, weights=str(tmp_path / "m.pt")), CLASSES)
+
+
 def test_weights_of_a_file_go_into_a_model_of_other_classes(settings, tmp_path):
     torch.save(made(settings, 10).state_dict(), tmp_path / "ten.pt")
     model = made(replace(settings, weights=str(tmp_path / "ten.pt")), CLASSES)
@@ -625,6 +662,7 @@ WRONG = {
     "JSON that is no object": (["--model-args", "[[1, 2]]"], "is no JSON of the form"),
     "a model without blocks": (["--model-args", NET.replace('"depth": 2', '"depth": 0')], "has no blocks"),
     "a model of other classes": (["--model", f"{__name__}:of_two_classes"], "gives [2] numbers for an image of 3"),
+    "a model that ends the program": (["--model", f"{__name__}:leaving"], "cannot be made with --model-args"),
     "an endless rate": (["--lr", "inf"], "--lr inf is not from 0 to 1000"),
     "no such model": (["--model", "vit_wrong"], "has no model 'vit_wrong'"),
     "a model's wrong argument": (["--model-args", '{"depht": 2}'], "cannot be made with --model-args"),
@@ -635,9 +673,13 @@ WRONG = {
     "an optimiser": (["--opt", "wrong"], "timm has no --opt wrong"),
     "an augmentation": (["--augment", "wrong"], "timm knows no --augment wrong"),
     "a device": (["--device", "cuda:99"], "there is no such device here"),
-    "missing weights": (["--weights", "nowhere.pt"], "is no file of weights"),
+    "missing weights": (["--weights", "nowhere.pt"], "nowhere.pt: no such file"),
     "too few tokens": (["--tokens", "1"], "token"),
 }
+
+
+def leaving(**arguments):
+    sys.exit(3)
 
 
 def of_two_classes(num_classes, **arguments):

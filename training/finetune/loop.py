@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import operator
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -29,7 +30,7 @@ from goals import Labels
 from low_rank import merged
 from nets import choose_learned, made, without_fused_attention
 from quadtok.errors import InputError, QuadtokError, about, writing
-from quadtok.files import load_safely, remove_abandoned, write_atomically
+from quadtok.files import load_safely, read_regular, remove_abandoned, write_atomically
 from quadtok.models import Adapted
 from ranks import Ranks
 from self_teacher import SelfTeacher
@@ -157,7 +158,9 @@ class Run:
         self.scaler.load_state_dict(state["scaler"])
         if self.ema is not None:
             self.ema.module.load_state_dict(state["ema"])
-        self.step, self.seconds = state["step"], state["seconds"]
+        self.step, self.seconds = operator.index(state["step"]), float(state["seconds"])
+        if not 0 <= self.step <= self.settings.steps:
+            raise ValueError(f"step {self.step}")
 
 
 def train(settings: Settings, ranks: Ranks) -> Run:
@@ -221,8 +224,8 @@ class _Table:
         self.path, self.is_ours = path, is_ours
         self.rows: list[dict[str, Any]] = []
         if path.exists():
-            with path.open(newline="") as file:
-                self.rows = [row for row in csv.DictReader(file) if int(row["step"]) <= step]
+            with about(path):
+                self.rows = _rows(read_regular(path, InputError), step)
 
     def add(self, **row: Any) -> None:
         self.rows.append(row)
@@ -232,11 +235,26 @@ class _Table:
     def write(self) -> None:
         if not self.is_ours or not self.rows:
             return
+        if any(row.keys() != self.rows[-1].keys() for row in self.rows):
+            raise InputError(f"{self.path}: has other columns than this run's: remove it, or give another --out")
         text = io.StringIO(newline="")
         writer = csv.DictWriter(text, list(self.rows[0]))
         writer.writeheader()
         writer.writerows(self.rows)
         write_atomically(self.path, text.getvalue().encode())
+
+
+def _rows(data: bytes, step: int) -> list[dict[str, Any]]:
+    """Those up to a step, of a table that somebody may have edited."""
+    try:
+        rows: list[dict[str, Any]] = list(csv.DictReader(io.StringIO(data.decode(), newline="")))
+        whole = all(None not in row and None not in row.values() for row in rows)
+        kept = [row for row in rows if int(row["step"]) <= step]
+    except (LookupError, TypeError, ValueError, csv.Error):
+        whole, kept = False, []
+    if not whole:
+        raise InputError("is no table that this run wrote: remove it, or give another --out")
+    return kept
 
 
 def _write(path: Path, state: dict[str, Any]) -> None:

@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import timm
-import torch
 from torch import Tensor, nn
 
 from low_rank import make_low_rank
 from quadtok.errors import InputError, WeightsError, about, described
+from quadtok.files import load_safely, read_regular
 from quadtok.models import Adapted, adapt
 from quadtok.models.adapted import NEW_PARTS
+from quadtok.own_code import ours_only
+from quadtok.storage.safetensors_file import is_safetensors
 from settings import ALL, LOW_RANK, NONE, PRETRAINED, Settings
 
 HUBS = ("hf-hub:", "hf_hub:", "local-dir:")  # where timm also finds models
@@ -72,7 +74,9 @@ def _vit(settings: Settings, num_classes: int) -> nn.Module:
         if settings.weights == PRETRAINED:
             raise InputError(f"--model {settings.model} brings its weights or has none: give --weights none, or a file")
         module, _, function = settings.model.partition(":")
-        return _called(settings, lambda: getattr(importlib.import_module(module), function)(**arguments))
+        with about(f"--model {settings.model}"), ours_only(f"cannot be made with --model-args {settings.model_args}"):
+            made: nn.Module = getattr(importlib.import_module(module), function)(**arguments)
+            return made
     if not settings.model.startswith(HUBS) and not timm.is_model(settings.model):
         raise InputError(
             f"timm {timm.__version__} has no model {settings.model!r}: timm.list_models('vit*') names them"
@@ -97,10 +101,7 @@ def _called(settings: Settings, make: Callable[[], nn.Module]) -> nn.Module:
 def _load(model: Adapted, path: Path) -> None:
     """All weights but those of a head of other classes; new parts begin as they do where the file has none."""
     with about(f"--weights {path}"):
-        try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as problem:  # of many types
-            raise WeightsError("is no file of weights that torch reads") from problem
+        state = _read(path)
         state = state.get("state_dict", state.get("model", state)) if isinstance(state, dict) else state
         if not isinstance(state, dict) or not all(_is_weight(*item) for item in state.items()):
             raise WeightsError("holds no state dict")
@@ -110,7 +111,25 @@ def _load(model: Adapted, path: Path) -> None:
         odd = sorted(key for key in (set(state) | set(ours)) - fitting - without if key.split(".")[0] not in HEADS)
         if odd:
             raise WeightsError(f"is of another model than {type(model).__name__}: {odd[0]} does not fit")
-        model.load_state_dict({key: state[key] for key in fitting}, strict=False)
+        try:
+            model.load_state_dict({key: state[key] for key in fitting}, strict=False)
+        except RuntimeError as problem:  # of sparse tensors, and of those without numbers
+            raise WeightsError("holds weights that are no plain tensors of numbers") from problem
+
+
+def _read(path: Path) -> Any:
+    """What a file of torch or of safetensors holds."""
+    data = read_regular(path, WeightsError)
+    if not is_safetensors(data):
+        return load_safely(path, WeightsError, "is no file of weights that torch reads")
+    try:
+        from safetensors.torch import load
+    except ImportError as problem:
+        raise WeightsError("safetensors are an extra: pip install 'quadtok[safetensors]'") from problem
+    try:
+        return load(data)
+    except Exception as problem:  # the library has types of its own
+        raise WeightsError("is no whole file of safetensors") from problem
 
 
 def _is_weight(name: object, value: object) -> bool:

@@ -172,7 +172,8 @@ def test_the_proof_with_features_measures_runs_and_says_their_spread(tmp_path, m
     )
     torch.save(state.state_dict(), tmp_path / "dinov2.pt")
     whole = proof_features.of_run
-    monkeypatch.setattr(proof_features, "SCORERS", ("blur",))
+    monkeypatch.setattr(proof_features, "SCORER", "blur")
+    monkeypatch.setattr(proof_features, "WAYS", {"blur": {}, "coarse": {"scorer": "random", "max_patch": 28}})
     monkeypatch.setattr(proof_features, "prepare", lambda work, bank: photographs(work))
     monkeypatch.setattr(proof_features, "of_run", lambda *given: smaller(whole(*given), small))
     others = tmp_path / "others"
@@ -185,7 +186,8 @@ def test_the_proof_with_features_measures_runs_and_says_their_spread(tmp_path, m
     lines = first.splitlines()
     assert lines[0] == "**kept out**"
     assert [line.split(" | ")[:2] for line in lines[4:]] == [
-        ["| untrained", "blur"], ["| quadtree", "blur"], ["| quadtree with detail", "blur"], ["| untrained", "uniform"],
+        ["| untrained", "blur"], ["| untrained", "coarse"], ["| quadtree", "blur"], ["| quadtree", "coarse"],
+        ["| quadtree with detail", "blur"], ["| quadtree with detail", "coarse"], ["| untrained", "uniform"],
         ["| uniform", "uniform"],
     ]  # fmt: skip
     assert all(line.count("±") == (0 if "untrained" in line else 4) for line in lines[4:])

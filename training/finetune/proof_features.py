@@ -50,7 +50,13 @@ RUNS: dict[str, dict[str, Any]] = {
     "quadtree with detail": {"detail": True},
     "uniform": {"uniform": True},
 }
-SCORERS = ("object", "blur", "feature", "entropy", "random")  # the first is the one that the runs learn with
+SCORER = "object"  # that the runs learn with
+# What they are measured with. The last leaves out the coarsest patches.
+WAYS: dict[str, dict[str, Any]] = {
+    "object": {},
+    **{name: {"scorer": name} for name in ("blur", "feature", "entropy", "random")},
+    "object, 14 and 28 px": {"max_patch": 2 * PATCH},
+}
 UNTRAINED = "untrained"
 # The cosines of the image, of all cells, of those where the things are, and of all cells where the tokens are read as
 # squares; and how often an image is found. Without `squares`, a map is read bilinearly between tokens of one size.
@@ -144,7 +150,7 @@ def of_run(work: Path, name: str, seed: int, steps: int) -> Settings:
         image_size=SIDE,
         min_patch=PATCH,
         max_patch=4 * PATCH,
-        scorer=SCORERS[0],
+        scorer=SCORER,
         budgets=(BUDGETS[0], BUDGETS[-1]),
         teacher=SELF,
         steps=steps,
@@ -168,21 +174,15 @@ def measured(work: Path, sets: dict[str, Set], seeds: int, steps: int) -> Iterat
                 continue  # its new part begins at 0
             settings = of_run(work, name, seed or 0, steps)
             weights = settings.weights if seed is None else settings.out / WEIGHTS
-            for scorer in SCORERS[:1] if uniform else SCORERS:
-                chosen = with_scorer(settings, scorer, weights)
+            for way, changed in {"uniform": {}}.items() if uniform else WAYS.items():
+                chosen = replace(settings, weights=str(weights), **changed)
                 model = made(chosen, 0).eval()
                 for what, photographs in sets.items():
                     for tokens in BUDGETS:
                         values, count = scores(model, chosen, photographs, tokens)
                         which = {"run": UNTRAINED, "seed": ""} if seed is None else {"run": name, "seed": seed}
-                        way = {"tokens by": "uniform" if uniform else scorer}
-                        row = {"set": what, **which, **way, "asked": tokens, "tokens": round(count, 1)}
+                        row = {"set": what, **which, "tokens by": way, "asked": tokens, "tokens": round(count, 1)}
                         yield row | {name: round(values[name], 4) if name in values else "" for name in VALUES}
-
-
-def with_scorer(settings: Settings, scorer: str, weights: str | Path) -> Settings:
-    """The same run, with what measuring needs in place."""
-    return replace(settings, scorer=scorer, weights=str(weights))
 
 
 @torch.no_grad()

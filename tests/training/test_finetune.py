@@ -592,7 +592,7 @@ def test_a_file_without_weights_is_refused(content, settings, tmp_path):
 
 
 def test_weights_are_read_from_safetensors(settings, tmp_path):
-    kind = pytest.importorskip("safetensors.torch", reason="an extra")
+    kind = pytest.importorskip("safetensors.torch", reason="such files are read by an extra")
     kept, path = made(settings, CLASSES).state_dict(), tmp_path / "kept.safetensors"
     kind.save_file(kept, path)
     again = replace(settings, weights=str(path), seed=settings.seed + 1)

@@ -57,7 +57,7 @@ def without_fused_attention(model: Adapted) -> None:
     """Let timm's blocks multiply queries and keys themselves, wherever the model goes.
 
     On a CPU and in half precision, torch's fused kernel takes four to five times as long for its gradients as the plain
-    product (torch 2.15, 113 tokens), and all of a step twice as long.
+    product (torch 2.15, 113 tokens), and a whole step up to 1.8 times as long.
     """
     for part in model.modules():
         if hasattr(part, "fused_attn"):

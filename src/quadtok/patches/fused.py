@@ -188,7 +188,9 @@ if triton is not None:
 
         element = tl.program_id(2) * ELEMENTS + lane % ELEMENTS
         y, x = (element // SIZE).to(index), (element % SIZE).to(index)
-        mask = is_token & (element < SIZE * SIZE)
+        # Not by `&`: Triton 3.9's interpreter makes a wider type of a condition that is one number beside many.
+        num_elements = is_token.to(tl.int32) * (SIZE * SIZE)
+        mask = element < num_elements
         plane = images + (token // tokens_per_image * batch_stride + channel.to(index) * channel_stride)
 
         if (tl.max(scale, axis=0) if TOKENS > 1 else scale) == 0:
@@ -200,7 +202,7 @@ if triton is not None:
             before = half - is_coarse.to(index)
             row, col = top + y * step + before, left + x * step + before
             first = plane + (row * row_stride + col * col_stride)
-            others = mask & is_coarse
+            others = element < is_coarse.to(tl.int32) * num_elements
             value = tl.load(first, mask=mask, other=0).to(number)
             left_sum = value + tl.load(first + row_stride, mask=others, other=0).to(number)
             right_sum = tl.load(first + col_stride, mask=others, other=0).to(number)

@@ -164,10 +164,9 @@ def load_safely(path: Path, error: type[QuadtokError], otherwise: str) -> Any:
         try:
             return load_plain(stream)
         except Exception as problem:  # torch.load raises half a dozen types, in paragraphs
-            if (
-                isinstance(problem, OSError) and problem.errno != errno.EINVAL
-            ):  # that is of a zip cut short: torch seeks
-                raise  # to before its beginning
+            # EINVAL is of a zip that was cut short: torch seeks to before its beginning.
+            if isinstance(problem, OSError) and problem.errno != errno.EINVAL:
+                raise
             raise error(otherwise) from problem
 
 
